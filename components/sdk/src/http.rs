@@ -1,0 +1,287 @@
+//! Outgoing HTTP. The host is the gate: it checks grants and addresses, puts in `{{secrets}}`, and bounds sizes and times.
+//!
+//! Redirects come back as they are; nothing follows them.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bindings::imports::sluicegate::channel::http as raw;
+use crate::message::DeliveryError;
+
+pub use raw::{FormPart, HttpError, PartData, ResponseStream};
+
+/// A request, built step by step and sent with [`send`](Self::send).
+#[derive(Debug, Clone)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    /// A body that could not be made is reported when the request is sent, so that building stays one expression.
+    body: Result<raw::Body, String>,
+    timeout_ms: Option<u32>,
+}
+
+impl Request {
+    /// Makes a request without a body.
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Ok(raw::Body::Empty),
+            timeout_ms: None,
+        }
+    }
+
+    /// Makes a GET request.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new("GET", url)
+    }
+
+    /// Makes a POST request.
+    pub fn post(url: impl Into<String>) -> Self {
+        Self::new("POST", url)
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body to these bytes, as they are.
+    pub fn bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.body = Ok(raw::Body::Bytes(bytes.into()));
+        self
+    }
+
+    /// Sets the body to `value` in JSON, with its content type.
+    pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
+        self.body = serde_json::to_vec(value)
+            .map(raw::Body::Bytes)
+            .map_err(|error| error.to_string());
+        self.header("content-type", "application/json")
+    }
+
+    /// Sets the body to a blob, which need not enter the guest's memory.
+    pub fn blob(mut self, handle: impl Into<String>) -> Self {
+        self.body = Ok(raw::Body::Blob(handle.into()));
+        self
+    }
+
+    /// Sets the body to a form of several parts; the host writes its framing and content type.
+    pub fn multipart(mut self, parts: Vec<FormPart>) -> Self {
+        self.body = Ok(raw::Body::Multipart(parts));
+        self
+    }
+
+    /// Sets how long the whole call may take, milliseconds; at most what the host allows.
+    pub fn timeout_ms(mut self, timeout_ms: u32) -> Self {
+        self.timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// Sends the request and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// See [`HttpError`]; only [`HttpError::Interrupted`] leaves it open whether the request arrived.
+    pub fn send(self) -> Result<Response, HttpError> {
+        raw::send(&self.into_raw()?).map(Response::from)
+    }
+
+    /// Sends the request and stores the answer's body as a blob: returns the answer without a body, and the handle.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn download(self) -> Result<(Response, String), HttpError> {
+        raw::download(&self.into_raw()?).map(|(response, blob)| (Response::from(response), blob))
+    }
+
+    /// Sends the request and hands out the answer as it comes, such as server-sent events.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn stream(self) -> Result<ResponseStream, HttpError> {
+        ResponseStream::open(&self.into_raw()?)
+    }
+
+    fn into_raw(self) -> Result<raw::Request, HttpError> {
+        Ok(raw::Request {
+            method: self.method,
+            url: self.url,
+            headers: self.headers,
+            body: self.body.map_err(HttpError::Invalid)?,
+            timeout_ms: self.timeout_ms,
+        })
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Headers, in the order received; a name may come more than once.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty after [`Request::download`].
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Returns whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Returns the first header of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the body as text, with what is not UTF-8 replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// Where the body is not JSON or does not fit `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// Returns how long `Retry-After` asks to wait (RFC 9110, section 10.2.3: seconds, or a date), milliseconds.
+    ///
+    /// None where the header is missing or unreadable. `now_ms` is the present time, Unix milliseconds.
+    pub fn retry_after_ms(&self, now_ms: u64) -> Option<u64> {
+        let value = self.header("retry-after")?.trim();
+        if let Ok(seconds) = value.parse::<u64>() {
+            return Some(seconds.saturating_mul(1000));
+        }
+        let date = httpdate::parse_http_date(value).ok()?;
+        let now = UNIX_EPOCH.checked_add(Duration::from_millis(now_ms))?;
+        // A date that has passed means now.
+        let wait = date.duration_since(now).unwrap_or_default();
+        Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<raw::Response> for Response {
+    fn from(response: raw::Response) -> Self {
+        Self {
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+        }
+    }
+}
+
+impl FormPart {
+    /// Makes a form field.
+    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+        let data = PartData::Bytes(value.into().into_bytes());
+        Self {
+            name: name.into(),
+            file_name: None,
+            media_type: None,
+            data,
+        }
+    }
+
+    /// Makes a file in a form.
+    pub fn file(
+        name: impl Into<String>,
+        file_name: impl Into<String>,
+        media_type: impl Into<String>,
+        data: PartData,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            file_name: Some(file_name.into()),
+            media_type: Some(media_type.into()),
+            data,
+        }
+    }
+}
+
+/// What a failed call means for the delivery that made it: only bytes that left without an answer are ambiguous.
+impl From<HttpError> for DeliveryError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Denied(why) => Self::Unavailable(format!("the request was denied: {why}")),
+            HttpError::Unreachable(why) => Self::Unavailable(format!("the endpoint can't be reached: {why}")),
+            HttpError::Busy => Self::Unavailable("the gateway has no room for another request now".to_owned()),
+            HttpError::ShuttingDown => Self::Unavailable("the channel is shutting down".to_owned()),
+            HttpError::Interrupted(why) => Self::Ambiguous(format!("the request was interrupted: {why}")),
+            HttpError::Invalid(why) => Self::Rejected(format!("the request is invalid: {why}")),
+            HttpError::TooLarge => Self::Rejected("the request or its answer is too large".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_header(name: &str, value: &str) -> Response {
+        Response {
+            status: 429,
+            headers: vec![(name.to_owned(), value.to_owned())],
+            body: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // The date is RFC 9110's own example, section 5.6.7: 784111777 s after the epoch.
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let now_ms = 784_111_770_500;
+        assert_eq!(with_header("Retry-After", "7").retry_after_ms(now_ms), Some(7000));
+        assert_eq!(with_header("retry-after", date).retry_after_ms(now_ms), Some(6500));
+        assert_eq!(
+            with_header("retry-after", date).retry_after_ms(now_ms + 60_000),
+            Some(0)
+        );
+        assert_eq!(with_header("retry-after", "soon").retry_after_ms(now_ms), None);
+        assert_eq!(
+            with_header("retry-after", "99999999999999999999").retry_after_ms(now_ms),
+            None
+        );
+        assert_eq!(with_header("x-other", "7").retry_after_ms(now_ms), None);
+    }
+
+    #[test]
+    fn only_an_interrupted_call_is_ambiguous() {
+        let cases = [
+            (HttpError::Denied(String::new()), false),
+            (HttpError::Unreachable(String::new()), false),
+            (HttpError::Busy, false),
+            (HttpError::ShuttingDown, false),
+            (HttpError::Invalid(String::new()), false),
+            (HttpError::TooLarge, false),
+            (HttpError::Interrupted(String::new()), true),
+        ];
+        for (error, ambiguous) in cases {
+            let meaning = DeliveryError::from(error.clone());
+            assert_eq!(
+                matches!(meaning, DeliveryError::Ambiguous(_)),
+                ambiguous,
+                "{error:?} became {meaning:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_reported_when_it_is_sent() {
+        let keys_are_lists = std::collections::HashMap::from([(vec![1], 2)]);
+        let request = Request::post("https://example.org").json(&keys_are_lists);
+        assert!(matches!(request.into_raw(), Err(HttpError::Invalid(_))));
+    }
+}

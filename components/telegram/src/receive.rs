@@ -1,0 +1,393 @@
+//! Receiving: the long poll, the webhook, and what both do with an update.
+//!
+//! Telegram forgets an update as soon as `getUpdates` asks for a later one, so the next poll starts only after the host
+//! has stored what the last one brought, together with the cursor.
+
+use sluicegate_sdk::http::HttpError;
+use sluicegate_sdk::inbox::{self, PublishError};
+use sluicegate_sdk::serde_json::{self, Value, json};
+use sluicegate_sdk::webhook::{Request, Response};
+use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, debug, error, secrets, settings, warn};
+
+use crate::bot::{Bot, read, remember_migration};
+use crate::failure::{Failure, Remedy};
+use crate::map::{self, WantedFile};
+use crate::wire::{Update, User};
+
+/// The largest file that the Bot API hands out, bytes (core.telegram.org/bots/api#getfile).
+const DOWNLOAD_BYTES_MAX: u64 = 20 * 1024 * 1024;
+/// How often a file is asked for before the message goes on without it.
+const DOWNLOAD_ATTEMPTS: u32 = 2;
+/// How long a poll waits for an update unless the operator says otherwise, seconds.
+pub const POLL_SECONDS: u32 = 25;
+/// The longest wait that Telegram's server grants, seconds.
+const POLL_SECONDS_MAX: u32 = 50;
+/// How much longer the host waits than the server was asked to, milliseconds.
+const POLL_SLACK_MS: u32 = 10_000;
+/// The most updates that one poll may bring (core.telegram.org/bots/api#getupdates).
+const POLL_UPDATES_MAX: u32 = 100;
+/// The pause after an empty answer that came at once: some self-hosted servers do not hold a poll open.
+const EMPTY_PAUSE_MS: u64 = 250;
+/// The first and the longest wait after a failed poll, milliseconds.
+const BACKOFF_MS: (u64, u64) = (1_000, 60_000);
+/// How long the answer to a pressed button may take, milliseconds: it only ends the button's animation.
+const QUERY_TIMEOUT_MS: u32 = 5_000;
+
+/// What the bot wants to hear of.
+pub fn allowed_updates() -> Value {
+    json!(["message", "edited_message", "callback_query", "message_reaction"])
+}
+
+/// Polls until the channel is shut down.
+///
+/// # Errors
+/// Words for the operator where polling again is of no use.
+pub fn poll_until_shutdown() -> Result<(), String> {
+    let mut poller = Poller::new();
+    loop {
+        let go_on = match poller.poll() {
+            Ok(go_on) => go_on,
+            Err(failure) => poller.remedy(&failure)?,
+        };
+        if !go_on {
+            return Ok(());
+        }
+    }
+}
+
+struct Poller {
+    bot: Bot,
+    /// The bot's account: asked for at the start, since the token may be another one than last time.
+    me: Option<User>,
+    seconds: u32,
+    updates_max: u32,
+    backoff_ms: u64,
+}
+
+impl Poller {
+    fn new() -> Self {
+        let seconds = settings::get("poll-seconds").and_then(|value| value.trim().parse().ok());
+        Self {
+            bot: Bot::from_settings(),
+            me: None,
+            seconds: seconds.unwrap_or(POLL_SECONDS).clamp(1, POLL_SECONDS_MAX),
+            updates_max: POLL_UPDATES_MAX,
+            backoff_ms: BACKOFF_MS.0,
+        }
+    }
+
+    /// Fetches and stores one batch. False when the channel is being shut down.
+    fn poll(&mut self) -> Result<bool, Failure> {
+        let me = match self.me.take() {
+            Some(me) => me,
+            None => self.bot.fresh_me()?,
+        };
+        let me = self.me.insert(me).clone();
+        let started = clock::now_ms();
+        let fetched = self.fetch(&me);
+        let took_ms = clock::now_ms().saturating_sub(started);
+        let updates = match fetched {
+            // The wait of a long poll has ended without an answer, as it may.
+            Err(Failure::Http(HttpError::Interrupted(_))) if took_ms >= u64::from(self.seconds) * 1000 => {
+                return Ok(true);
+            }
+            fetched => fetched?,
+        };
+        self.backoff_ms = BACKOFF_MS.0;
+        self.updates_max = POLL_UPDATES_MAX;
+        if updates.is_empty() {
+            return Ok(took_ms >= EMPTY_PAUSE_MS || clock::sleep_ms(EMPTY_PAUSE_MS));
+        }
+        self.store(&me, updates)
+    }
+
+    fn fetch(&self, me: &User) -> Result<Vec<Value>, Failure> {
+        let mut params = json!({
+            "timeout": self.seconds, "limit": self.updates_max, "allowed_updates": allowed_updates(),
+        });
+        if let Some(last) = inbox::cursor().and_then(|cursor| last_update(&cursor, me.id)) {
+            params["offset"] = json!(last.saturating_add(1));
+        }
+        let timeout_ms = self.seconds * 1000 + POLL_SLACK_MS;
+        read(self.bot.call_within(timeout_ms, "getUpdates", &params)?)
+    }
+
+    /// Stores a batch together with the cursor, then answers the pressed buttons. False at shutdown.
+    fn store(&self, me: &User, updates: Vec<Value>) -> Result<bool, Failure> {
+        let batch = Batch::collect(&self.bot, me, updates);
+        let Some(last) = batch.last else {
+            return Err(Failure::Unreadable("no update of the batch has an id".to_owned()));
+        };
+        let cursor = cursor_text(me.id, last);
+        match inbox::publish_waiting(&batch.messages, Some(&cursor)) {
+            Ok(_) => {}
+            Err(PublishError::Invalid(why)) => {
+                warn!("a batch was refused, so its messages are stored one by one: {why}");
+                if !store_singly(batch.messages, &cursor) {
+                    return Ok(false);
+                }
+            }
+            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => return Ok(false),
+        }
+        for query in &batch.queries {
+            answer_query(&self.bot, query);
+        }
+        Ok(true)
+    }
+
+    /// Does what a failed poll asks for. False at shutdown.
+    fn remedy(&mut self, failure: &Failure) -> Result<bool, String> {
+        match failure.remedy("polling") {
+            Remedy::GiveUp(words) => Err(words),
+            Remedy::Shutdown => Ok(false),
+            Remedy::Wait(wait_ms) => {
+                warn!("Telegram asks to wait {wait_ms} ms before the next poll");
+                Ok(clock::sleep_ms(wait_ms))
+            }
+            Remedy::Smaller if self.updates_max > 1 => {
+                self.updates_max /= 2;
+                Ok(true)
+            }
+            Remedy::Smaller | Remedy::BackOff => {
+                let wait_ms = self.backoff_ms;
+                self.backoff_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+                warn!("polling failed, the next try comes in {wait_ms} ms: {failure}");
+                Ok(clock::sleep_ms(wait_ms))
+            }
+        }
+    }
+}
+
+/// The cursor names the bot as well: another bot's updates have other ids, and an offset from them would drop messages.
+fn cursor_text(bot: i64, update: i64) -> String {
+    format!("{bot}:{update}")
+}
+
+/// Returns the last stored update of this bot.
+fn last_update(cursor: &str, bot: i64) -> Option<i64> {
+    let (owner, update) = cursor.split_once(':')?;
+    if owner.parse() == Ok(bot) {
+        update.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// Stores messages one at a time, for a batch in which one is invalid, and then the cursor. False at shutdown.
+fn store_singly(messages: Vec<InboundMessage>, cursor: &str) -> bool {
+    for message in messages {
+        let id = message.id.clone();
+        match inbox::publish_waiting(&[message], None) {
+            Ok(_) => {}
+            Err(PublishError::Invalid(why)) => error!("update {id} is dropped, the gateway refuses it: {why}"),
+            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => return false,
+        }
+    }
+    match inbox::publish_waiting(&[], Some(cursor)) {
+        Ok(_) => true,
+        Err(PublishError::Invalid(why)) => {
+            error!("the cursor was refused: {why}");
+            true
+        }
+        Err(PublishError::ShuttingDown | PublishError::Busy(_)) => false,
+    }
+}
+
+/// The updates of one poll, ready to be stored.
+struct Batch {
+    messages: Vec<InboundMessage>,
+    queries: Vec<String>,
+    /// The highest update id, that of unreadable updates included.
+    last: Option<i64>,
+}
+
+impl Batch {
+    fn collect(bot: &Bot, me: &User, updates: Vec<Value>) -> Self {
+        let mut batch = Self {
+            messages: Vec::new(),
+            queries: Vec::new(),
+            last: None,
+        };
+        for update in updates {
+            let id = update["update_id"].as_i64();
+            batch.last = batch.last.max(id);
+            match serde_json::from_value::<Update>(update) {
+                Ok(update) => batch.add(bot, me, &update),
+                Err(why) => error!("update {} is skipped, it can't be read: {why}", id.unwrap_or_default()),
+            }
+        }
+        batch
+    }
+
+    fn add(&mut self, bot: &Bot, me: &User, update: &Update) {
+        if let Some(received) = receive(bot, me, update) {
+            self.messages.push(received.message);
+            self.queries.extend(received.query);
+        }
+    }
+}
+
+struct Received {
+    message: InboundMessage,
+    query: Option<String>,
+}
+
+/// Maps an update, with its files fetched.
+fn receive(bot: &Bot, me: &User, update: &Update) -> Option<Received> {
+    if let Some(migration) = map::migration(update) {
+        remember_migration(migration);
+    }
+    let mapped = map::mapped(update, me)?;
+    let mut message = mapped.message;
+    for file in &mapped.files {
+        match fetch_file(bot, file) {
+            Ok(attachment) => message.attachments.push(attachment),
+            Err(why) => {
+                let name = file.name.as_deref().unwrap_or(&file.media_type);
+                debug!("a file of update {} was not fetched: {why}", update.update_id);
+                append_note(
+                    &mut message.text,
+                    &format!("[the file {name} could not be fetched: {why}]"),
+                );
+            }
+        }
+    }
+    Some(Received {
+        message,
+        query: mapped.query,
+    })
+}
+
+/// Fetches a file; errors are words that may stand in the message.
+fn fetch_file(bot: &Bot, file: &WantedFile) -> Result<Attachment, String> {
+    if file.size.is_some_and(|size| size > DOWNLOAD_BYTES_MAX) {
+        return Err("it is larger than the 20 MB that Telegram hands to bots".to_owned());
+    }
+    let mut attempt = 1;
+    loop {
+        match bot.download(&file.file_id) {
+            Ok(blob) => {
+                let source = AttachmentSource::Blob(blob);
+                return Ok(Attachment {
+                    name: file.name.clone(),
+                    media_type: file.media_type.clone(),
+                    source,
+                });
+            }
+            Err(failure) if failure.is_passing() && attempt < DOWNLOAD_ATTEMPTS => {
+                attempt += 1;
+                if !clock::sleep_ms(BACKOFF_MS.0) {
+                    return Err("the gateway is shutting down".to_owned());
+                }
+            }
+            Err(failure) => return Err(failure_in_words(&failure)),
+        }
+    }
+}
+
+/// Says why in words that show nothing of the gateway's inside to the agent.
+fn failure_in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::Api { description, .. } => description.clone(),
+        Failure::Gateway(status) => format!("status {status}"),
+        Failure::Unreadable(_) => "the answer can't be read".to_owned(),
+        Failure::Http(_) => "no answer".to_owned(),
+    }
+}
+
+fn append_note(text: &mut String, note: &str) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(note);
+}
+
+/// Ends the animation of a pressed button. The choice itself is stored already.
+fn answer_query(bot: &Bot, query: &str) {
+    let params = json!({"callback_query_id": query});
+    if let Err(failure) = bot.call_within(QUERY_TIMEOUT_MS, "answerCallbackQuery", &params) {
+        debug!("a pressed button was not answered: {failure}");
+    }
+}
+
+/// Answers one call of Telegram's. The host has compared the secret token before.
+pub fn handle_update(request: &Request) -> Response {
+    if !matches!(request.path.as_str(), "" | "/") {
+        return refusal(404, "there is nothing below the webhook's address");
+    }
+    if request.method != "POST" {
+        return refusal(405, "updates come by POST").header("allow", "POST");
+    }
+    // Without a secret anyone could write as anyone.
+    if !secrets::available("webhook-secret") {
+        return refusal(401, "the channel has no webhook-secret, so no call can be trusted");
+    }
+    // Read as the poll reads them, by way of a value: reading straight from bytes would double this component's code.
+    let update = serde_json::from_slice::<Value>(&request.body).and_then(serde_json::from_value::<Update>);
+    match update {
+        Ok(update) => store_one(&update),
+        Err(why) => refusal(400, &format!("this is no update: {why}")),
+    }
+}
+
+/// Stores the update of a webhook call; anything but success makes Telegram send it again.
+fn store_one(update: &Update) -> Response {
+    let bot = Bot::from_settings();
+    let me = match bot.me() {
+        Ok(me) => me,
+        // Without its name the bot can't tell whether it is addressed.
+        Err(failure) => {
+            warn!("update {} has to wait, getMe failed: {failure}", update.update_id);
+            return refusal(503, "the bot's account is not known yet").header("retry-after", "5");
+        }
+    };
+    let Some(received) = receive(&bot, &me, update) else {
+        return Response::empty(200);
+    };
+    match inbox::publish(&[received.message], None) {
+        Ok(_) => {
+            if let Some(query) = &received.query {
+                answer_query(&bot, query);
+            }
+            Response::empty(200)
+        }
+        Err(PublishError::Busy(wait_ms)) => {
+            let seconds = wait_ms.div_ceil(1000).max(1).to_string();
+            refusal(429, "too many messages are waiting").header("retry-after", &seconds)
+        }
+        Err(PublishError::Invalid(why)) => refusal(400, &why),
+        Err(PublishError::ShuttingDown) => refusal(503, "the channel is shutting down").header("retry-after", "5"),
+    }
+}
+
+fn refusal(status: u16, why: &str) -> Response {
+    Response::json(status, &json!({"error": why}))
+}
+
+/// Waits until the channel is shut down: in webhook mode there is nothing to fetch.
+pub fn wait_for_shutdown() {
+    // Any number would do: the host ends the wait at shutdown.
+    while clock::sleep_ms(3_600_000) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_counts_only_for_its_own_bot() {
+        let cursor = cursor_text(700_100_200, 610_000_007);
+        assert_eq!(last_update(&cursor, 700_100_200), Some(610_000_007));
+        assert_eq!(last_update(&cursor, 700_100_201), None);
+        assert_eq!(last_update("610000007", 700_100_200), None);
+        assert_eq!(last_update("", 0), None);
+    }
+
+    #[test]
+    fn a_note_stands_on_its_own_line() {
+        let mut text = String::new();
+        append_note(&mut text, "[a]");
+        append_note(&mut text, "[b]");
+        assert_eq!(text, "[a]\n[b]");
+    }
+}

@@ -1,0 +1,135 @@
+//! Signs of life beside a running turn: "typing", and the answer while it grows.
+//!
+//! None of it can hold a turn up: the signs run in a task of their own, the newest draft wins, and under pressure drafts
+//! are the first to go. Only the draft that is on its way when the answer is finished is waited for, shortly, so that
+//! the answer can replace it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Presence, TurnCounters};
+use crate::bus::{Bus, Event};
+use crate::clock::Clock;
+use crate::event::{InboundEvent, OutboundEvent};
+use crate::limit;
+
+/// What all turns share for their signs of life.
+pub(super) struct Signs {
+    pub(super) presence: Arc<dyn Presence>,
+    pub(super) bus: Bus,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) counters: Arc<TurnCounters>,
+    /// Bounds the calls into channels that run at once.
+    pub(super) calls: Semaphore,
+}
+
+/// The signs of one running turn. They end when this is dropped.
+pub(super) struct Showing {
+    growing_tx: watch::Sender<String>,
+    /// When the growing answer was copied last.
+    sampled_at: Mutex<Instant>,
+    /// Ends with the turn, also with one that is dropped in the middle.
+    task: AbortOnDropHandle<()>,
+}
+
+impl Showing {
+    /// Begins to show that a turn for `event` runs.
+    pub(super) fn begin(signs: Arc<Signs>, event: &InboundEvent) -> Self {
+        let (growing_tx, growing_rx) = watch::channel(String::new());
+        let answer = OutboundEvent::reply(event, 0, String::new());
+        let task = AbortOnDropHandle::new(tokio::spawn(signs.show(answer, growing_rx)));
+        Self {
+            growing_tx,
+            sampled_at: Mutex::new(Instant::now()),
+            task,
+        }
+    }
+
+    /// Takes all of the answer so far. Cheap: most calls copy nothing.
+    pub(super) fn grow(&self, text: &str) {
+        let mut sampled_at = self.sampled_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if sampled_at.elapsed() >= limit::DRAFT_SAMPLE_PERIOD {
+            *sampled_at = Instant::now();
+            self.growing_tx.send_replace(text.to_owned());
+        }
+    }
+
+    /// Ends the signs. A draft that is on its way gets a little time to arrive.
+    pub(super) async fn settle(self) {
+        let Self { growing_tx, task, .. } = self;
+        drop(growing_tx);
+        // Its panic, or that it took too long, changes nothing for the turn.
+        let _shown = timeout(limit::DRAFT_SETTLE_MAX, task).await;
+    }
+}
+
+impl Signs {
+    /// Shows a turn until its end of `growing_rx` closes.
+    async fn show(self: Arc<Self>, answer: OutboundEvent, mut growing_rx: watch::Receiver<String>) {
+        let mut typing = std::pin::pin!(self.keep_typing(&answer));
+        let mut drafts = std::pin::pin!(self.show_drafts(&answer, &mut growing_rx));
+        tokio::select! {
+            () = &mut typing => {}
+            () = &mut drafts => {}
+        }
+    }
+
+    /// Never ends by itself.
+    async fn keep_typing(&self, answer: &OutboundEvent) {
+        sleep(limit::TYPING_DELAY).await;
+        loop {
+            if let Ok(_permit) = self.calls.try_acquire() {
+                let typing = self.presence.typing(&answer.channel, &answer.conversation);
+                // A channel that is too slow to show it shows nothing.
+                let _shown = timeout(limit::PRESENCE_TIMEOUT, typing).await;
+            }
+            sleep(limit::TYPING_PERIOD).await;
+        }
+    }
+
+    /// Ends when the answer is finished, after the draft that is on its way then.
+    async fn show_drafts(&self, answer: &OutboundEvent, growing_rx: &mut watch::Receiver<String>) {
+        let mut shown_at = Instant::now();
+        loop {
+            if growing_rx.changed().await.is_err() {
+                return;
+            }
+            // The newest text at the end of the period is shown, and none when the answer is finished before.
+            let finished = async { while growing_rx.changed().await.is_ok() {} };
+            tokio::select! {
+                biased;
+                () = finished => return,
+                () = tokio::time::sleep_until(shown_at + limit::DRAFT_PERIOD) => {}
+            }
+            let text = growing_rx.borrow_and_update().clone();
+            self.show_draft(OutboundEvent { text, ..answer.clone() }).await;
+            shown_at = Instant::now();
+        }
+    }
+
+    async fn show_draft(&self, growing: OutboundEvent) {
+        if growing.text.trim().is_empty() {
+            return;
+        }
+        let at_ms = self.clock.now_ms();
+        self.bus.publish(|| Event::Draft {
+            letter: (&growing).into(),
+            text: growing.text.clone(),
+            at_ms,
+        });
+        let Ok(_permit) = self.calls.try_acquire() else {
+            count(&self.counters.drafts_dropped);
+            return;
+        };
+        count(&self.counters.drafts_shown);
+        let _shown = timeout(limit::PRESENCE_TIMEOUT, self.presence.draft(growing)).await;
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,21 @@
+//! `blobs`: files that go with messages, kept by the host for a while.
+
+use crate::channel::Guest;
+use crate::channel::bindings::sluicegate::channel::blobs::Host;
+
+impl Host for Guest {
+    async fn put(&mut self, media_type: String, bytes: Vec<u8>) -> wasmtime::Result<Result<String, String>> {
+        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let now = services.clock.now_ms();
+        Ok(services.store.blob_put(&services.name, &media_type, bytes, now).await.map_err(|error| error.to_string()))
+    }
+
+    async fn get(&mut self, blob: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
+        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        Ok(match services.store.blob_get(&services.name, &blob).await {
+            Ok(Some((_, bytes))) => Ok(bytes),
+            Ok(None) => Err("no such blob: it never was, or it is past its retention".into()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}

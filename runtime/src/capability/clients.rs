@@ -1,0 +1,16 @@
+//! `clients`: frames to the clients of a serving channel.
+
+use crate::channel::bindings::sluicegate::channel::clients::{Host, SendError as WitSendError};
+use crate::channel::{Guest, SendError};
+
+impl Host for Guest {
+    async fn send(&mut self, client_id: String, frame: String) -> wasmtime::Result<Result<(), WitSendError>> {
+        let Some(services) = &self.services else { return Ok(Err(WitSendError::Gone)) };
+        let sent = services.clients.send(&client_id, frame, self.client.as_ref()).await;
+        Ok(sent.map_err(|error| match error {
+            SendError::Gone => WitSendError::Gone,
+            SendError::Slow => WitSendError::Slow,
+            SendError::TooLarge => WitSendError::TooLarge,
+        }))
+    }
+}

@@ -1,0 +1,170 @@
+//! `http`: outgoing requests, through the egress gate.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::component::Resource;
+
+use crate::channel::bindings::sluicegate::channel::http as wit;
+use crate::channel::{Guest, Services};
+use crate::egress::{self, HttpError};
+use crate::limit;
+
+/// An open response stream of a guest.
+pub struct StreamHandle(egress::ResponseStream);
+
+impl From<HttpError> for wit::HttpError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Denied(text) => Self::Denied(text),
+            HttpError::Invalid(text) => Self::Invalid(text),
+            HttpError::Unreachable(text) => Self::Unreachable(text),
+            HttpError::Interrupted(text) => Self::Interrupted(text),
+            HttpError::TooLarge => Self::TooLarge,
+            HttpError::Busy => Self::Busy,
+            HttpError::ShuttingDown => Self::ShuttingDown,
+        }
+    }
+}
+
+/// Turns a guest's request into the gate's, with blobs read from the channel's own.
+async fn gate_request(services: &Services, request: wit::Request) -> Result<egress::Request, wit::HttpError> {
+    Ok(egress::Request {
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        body: match request.body {
+            wit::Body::Empty => egress::Body::Empty,
+            wit::Body::Bytes(bytes) => egress::Body::Bytes(bytes.into()),
+            wit::Body::Blob(blob) => egress::Body::Bytes(blob_bytes(services, &blob).await?),
+            wit::Body::Multipart(parts) => egress::Body::Multipart(form_parts(services, parts).await?),
+        },
+        timeout: request.timeout_ms.map(|millis| Duration::from_millis(millis.into())),
+    })
+}
+
+async fn form_parts(services: &Services, parts: Vec<wit::FormPart>) -> Result<Vec<egress::FormPart>, wit::HttpError> {
+    let mut form = Vec::with_capacity(parts.len());
+    for part in parts {
+        let data = match part.data {
+            wit::PartData::Bytes(bytes) => bytes.into(),
+            wit::PartData::Blob(blob) => blob_bytes(services, &blob).await?,
+        };
+        form.push(egress::FormPart { name: part.name, file_name: part.file_name, media_type: part.media_type, data });
+    }
+    Ok(form)
+}
+
+async fn blob_bytes(services: &Services, blob: &str) -> Result<Bytes, wit::HttpError> {
+    match services.store.blob_get(&services.name, blob).await {
+        Ok(Some((_, bytes))) => Ok(bytes.into()),
+        Ok(None) => Err(wit::HttpError::Invalid("no such blob".into())),
+        Err(error) => Err(wit::HttpError::Unreachable(error.to_string())),
+    }
+}
+
+fn nothing_granted() -> wit::HttpError {
+    wit::HttpError::Denied(super::NO_CAPABILITY.into())
+}
+
+impl Guest {
+    /// Runs an exchange until it ends or the channel is told to stop.
+    async fn exchange(&mut self, request: wit::Request, body_bytes_max: Option<usize>) -> Result<egress::Response, wit::HttpError> {
+        let services = self.services.as_ref().ok_or_else(nothing_granted)?;
+        let request = gate_request(services, request).await?;
+        let sent = async {
+            match body_bytes_max {
+                Some(max) => services.egress.send_bounded(request, &self.evidence, max).await,
+                None => services.egress.send(request, &self.evidence).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            response = sent => Ok(response?),
+            () = self.shutdown.cancelled() => Err(wit::HttpError::ShuttingDown),
+        }
+    }
+}
+
+impl wit::Host for Guest {
+    async fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, wit::HttpError>> {
+        Ok(self.exchange(request, None).await.map(|response| wit::Response {
+            status: response.status,
+            headers: response.headers,
+            body: response.body.into(),
+        }))
+    }
+
+    async fn download(
+        &mut self,
+        request: wit::Request,
+    ) -> wasmtime::Result<Result<(wit::Response, String), wit::HttpError>> {
+        let response = match self.exchange(request, Some(limit::BLOB_BYTES_MAX)).await {
+            Ok(response) => response,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(services) = &self.services else { return Ok(Err(nothing_granted())) };
+        let named = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let media_type = named.map_or("application/octet-stream", |(_, value)| value.as_str()).to_owned();
+        let now = services.clock.now_ms();
+        let stored = services.store.blob_put(&services.name, &media_type, response.body.into(), now).await;
+        let head = wit::Response { status: response.status, headers: response.headers, body: Vec::new() };
+        Ok(match stored {
+            Ok(blob) => Ok((head, blob)),
+            Err(crate::store::Error::Quota(_)) => Err(wit::HttpError::TooLarge),
+            Err(_) => Err(wit::HttpError::Busy),
+        })
+    }
+}
+
+impl wit::HostResponseStream for Guest {
+    async fn open(
+        &mut self,
+        request: wit::Request,
+    ) -> wasmtime::Result<Result<Resource<StreamHandle>, wit::HttpError>> {
+        let Some(services) = self.services.clone() else { return Ok(Err(nothing_granted())) };
+        let request = match gate_request(&services, request).await {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        let opened = tokio::select! {
+            biased;
+            opened = services.egress.open_stream(request, &self.evidence) => opened,
+            () = self.shutdown.cancelled() => Err(HttpError::ShuttingDown),
+        };
+        match opened {
+            Ok(stream) => Ok(Ok(self.table.push(StreamHandle(stream))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn status(&mut self, stream: Resource<StreamHandle>) -> wasmtime::Result<u16> {
+        Ok(self.table.get(&stream)?.0.status())
+    }
+
+    async fn headers(&mut self, stream: Resource<StreamHandle>) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.table.get(&stream)?.0.headers().to_vec())
+    }
+
+    async fn read(
+        &mut self,
+        stream: Resource<StreamHandle>,
+        bytes_max: u32,
+        timeout_ms: u64,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::HttpError>> {
+        let shutdown = self.shutdown.clone();
+        let stream = self.table.get_mut(&stream)?;
+        let timeout = Duration::from_millis(timeout_ms).min(limit::GUEST_SLEEP_MAX);
+        let read = tokio::select! {
+            biased;
+            read = stream.0.read(bytes_max, timeout) => read,
+            () = shutdown.cancelled() => Err(HttpError::ShuttingDown),
+        };
+        Ok(read.map(|bytes| bytes.map(Into::into)).map_err(Into::into))
+    }
+
+    async fn drop(&mut self, stream: Resource<StreamHandle>) -> wasmtime::Result<()> {
+        self.table.delete(stream)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! `inbox`: the way in. Checks and stamps messages, and stores them with the cursor before the guest hears success.
+
+use crate::channel::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
+use crate::channel::{Guest, Services};
+use crate::clock::millis;
+use crate::event::{self, InboundEvent};
+use crate::id::EventId;
+use crate::limit;
+use crate::store::{Accepted, Error};
+use crate::{bus, clock};
+
+impl Host for Guest {
+    async fn publish(
+        &mut self,
+        messages: Vec<InboundMessage>,
+        cursor: Option<String>,
+    ) -> wasmtime::Result<Result<Vec<Outcome>, PublishError>> {
+        let Some(services) = self.services.clone() else {
+            return Ok(Err(PublishError::Invalid(super::NO_CAPABILITY.into())));
+        };
+        if self.shutdown.is_cancelled() {
+            return Ok(Err(PublishError::ShuttingDown));
+        }
+        if services.store.depth().inbox >= limit::INBOX_WAITING_MAX {
+            return Ok(Err(busy()));
+        }
+        let checked = check_batch(messages.len(), cursor.as_deref());
+        let messages: Result<Vec<_>, _> = checked.and_then(|()| messages.into_iter().map(checked_message).collect());
+        match messages {
+            Ok(messages) => Ok(publish(&services, messages, cursor).await),
+            Err(reason) => Ok(Err(PublishError::Invalid(reason))),
+        }
+    }
+
+    async fn cursor(&mut self) -> wasmtime::Result<Option<String>> {
+        let Some(services) = &self.services else { return Ok(None) };
+        // A store that can't be read is going down; without its cursor the guest must not go on.
+        services.store.cursor(&services.name).await.map_err(wasmtime::Error::msg)
+    }
+}
+
+fn busy() -> PublishError {
+    PublishError::Busy(millis(limit::PUBLISH_BUSY_WAIT).unsigned_abs())
+}
+
+/// Stores the messages of permitted senders and the cursor in one transaction, then wakes what follows.
+async fn publish(
+    services: &Services,
+    messages: Vec<event::InboundMessage>,
+    cursor: Option<String>,
+) -> Result<Vec<Outcome>, PublishError> {
+    let now = services.clock.now_ms();
+    let permitted: Vec<bool> = messages.iter().map(|message| services.access.permits(&message.sender.id)).collect();
+    report_refused(services, &messages, &permitted);
+    let events: Vec<InboundEvent> = messages
+        .into_iter()
+        .zip(&permitted)
+        .filter(|(_, permitted)| **permitted)
+        .map(|(message, _)| stamp(services, message, now))
+        .collect();
+    if events.is_empty() && cursor.is_none() {
+        return Ok(vec![Outcome::Refused; permitted.len()]);
+    }
+    let accepted = services.store.accept(&services.name, events.clone(), cursor, now).await.map_err(|error| match error {
+        Error::Busy => busy(),
+        Error::Refused(reason) => PublishError::Invalid(reason),
+        _ => PublishError::ShuttingDown,
+    })?;
+    announce(services, &events, &accepted);
+    let mut accepted = accepted.into_iter();
+    Ok(permitted
+        .into_iter()
+        .map(|permitted| match permitted.then(|| accepted.next()).flatten() {
+            Some(Accepted::New) => Outcome::Accepted,
+            Some(Accepted::Duplicate) => Outcome::Duplicate,
+            None => Outcome::Refused,
+        })
+        .collect())
+}
+
+/// The host alone says which channel, session and time an event has.
+fn stamp(services: &Services, message: event::InboundMessage, now: clock::UnixMillis) -> InboundEvent {
+    InboundEvent {
+        id: EventId::generate(),
+        channel: services.name.clone(),
+        session: services.session(&message.conversation),
+        received_at_ms: now,
+        message,
+    }
+}
+
+fn report_refused(services: &Services, messages: &[event::InboundMessage], permitted: &[bool]) {
+    for message in messages.iter().zip(permitted).filter(|(_, permitted)| !**permitted).map(|(message, _)| message) {
+        services.usage.inbound_refused.add(1);
+        let sender = crate::channel::printable(&message.sender.id);
+        tracing::warn!(
+            channel = %services.name,
+            sender,
+            "a message was refused: its sender may not talk to the agent; to let them, add the id to `access`"
+        );
+    }
+}
+
+fn announce(services: &Services, events: &[InboundEvent], accepted: &[Accepted]) {
+    let mut due = false;
+    for (event, accepted) in events.iter().zip(accepted) {
+        match accepted {
+            Accepted::New => {
+                services.usage.inbound_accepted.add(1);
+                services.bus.publish(|| bus::Event::inbound(event));
+                due |= event.message.starts_turn();
+            }
+            Accepted::Duplicate => services.usage.inbound_duplicates.add(1),
+        }
+    }
+    if due {
+        services.bus.turns_due().wake();
+        services.bus.deliveries_due().wake();
+    }
+}
+
+fn check_batch(messages: usize, cursor: Option<&str>) -> Result<(), String> {
+    if messages > limit::PUBLISH_MESSAGES_MAX {
+        return Err(format!("{messages} messages at once; {} are allowed", limit::PUBLISH_MESSAGES_MAX));
+    }
+    match cursor {
+        Some(cursor) if cursor.len() > limit::CURSOR_BYTES_MAX => Err(format!("a cursor of {} bytes", cursor.len())),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what nothing may depend on, and cuts what is only shown.
+fn checked_message(message: InboundMessage) -> Result<event::InboundMessage, String> {
+    let mut message = event::InboundMessage::from(message);
+    require_id("message id", &message.id)?;
+    require_id("conversation id", &message.conversation.id)?;
+    require_id("sender id", &message.sender.id)?;
+    if let Some(thread) = &message.conversation.thread {
+        require_id("thread", thread)?;
+    }
+    for (what, optional) in [("in-reply-to", &message.in_reply_to), ("value", &message.value)] {
+        if optional.as_ref().is_some_and(|text| text.len() > limit::EXTRA_BYTES_MAX) {
+            return Err(format!("the {what} is too long"));
+        }
+    }
+    if message.text.len() > limit::INBOUND_TEXT_BYTES_MAX {
+        return Err(format!("a text of {} bytes; {} are allowed", message.text.len(), limit::INBOUND_TEXT_BYTES_MAX));
+    }
+    if message.attachments.len() > limit::ATTACHMENTS_MAX || message.extra.len() > limit::EXTRA_ENTRIES_MAX {
+        return Err("too many attachments or extra entries".into());
+    }
+    if message.extra.iter().any(|(key, value)| key.len().max(value.len()) > limit::EXTRA_BYTES_MAX) {
+        return Err("an extra entry is too long".into());
+    }
+    cut(&mut message.sender.name);
+    cut(&mut message.conversation.title);
+    for attachment in &mut message.attachments {
+        check_attachment(attachment)?;
+        cut(&mut attachment.name);
+    }
+    Ok(message)
+}
+
+fn check_attachment(attachment: &event::Attachment) -> Result<(), String> {
+    let (event::AttachmentSource::Blob(source) | event::AttachmentSource::Url(source)) = &attachment.source;
+    if source.len() > limit::EXTRA_BYTES_MAX || attachment.media_type.len() > limit::PLATFORM_ID_BYTES_MAX {
+        return Err("an attachment's source or media type is too long".into());
+    }
+    Ok(())
+}
+
+fn require_id(what: &str, id: &str) -> Result<(), String> {
+    if id.is_empty() {
+        return Err(format!("the {what} is empty"));
+    }
+    if id.len() > limit::PLATFORM_ID_BYTES_MAX {
+        return Err(format!("the {what} has {} bytes; {} are allowed", id.len(), limit::PLATFORM_ID_BYTES_MAX));
+    }
+    Ok(())
+}
+
+fn cut(text: &mut Option<String>) {
+    if let Some(text) = text {
+        text.truncate(text.floor_char_boundary(limit::DISPLAY_NAME_BYTES_MAX));
+    }
+}

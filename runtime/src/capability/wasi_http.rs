@@ -1,0 +1,94 @@
+//! `wasi:http/outgoing-handler` 0.2, for guests whose language brings an HTTP library: it leads to the same gate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::channel::Services;
+use crate::egress::{self, Evidence, HttpError};
+use crate::limit;
+
+/// Sends what a guest's HTTP library wants sent, under the channel's grants.
+pub struct GateHooks {
+    services: Option<Arc<Services>>,
+    evidence: Evidence,
+}
+
+impl GateHooks {
+    /// Makes the hooks of one instance.
+    pub fn new(services: Option<Arc<Services>>, evidence: Evidence) -> Self {
+        Self { services, evidence }
+    }
+}
+
+/// What the library asks of a hook: the response, and a future for what happens to the connection afterwards.
+type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+impl WasiHttpHooks for GateHooks {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let (services, evidence) = (self.services.clone(), self.evidence.clone());
+        Box::new(async move {
+            let services = services.ok_or(Error::HttpRequestDenied)?;
+            let request = gate_request(request, options).await?;
+            let response = services.egress.send(request, &evidence).await.map_err(typed)?;
+            let finished: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
+            Ok((guest_response(response)?, finished))
+        })
+    }
+}
+
+/// Reads the whole body, bounded, before anything is sent: the gate checks and fills in whole requests.
+async fn gate_request(
+    request: http::Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Result<egress::Request, Error> {
+    let (parts, body) = request.into_parts();
+    let read = Limited::new(body, limit::HTTP_REQUEST_BODY_BYTES_MAX).collect();
+    let bytes = read.await.map_err(|_| Error::HttpRequestBodySize(None))?.to_bytes();
+    // The library adds `host` itself; the gate derives it from the URL that it checked.
+    let named = parts.headers.iter().filter(|(name, _)| **name != http::header::HOST && **name != http::header::CONTENT_LENGTH);
+    let headers = named
+        .map(|(name, value)| Ok((name.as_str().to_owned(), value.to_str().map_err(|_| Error::HttpProtocolError)?.to_owned())))
+        .collect::<Result<Vec<_>, Error>>()?;
+    Ok(egress::Request {
+        method: parts.method.as_str().to_owned(),
+        url: parts.uri.to_string(),
+        headers,
+        body: if bytes.is_empty() { egress::Body::Empty } else { egress::Body::Bytes(bytes) },
+        timeout: options.and_then(total_timeout),
+    })
+}
+
+/// The gate bounds the whole exchange; the guest's own bounds can only make it shorter.
+fn total_timeout(options: RequestOptions) -> Option<Duration> {
+    let first_byte = options.first_byte_timeout?;
+    Some(first_byte.saturating_add(options.between_bytes_timeout.unwrap_or_default()))
+}
+
+fn guest_response(response: egress::Response) -> Result<http::Response<WasiBody>, Error> {
+    let mut builder = http::Response::builder().status(response.status);
+    for (name, value) in response.headers {
+        builder = builder.header(name, value);
+    }
+    let body = Full::<Bytes>::new(response.body).map_err(|never| match never {}).boxed_unsync();
+    builder.body(body).map_err(|_| Error::HttpProtocolError)
+}
+
+fn typed(error: HttpError) -> Error {
+    match error {
+        HttpError::Denied(_) => Error::HttpRequestDenied,
+        HttpError::Invalid(_) => Error::HttpRequestUriInvalid,
+        HttpError::Unreachable(_) => Error::DestinationUnavailable,
+        HttpError::Interrupted(_) | HttpError::ShuttingDown => Error::ConnectionTerminated,
+        HttpError::TooLarge => Error::HttpResponseBodySize(None),
+        HttpError::Busy => Error::ConnectionLimitReached,
+    }
+}

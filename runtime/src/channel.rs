@@ -1,0 +1,103 @@
+//! A channel: one configured messaging integration, run by one component in the sandbox.
+//!
+//! [`Channel`] is the only way in. Every call runs in an instance of its own, made for it and dropped with it, under
+//! bounds on memory, CPU and time; only `listener.run` has one that lives long, supervised by [`Channel::listen`].
+//!
+//! * Takes: a loaded component, the operator's grants and settings; deliveries, webhooks and clients' frames.
+//! * Gives: inbound events to the store (through [`crate::capability`]), receipts and replies.
+//! * Durable when: `publish` returned to the guest.
+//! * On failure: a trapped or late instance is discarded; what the host saw leave tells whether its outcome is known.
+
+mod cache;
+mod call;
+mod clients;
+mod convert;
+mod engine;
+mod guest;
+mod inspect;
+mod listener;
+mod loaded;
+mod output;
+mod services;
+mod usage;
+
+pub mod bindings;
+
+pub use cache::CodeCache;
+pub use call::{CallError, Channel, ChannelBounds, Status};
+pub use clients::{Clients, SendError};
+pub use engine::ComponentEngine;
+pub use guest::Guest;
+pub use inspect::CONTRACT;
+pub use listener::Ended;
+pub use loaded::LoadedComponent;
+pub use output::{ChannelLog, Level, printable};
+pub use services::Services;
+pub use usage::{Counter, Usage};
+
+/// Why a component can't be used. The texts are for the operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine can't run here.
+    #[error("WebAssembly can't run here: {0}")]
+    Engine(String),
+    /// The file is larger than any component may be.
+    #[error("it has {} MiB; a component may have {} MiB", bytes / (1024 * 1024), crate::limit::COMPONENT_BYTES_MAX / (1024 * 1024))]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The file is no component.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// It is a component, but not a channel.
+    #[error("a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`")]
+    NotAChannel,
+    /// It was built for another version of the contract.
+    #[error("it was built for version {version} of the channel contract; this gateway speaks {}", inspect::CONTRACT)]
+    OtherContract {
+        /// Its version.
+        version: String,
+    },
+    /// It lacks an export that every component must have.
+    #[error("it does not export `{interface}`, which every channel must")]
+    MissingExport {
+        /// The interface.
+        interface: &'static str,
+    },
+    /// It imports what channels can't have.
+    #[error("it wants {}, which channels can't have; outgoing HTTP, WebSocket and TCP are in `sluicegate:channel`", quoted(imports))]
+    ForeignImports {
+        /// The imports.
+        imports: Vec<String>,
+    },
+    /// Its imports have other types than the gateway's.
+    #[error("it does not fit this gateway: {0}")]
+    Unlinkable(String),
+    /// It failed when it was asked what it is.
+    #[error("it failed when asked what it is: {0}")]
+    Describe(String),
+    /// What it says of itself is out of bounds.
+    #[error("its description is refused: {0}")]
+    Description(String),
+}
+
+impl Error {
+    fn engine(error: impl Into<wasmtime::Error>) -> Self {
+        Self::Engine(engine::plain(&error.into()))
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Says what a component is and asks for, without giving it anything.
+///
+/// # Errors
+/// What is wrong with it, in plain words.
+pub async fn inspect(wasm: &[u8]) -> Result<crate::component::Inspection, Error> {
+    let engine = ComponentEngine::new(None)?;
+    Ok(LoadedComponent::load(&engine, wasm).await?.inspection().clone())
+}

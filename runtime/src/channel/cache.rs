@@ -1,0 +1,98 @@
+//! Compiled code on disk, so that a start takes milliseconds and not seconds.
+//!
+//! Loading compiled code trusts it completely. So the folder belongs to its owner alone, files are named by the
+//! component's digest and the engine's version, and each carries an HMAC under a key that only this data directory has:
+//! a file that anything else wrote, or that was damaged, is ignored and made again.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const TAG_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
+
+/// The folder of compiled code.
+pub struct CodeCache {
+    folder: PathBuf,
+    key: hmac::Key,
+}
+
+impl CodeCache {
+    /// Opens the cache in `folder`, making it (mode 0700) and its key (mode 0600) where they are missing.
+    ///
+    /// # Errors
+    /// Any I/O error, and a folder that others can write to.
+    pub fn open(folder: &Path) -> std::io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        if fs::metadata(folder)?.permissions().mode() & 0o022 != 0 {
+            return Err(std::io::Error::other(format!(
+                "{} can be written by others; run `chmod 700 {}`",
+                folder.display(),
+                folder.display()
+            )));
+        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &load_key(&folder.join("key"))?);
+        Ok(Self { folder: folder.to_owned(), key })
+    }
+
+    /// Returns the compiled component, if this very engine compiled it before.
+    pub fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let stored = fs::read(self.path(engine, digest)).ok()?;
+        let (tag, code) = stored.split_at_checked(TAG_BYTES)?;
+        hmac::verify(&self.key, code, tag).ok()?;
+        deserialize(engine, code)
+    }
+
+    /// Stores a compiled component. A failure is logged and costs only time at the next start.
+    pub fn put(&self, engine: &Engine, digest: &str, component: &Component) {
+        let path = self.path(engine, digest);
+        let stored = component
+            .serialize()
+            .map_err(|error| std::io::Error::other(error.to_string()))
+            .and_then(|code| self.write(&path, &code));
+        if let Err(error) = stored {
+            tracing::warn!(path = %path.display(), %error, "compiled code was not cached");
+        }
+    }
+
+    fn write(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
+        let partial = path.with_extension(format!("{}.partial", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        file.write_all(hmac::sign(&self.key, code).as_ref())?;
+        file.write_all(code)?;
+        fs::rename(&partial, path)
+    }
+
+    fn path(&self, engine: &Engine, digest: &str) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    }
+}
+
+fn load_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
+    if let Ok(stored) = fs::read(path)
+        && let Ok(key) = stored.try_into()
+    {
+        return Ok(key);
+    }
+    let mut key = [0_u8; KEY_BYTES];
+    SystemRandom::new().fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&key)?;
+    Ok(key)
+}
+
+#[expect(unsafe_code, reason = "wasmtime can't check compiled code; the HMAC above proves that this cache wrote it")]
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: the bytes are what `Component::serialize` gave: their HMAC was made by `put` under a key that never
+    // leaves the owner-only folder.
+    unsafe { Component::deserialize(engine, code) }.ok()
+}

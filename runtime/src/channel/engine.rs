@@ -1,0 +1,146 @@
+//! The WebAssembly engine: one for each process, with its epoch ticker, its linker and the cache of compiled code.
+//!
+//! Architecture invariant: a component is compiled off the async threads, one at a time, and only after its size was
+//! checked; what it may import is decided here, once, before anything of it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Config, Engine};
+
+use super::Error;
+use super::bindings::Host_;
+use super::cache::CodeCache;
+use super::guest::Guest;
+use crate::limit;
+
+/// The engine with everything that components are linked against. Cheap to clone.
+#[derive(Clone)]
+pub struct ComponentEngine {
+    engine: Engine,
+    linker: Arc<Linker<Guest>>,
+    cache: Option<Arc<CodeCache>>,
+    /// One compilation at a time: it takes all cores for seconds.
+    compiling: Arc<tokio::sync::Semaphore>,
+}
+
+impl ComponentEngine {
+    /// Makes the engine and starts its ticker thread, which ends when the last clone is dropped.
+    ///
+    /// `cache` keeps compiled code between runs; without it each component is compiled again.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] where this machine can't run compiled WebAssembly.
+    pub fn new(cache: Option<CodeCache>) -> Result<Self, Error> {
+        let engine = Engine::new(&engine_config()).map_err(Error::engine)?;
+        let linker = Arc::new(link(&engine).map_err(Error::engine)?);
+        start_ticker(&engine).map_err(|error| Error::Engine(error.to_string()))?;
+        Ok(Self {
+            engine,
+            linker,
+            cache: cache.map(Arc::new),
+            compiling: Arc::new(tokio::sync::Semaphore::new(1)),
+        })
+    }
+
+    /// Returns the engine itself, to make stores for.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Compiles a component (or takes it from the cache) and links it.
+    ///
+    /// # Errors
+    /// What is wrong with the component, in plain words: see [`Error`].
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the compilation running on its thread; its result goes to the cache.
+    pub async fn load(&self, wasm: Arc<[u8]>, digest: &str) -> Result<InstancePre<Guest>, Error> {
+        if wasm.len() > limit::COMPONENT_BYTES_MAX {
+            return Err(Error::TooLarge { bytes: wasm.len() });
+        }
+        let component = match self.cached(digest).await {
+            Some(component) => component,
+            None => self.compile(wasm, digest).await?,
+        };
+        super::inspect::refuse_foreign_imports(&self.engine, &component)?;
+        self.linker.instantiate_pre(&component).map_err(|error| Error::Unlinkable(plain(&error)))
+    }
+
+    async fn cached(&self, digest: &str) -> Option<Component> {
+        let cache = self.cache.clone()?;
+        let (engine, digest) = (self.engine.clone(), digest.to_owned());
+        tokio::task::spawn_blocking(move || cache.get(&engine, &digest)).await.ok().flatten()
+    }
+
+    async fn compile(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
+        let permit = self.compiling.clone().acquire_owned().await.map_err(|_| Error::Engine("shut down".into()))?;
+        let (engine, cache, digest) = (self.engine.clone(), self.cache.clone(), digest.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let component = compile(&engine, &wasm)?;
+            if let Some(cache) = cache {
+                cache.put(&engine, &digest, &component);
+            }
+            Ok(component)
+        })
+        .await
+        .map_err(|error| Error::Engine(format!("the compiler stopped: {error}")))?
+    }
+}
+
+fn compile(engine: &Engine, wasm: &[u8]) -> Result<Component, Error> {
+    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    if wasm.starts_with(CORE_MODULE) {
+        return Err(Error::NotAComponent("it is a core WebAssembly module; build it for wasm32-wasip2".into()));
+    }
+    if !wasm.starts_with(b"\0asm") {
+        return Err(Error::NotAComponent("it is not WebAssembly".into()));
+    }
+    Component::from_binary(engine, wasm).map_err(|error| Error::NotAComponent(plain(&error)))
+}
+
+/// The bounds that hold for every store of the process. Proposals that channels never need stay off: each is attack surface.
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(limit::GUEST_STACK_BYTES_MAX)
+        .memory_init_cow(true);
+    config
+}
+
+fn link(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    Host_::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+/// Raises the epoch on a thread of its own: guest code runs inside `Future::poll`, so nothing on the async threads could.
+fn start_ticker(engine: &Engine) -> std::io::Result<()> {
+    let weak = engine.weak();
+    std::thread::Builder::new().name("epoch".into()).spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            pause(limit::EPOCH_TICK);
+        }
+    })?;
+    Ok(())
+}
+
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// The outermost sentence of an error and its root, without the addresses and frames between.
+pub(super) fn plain(error: &wasmtime::Error) -> String {
+    let (first, root) = (error.to_string(), error.root_cause().to_string());
+    if first == root { first } else { format!("{first}: {root}") }
+}

@@ -1,0 +1,204 @@
+//! What one live instance is given: its store's data, its bounds, and a WASI without power.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::ingress::ClientId;
+use super::output::LogOutput;
+use super::services::Services;
+use crate::capability::wasi_http::GateHooks;
+use crate::egress::Evidence;
+use crate::limit;
+
+/// The data of one instance's store.
+pub struct Guest {
+    /// What the channel's guests may reach; none while a component is only asked what it is.
+    pub(crate) services: Option<Arc<Services>>,
+    /// What the host saw of this call's requests.
+    pub(crate) evidence: Evidence,
+    /// The client whose frame this call handles: frames to it need not wait for the end of the call.
+    pub(crate) client: Option<ClientId>,
+    /// Set when the channel goes down: every blocking import then says so.
+    pub(crate) shutdown: CancellationToken,
+    /// Handles to host resources, bounded.
+    pub(crate) table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: GateHooks,
+    budget: Budget,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// The bounds of one instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Linear memory of the whole store, bytes.
+    pub memory_bytes_max: usize,
+    /// Guest CPU time of one call; none where the call is long-lived and its share is limited instead.
+    pub cpu_max: Option<Duration>,
+}
+
+/// What differs from call to call.
+#[derive(Default)]
+pub(crate) struct CallContext {
+    /// Filled in by the egress gate; the caller keeps a clone.
+    pub evidence: Evidence,
+    /// The client whose frame is being handled.
+    pub client: Option<ClientId>,
+    /// What ends the blocking imports of this call.
+    pub shutdown: CancellationToken,
+}
+
+/// Makes the store for one call (or one listener), with all bounds set.
+pub(super) fn store(
+    engine: &wasmtime::Engine,
+    services: Option<Arc<Services>>,
+    context: CallContext,
+    bounds: Bounds,
+) -> Store<Guest> {
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(limit::GUEST_HEADER_BYTES_MAX);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(limit::GUEST_HANDLES_MAX);
+    let guest = Guest {
+        hooks: GateHooks::new(services.clone(), context.evidence.clone()),
+        wasi: powerless_wasi(services.as_ref()),
+        budget: Budget::new(bounds, services.clone()),
+        services,
+        evidence: context.evidence,
+        client: context.client,
+        shutdown: context.shutdown,
+        table,
+        http,
+    };
+    let mut store = Store::new(engine, guest);
+    store.limiter(|guest| &mut guest.budget);
+    store.set_hostcall_fuel(limit::GUEST_HOSTCALL_BYTES_MAX);
+    store.set_max_component_handles(limit::GUEST_HANDLES_MAX);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut context| context.data_mut().budget.tick());
+    store
+}
+
+/// WASI 0.2 with nothing behind it: no arguments, environment, files or sockets; what is printed becomes the channel's
+/// log. The process's terminal stands behind it only where the operator granted that.
+fn powerless_wasi(services: Option<&Arc<Services>>) -> WasiCtx {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.max_random_size(limit::GUEST_RANDOM_BYTES_MAX);
+    if let Some(services) = services {
+        wasi.stderr(LogOutput::new(services.clone()));
+        if services.terminal {
+            wasi.inherit_stdin().inherit_stdout();
+        } else {
+            wasi.stdout(LogOutput::new(services.clone()));
+        }
+    }
+    wasi.build()
+}
+
+/// Counts what a store uses, over all its memories and tables together: a bound for each memory alone would let a guest
+/// have ten of them.
+struct Budget {
+    services: Option<Arc<Services>>,
+    bounds: Bounds,
+    memory_bytes: usize,
+    table_elements: usize,
+    cpu: Duration,
+    /// Ticks in a row on which the guest was running, for guests without `cpu_max`.
+    busy_ticks: u32,
+    last_tick: tokio::time::Instant,
+}
+
+impl Budget {
+    fn new(bounds: Bounds, services: Option<Arc<Services>>) -> Self {
+        Self {
+            services,
+            bounds,
+            memory_bytes: 0,
+            table_elements: 0,
+            cpu: Duration::ZERO,
+            busy_ticks: 0,
+            last_tick: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Called when a tick of the epoch passed while the guest ran. Yields, so that deadlines and neighbours get their
+    /// turn; stops a call that used up its CPU time; slows a listener that never rests down to a share.
+    fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.cpu += limit::EPOCH_TICK;
+        if let Some(services) = &self.services {
+            services.usage.cpu_ms.add(limit::EPOCH_TICK.as_millis() as u64);
+        }
+        if let Some(cpu_max) = self.bounds.cpu_max {
+            if self.cpu > cpu_max {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            return Ok(UpdateDeadline::Yield(1));
+        }
+        let rested = self.last_tick.elapsed() > 3 * limit::EPOCH_TICK;
+        self.busy_ticks = if rested { 0 } else { self.busy_ticks + 1 };
+        self.last_tick = tokio::time::Instant::now();
+        if self.busy_ticks <= limit::LISTENER_BURST_TICKS_MAX {
+            return Ok(UpdateDeadline::Yield(1));
+        }
+        self.last_tick += limit::LISTENER_BUSY_REST;
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(limit::LISTENER_BUSY_REST))))
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        if let Some(services) = &self.services {
+            services.usage.memory_bytes_high.raise(self.memory_bytes as u64);
+        }
+    }
+}
+
+impl ResourceLimiter for Budget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.bounds.memory_bytes_max {
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if total > limit::GUEST_TABLE_ELEMENTS_MAX {
+            return Ok(false);
+        }
+        self.table_elements = total;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        limit::GUEST_CORE_INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        limit::GUEST_TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        limit::GUEST_MEMORIES_MAX
+    }
+}

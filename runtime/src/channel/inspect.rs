@@ -1,0 +1,244 @@
+//! Looking at a component before anything of it counts: its imports in plain words, and its own description, checked.
+//!
+//! Everything here comes from a stranger. A description is refused whole when any part of it is out of bounds, because
+//! a person and the configuration are going to see it.
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::Error;
+use super::bindings::exports::sluicegate::channel::descriptor as wit;
+use crate::component::{
+    EndpointRequest, Inspection, Placement, SecretRequest, Setting, SettingKind, WebhookRecipe,
+};
+use crate::limit;
+
+/// The contract that this gateway speaks: `wit/since_v0.1.0`.
+pub const CONTRACT: &str = "0.1.0";
+
+const CONTRACT_PACKAGE: &str = "sluicegate:channel/";
+
+/// Packages of WASI 0.2 that are linked for everyone, with nothing behind them but clocks and random bytes.
+const POWERLESS_WASI: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
+/// The interfaces of `wasi:http` that lead to the egress gate.
+const GATED_HTTP: [&str; 2] = ["wasi:http/types", "wasi:http/outgoing-handler"];
+
+/// Refuses a component that imports what channels can't have, or that was built for another contract.
+pub(super) fn refuse_foreign_imports(engine: &Engine, component: &Component) -> Result<(), Error> {
+    let component_type = component.component_type();
+    let mut foreign = Vec::new();
+    for (import, _) in component_type.imports(engine) {
+        let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+        if interface.starts_with(CONTRACT_PACKAGE) {
+            if version != CONTRACT {
+                return Err(Error::OtherContract { version: version.to_owned() });
+            }
+        } else if !is_linked(interface, version) {
+            foreign.push(import.to_owned());
+        }
+    }
+    let contract = component_type.exports(engine).find_map(|(export, _)| {
+        let (interface, version) = export.split_once('@')?;
+        interface.starts_with(CONTRACT_PACKAGE).then(|| version.to_owned())
+    });
+    match contract {
+        _ if !foreign.is_empty() => Err(Error::ForeignImports { imports: foreign }),
+        None => Err(Error::NotAChannel),
+        Some(version) if version != CONTRACT => Err(Error::OtherContract { version }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn is_linked(interface: &str, version: &str) -> bool {
+    let known = POWERLESS_WASI.iter().any(|package| interface.starts_with(package)) || GATED_HTTP.contains(&interface);
+    known && version.starts_with("0.2.")
+}
+
+/// Returns the imports that look powerful and lead nowhere here, sorted.
+pub(super) fn powerless_imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let component_type = component.component_type();
+    let imports = component_type.imports(engine).map(|(import, _)| import.split_once('@').map_or(import, |(name, _)| name));
+    let mut powerless: Vec<String> = imports.filter(|name| name.starts_with("wasi:sockets/")).map(str::to_owned).collect();
+    powerless.sort();
+    powerless.dedup();
+    powerless
+}
+
+/// Checks a description and turns it into the host's own form.
+pub(super) fn validated(
+    description: wit::Description,
+    digest: String,
+    bytes: usize,
+    interfaces: Vec<String>,
+    powerless_imports: Vec<String>,
+) -> Result<Inspection, Error> {
+    let inspection = Inspection {
+        digest,
+        bytes: bytes as u64,
+        name: word("name", description.name)?,
+        version: word("version", description.version)?,
+        summary: line("summary", description.summary)?,
+        contract: CONTRACT.to_owned(),
+        interfaces,
+        features: features(description.features),
+        settings: each("settings", description.settings, setting)?,
+        secrets: each("secrets", description.secrets, secret)?,
+        endpoints: each("endpoints", description.endpoints, endpoint)?,
+        webhook: description.webhook.map(webhook).transpose()?,
+        deduplicates_for_s: description.deduplicates_for_s,
+        single_receiver: description.single_receiver,
+        terminal: description.terminal,
+        powerless_imports,
+    };
+    refuse_repeated("setting", inspection.settings.iter().map(|setting| setting.key.as_str()))?;
+    refuse_repeated("secret", inspection.secrets.iter().map(|secret| secret.name.as_str()))?;
+    refuse_unknown_recipe_secret(&inspection)?;
+    Ok(inspection)
+}
+
+fn refuse_repeated<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::Description(format!("it names the {what} `{name}` twice")));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unknown_recipe_secret(inspection: &Inspection) -> Result<(), Error> {
+    let Some(secret) = inspection.webhook.as_ref().and_then(|recipe| recipe.secret.as_ref()) else { return Ok(()) };
+    if inspection.secrets.iter().any(|known| known.name == *secret) {
+        return Ok(());
+    }
+    Err(Error::Description(format!("its webhook is signed with the secret `{secret}`, which it does not declare")))
+}
+
+fn each<T, U>(what: &str, items: Vec<T>, check: impl Fn(T) -> Result<U, Error>) -> Result<Vec<U>, Error> {
+    if items.len() > limit::DESCRIPTION_ITEMS_MAX {
+        return Err(Error::Description(format!("it has {} {what}; {} are allowed", items.len(), limit::DESCRIPTION_ITEMS_MAX)));
+    }
+    items.into_iter().map(check).collect()
+}
+
+fn setting(setting: wit::Setting) -> Result<Setting, Error> {
+    Ok(Setting {
+        key: word("setting key", setting.key)?,
+        summary: line("setting summary", setting.summary)?,
+        kind: match setting.kind {
+            wit::SettingKind::Text => SettingKind::Text,
+            wit::SettingKind::Number => SettingKind::Number,
+            wit::SettingKind::Boolean => SettingKind::Boolean,
+            wit::SettingKind::ListOfText => SettingKind::ListOfText,
+        },
+        required: setting.required,
+        default: setting.default.map(|default| line("setting default", default)).transpose()?,
+    })
+}
+
+fn secret(secret: wit::Secret) -> Result<SecretRequest, Error> {
+    Ok(SecretRequest {
+        name: word("secret name", secret.name)?,
+        summary: line("secret summary", secret.summary)?,
+        required: secret.required,
+        hosts: each("secret hosts", secret.hosts, host)?,
+        placements: placements(secret.placements),
+        reveal: secret.reveal,
+    })
+}
+
+fn placements(flags: wit::Placement) -> Vec<Placement> {
+    let all = [
+        (wit::Placement::HEADER, Placement::Header),
+        (wit::Placement::URL_PATH, Placement::UrlPath),
+        (wit::Placement::URL_QUERY, Placement::UrlQuery),
+        (wit::Placement::JSON_BODY, Placement::JsonBody),
+        (wit::Placement::WEBSOCKET_TEXT, Placement::WebsocketText),
+    ];
+    all.into_iter().filter(|(flag, _)| (flags & *flag) == *flag).map(|(_, placement)| placement).collect()
+}
+
+fn features(flags: wit::Features) -> Vec<String> {
+    let all = [
+        (wit::Features::CHOICES, "choices"),
+        (wit::Features::DELETE, "delete"),
+        (wit::Features::EDIT, "edit"),
+        (wit::Features::FILES_IN, "files-in"),
+        (wit::Features::FILES_OUT, "files-out"),
+        (wit::Features::GROUP_CONVERSATIONS, "group-conversations"),
+        (wit::Features::REACT, "react"),
+        (wit::Features::THREADS, "threads"),
+    ];
+    all.into_iter().filter(|(flag, _)| (flags & *flag) == *flag).map(|(_, name)| name.to_owned()).collect()
+}
+
+fn endpoint(endpoint: wit::Endpoint) -> Result<EndpointRequest, Error> {
+    let scheme = match endpoint.scheme {
+        wit::Scheme::Http => "http",
+        wit::Scheme::Https => "https",
+        wit::Scheme::Ws => "ws",
+        wit::Scheme::Wss => "wss",
+        wit::Scheme::Tcp => "tcp",
+        wit::Scheme::Tls => "tls",
+    };
+    Ok(EndpointRequest {
+        scheme: scheme.to_owned(),
+        host: host(endpoint.host)?,
+        port: endpoint.port,
+        reason: line("endpoint reason", endpoint.reason)?,
+    })
+}
+
+fn webhook(recipe: wit::Webhook) -> Result<WebhookRecipe, Error> {
+    let scheme = match recipe.scheme {
+        wit::SignatureScheme::None => "none",
+        wit::SignatureScheme::HmacSha256 => "hmac-sha256",
+        wit::SignatureScheme::Ed25519 => "ed25519",
+        wit::SignatureScheme::SharedSecret => "shared-secret",
+    };
+    let optional = |what: &str, text: Option<String>| text.map(|text| line(what, text)).transpose();
+    Ok(WebhookRecipe {
+        scheme: scheme.to_owned(),
+        secret: optional("webhook secret", recipe.secret)?,
+        signature_header: optional("signature header", recipe.signature_header)?,
+        signature_prefix: optional("signature prefix", recipe.signature_prefix)?,
+        timestamp_header: optional("timestamp header", recipe.timestamp_header)?,
+        signed_payload: optional("signed payload", recipe.signed_payload)?,
+        tolerance_s: recipe.tolerance_s,
+        body_bytes_max: recipe.body_bytes_max.min(limit::WEBHOOK_BODY_BYTES_MAX as u32),
+    })
+}
+
+/// Checks a host pattern: a name, `*.` and a suffix, or `{setting-key}`.
+fn host(host: String) -> Result<String, Error> {
+    let inner = host.strip_prefix("*.").unwrap_or(&host);
+    let inner = inner.strip_prefix('{').and_then(|key| key.strip_suffix('}')).unwrap_or(inner);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+    if inner.is_empty() || inner.len() > limit::DESCRIPTION_WORD_BYTES_MAX * 4 || !inner.bytes().all(plain) {
+        return Err(Error::Description(format!("`{}` is no host", super::output::printable(&host))));
+    }
+    Ok(host)
+}
+
+/// Checks a key or name: letters, digits, `-`, `_` and `.`.
+fn word(what: &str, text: String) -> Result<String, Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
+    if text.is_empty() || text.len() > limit::DESCRIPTION_WORD_BYTES_MAX || !text.bytes().all(plain) {
+        let shown = super::output::printable(&text);
+        return Err(Error::Description(format!("its {what} `{shown}` is not a plain word of at most 64 characters")));
+    }
+    Ok(text)
+}
+
+/// Checks a line of text that a person will see.
+fn line(what: &str, text: String) -> Result<String, Error> {
+    if text.len() > limit::DESCRIPTION_LINE_BYTES_MAX {
+        return Err(Error::Description(format!("its {what} has {} bytes", text.len())));
+    }
+    if super::output::printable(&text) != text {
+        return Err(Error::Description(format!("its {what} has control characters")));
+    }
+    Ok(text)
+}

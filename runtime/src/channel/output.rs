@@ -1,0 +1,198 @@
+//! A channel's log: what its guests print or report, bounded in rate and length, with control characters shown and not
+//! obeyed.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+
+use super::services::Services;
+use crate::limit;
+
+/// How urgent a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For following single steps.
+    Trace,
+    /// For finding faults.
+    Debug,
+    /// Life cycle.
+    Info,
+    /// Degraded.
+    Warn,
+    /// A human must act.
+    Error,
+}
+
+/// The bounded log of one channel.
+#[derive(Debug)]
+pub struct ChannelLog {
+    allowance: Mutex<Allowance>,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    lines: f64,
+    refilled: Instant,
+    dropped: u64,
+}
+
+impl Default for ChannelLog {
+    fn default() -> Self {
+        let allowance = Allowance { lines: limit::LOG_LINES_BURST, refilled: Instant::now(), dropped: 0 };
+        Self { allowance: Mutex::new(allowance) }
+    }
+}
+
+impl ChannelLog {
+    /// Writes a line, or counts it as dropped where the channel writes too many. Returns whether it was written.
+    pub fn write(&self, channel: &str, level: Level, message: &str) -> bool {
+        let Some(dropped) = self.take() else { return false };
+        if dropped > 0 {
+            tracing::warn!(target: "sluicegate::guest", channel, dropped, "the channel logs too fast; lines were dropped");
+        }
+        let line = printable(message);
+        match level {
+            Level::Trace => tracing::trace!(target: "sluicegate::guest", channel, "{line}"),
+            Level::Debug => tracing::debug!(target: "sluicegate::guest", channel, "{line}"),
+            Level::Info => tracing::info!(target: "sluicegate::guest", channel, "{line}"),
+            Level::Warn => tracing::warn!(target: "sluicegate::guest", channel, "{line}"),
+            Level::Error => tracing::error!(target: "sluicegate::guest", channel, "{line}"),
+        }
+        true
+    }
+
+    /// Takes one line from the allowance. Returns how many were dropped since the last one that was written.
+    fn take(&self) -> Option<u64> {
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let earned = now.duration_since(allowance.refilled).as_secs_f64() * limit::LOG_LINES_PER_SECOND;
+        allowance.lines = (allowance.lines + earned).min(limit::LOG_LINES_BURST);
+        allowance.refilled = now;
+        if allowance.lines < 1.0 {
+            allowance.dropped += 1;
+            return None;
+        }
+        allowance.lines -= 1.0;
+        Some(std::mem::take(&mut allowance.dropped))
+    }
+}
+
+/// Cuts a line to its bound and escapes what could drive a terminal or forge a line.
+pub fn printable(message: &str) -> String {
+    let end = message.floor_char_boundary(limit::LOG_LINE_BYTES_MAX);
+    let mut line = String::with_capacity(end);
+    for character in message[..end].chars() {
+        if is_unsafe_to_print(character) {
+            line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    if end < message.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// Control characters, and the marks that turn the direction of text around (Unicode TR 36, "bidirectional text spoofing").
+fn is_unsafe_to_print(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Stdout or stderr of a guest: each line goes to the channel's log.
+#[derive(Clone)]
+pub(super) struct LogOutput {
+    services: Arc<Services>,
+}
+
+impl LogOutput {
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services }
+    }
+}
+
+impl IsTerminal for LogOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogOutput {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(LineWriter { services: self.services.clone(), line: Vec::new() })
+    }
+}
+
+/// Collects bytes until a line is whole or too long.
+struct LineWriter {
+    services: Arc<Services>,
+    line: Vec<u8>,
+}
+
+impl LineWriter {
+    fn emit(&mut self) {
+        if !self.line.is_empty() {
+            self.services.log(Level::Info, &String::from_utf8_lossy(&self.line));
+            self.line.clear();
+        }
+    }
+}
+
+impl AsyncWrite for LineWriter {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.emit();
+            } else if self.line.len() < limit::LOG_LINE_BYTES_MAX {
+                self.line.push(*byte);
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.emit();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        self.emit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_can_neither_drive_a_terminal_nor_forge_another_line() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_at_a_character() {
+        let cut = printable(&"ä".repeat(limit::LOG_LINE_BYTES_MAX));
+        assert!(cut.len() <= limit::LOG_LINE_BYTES_MAX + "…".len(), "{} bytes", cut.len());
+        assert!(cut.ends_with('…'));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_cut_and_the_log_comes_back() {
+        let log = ChannelLog::default();
+        let written = (0..10_000).filter(|_| log.write("noisy", Level::Trace, "x")).count();
+        assert_eq!(written, limit::LOG_LINES_BURST as usize);
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert!(log.write("noisy", Level::Trace, "x"));
+    }
+}

@@ -1,0 +1,69 @@
+//! What the guests of one channel may reach: the channel's own slice of the store, the bus, egress, clients and log.
+//!
+//! Architecture invariant: everything that a guest can do passes through here, with the channel's name stamped by the
+//! host. There is one for each configured channel; instances share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Clients;
+use super::output::{ChannelLog, Level};
+use super::usage::Usage;
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::egress::ChannelEgress;
+use crate::event::Conversation;
+use crate::id::{ChannelName, SessionKey};
+use crate::policy::Access;
+use crate::store::EventStore;
+
+/// Everything that the guests of one channel share.
+pub struct Services {
+    /// The operator's name of the channel.
+    pub name: ChannelName,
+    /// The durable side.
+    pub store: Arc<dyn EventStore>,
+    /// Wake-ups and the live view.
+    pub bus: Bus,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The way out.
+    pub egress: Arc<ChannelEgress>,
+    /// The operator's settings with the component's defaults filled in; lists have an entry a line.
+    pub settings: BTreeMap<String, String>,
+    /// Who may talk.
+    pub access: Access,
+    /// Clients that are connected to this channel.
+    pub clients: Clients,
+    /// The channel's log.
+    pub log: ChannelLog,
+    /// What it uses.
+    pub usage: Usage,
+    /// Whether the process's terminal stands behind the guests' stdin and stdout.
+    pub terminal: bool,
+    /// Set when the listener must stop: deliveries go on.
+    pub listening: CancellationToken,
+    /// Set when the channel goes down altogether.
+    pub shutdown: CancellationToken,
+}
+
+impl Services {
+    /// Writes a line to the channel's log, with every secret of the channel taken out.
+    pub fn log(&self, level: Level, message: &str) {
+        let redacted = self.egress.redact(message);
+        if !self.log.write(self.name.as_str(), level, &redacted) {
+            self.usage.log_lines_dropped.add(1);
+        }
+    }
+
+    /// Returns the session of a place: the operator's channel, the conversation and its thread, never a guest's choice.
+    pub fn session(&self, conversation: &Conversation) -> SessionKey {
+        let id = conversation.id.replace('%', "%25").replace('#', "%23");
+        SessionKey::from_trusted(match &conversation.thread {
+            Some(thread) => format!("{}/{id}#{thread}", self.name),
+            None => format!("{}/{id}", self.name),
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! What a channel uses, counted: plain numbers that `/metrics` and the operator read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Raises it to `value` where it is lower: for high-water marks.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
+    /// Returns it.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one channel since the process started.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Calls of exports.
+    pub calls: Counter,
+    /// Calls that ended in a trap.
+    pub traps: Counter,
+    /// Calls that were stopped at their deadline.
+    pub deadlines: Counter,
+    /// Guest CPU time, ms, in whole ticks.
+    pub cpu_ms: Counter,
+    /// The most linear memory that one instance had, bytes.
+    pub memory_bytes_high: Counter,
+    /// Restarts of the listener.
+    pub restarts: Counter,
+    /// Inbound events accepted.
+    pub inbound_accepted: Counter,
+    /// Inbound events that were known already.
+    pub inbound_duplicates: Counter,
+    /// Inbound events from senders who may not talk to the agent.
+    pub inbound_refused: Counter,
+    /// Log lines dropped.
+    pub log_lines_dropped: Counter,
+}

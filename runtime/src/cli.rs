@@ -1,0 +1,119 @@
+//! The operator's hands: what stands on the command line, done and answered.
+//!
+//! Commands return the text that they answer with, or a [`failure::Failure`] with its remedy and exit code; only this
+//! file writes either of them. `run` and `chat` talk while they go on, and write for themselves.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where the process speaks to a person"
+)]
+
+mod add;
+mod args;
+mod channel;
+mod chat;
+mod component;
+mod configuration;
+mod console;
+mod failure;
+mod run;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing::level_filters::LevelFilter;
+
+use self::args::{ChannelCommand, Cli, Command, ComponentCommand, ConfigCommand, Shared};
+use self::failure::{Failure, Kind};
+use crate::config::{Config, Sources};
+use crate::gateway::Mode;
+use crate::telemetry;
+
+/// Does what the process's command line says and returns its exit code: 0 done, 1 failed, 2 wrong command line, 3 wrong
+/// configuration, 4 port or data directory in use.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = set_up_log(&cli.shared, cli.command.as_ref()).and_then(|()| dispatch(cli));
+    match outcome.and_then(|text| write_out(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.kind.into()
+        }
+    }
+}
+
+fn set_up_log(shared: &Shared, command: Option<&Command>) -> Result<(), Failure> {
+    // A service tells of its life; a chat and a report stay readable.
+    let default = if matches!(command, Some(Command::Run(_))) {
+        LevelFilter::INFO
+    } else {
+        LevelFilter::WARN
+    };
+    let chosen = (shared.quiet || shared.verbose > 0).then(|| telemetry::level(default, shared.verbose, shared.quiet));
+    telemetry::init(shared.log, chosen, default).map_err(|error| match error {
+        telemetry::Error::Filter(_) => {
+            let remedy =
+                "write a level such as SLUICEGATE_LOG=debug, or a filter such as SLUICEGATE_LOG=sluicegate=trace";
+            Failure::new(Kind::Usage, error.to_string(), remedy)
+        }
+        telemetry::Error::Twice(_) => Failure::plain(error.to_string()),
+    })
+}
+
+/// Does what the command line says, and returns what is to be written to standard output.
+fn dispatch(cli: Cli) -> Result<String, Failure> {
+    let file = cli.shared.config;
+    match cli.command {
+        None => run::run(&cli.overrides.sources(file), Mode::Interactive),
+        Some(Command::Run(overrides)) => run::run(&overrides.or(cli.overrides).sources(file), Mode::Service),
+        Some(Command::Chat(args)) => chat::chat(&args, &cli.overrides.sources(file)),
+        Some(Command::Channel(command)) => on_channel(command, &cli.overrides.sources(file)),
+        Some(Command::Component(ComponentCommand::Inspect { component, json })) => {
+            component::inspect(&component, json.json)
+        }
+        Some(Command::Component(ComponentCommand::List { json })) => component::list(json.json),
+        Some(Command::Config(ConfigCommand::Check { json })) => {
+            configuration::check(&cli.overrides.sources(file), json.json)
+        }
+        Some(Command::Config(ConfigCommand::Reference)) => Ok(crate::config::REFERENCE.to_owned()),
+    }
+}
+
+fn on_channel(command: ChannelCommand, sources: &Sources) -> Result<String, Failure> {
+    match command {
+        ChannelCommand::Add(args) => add::add(&args, sources, &mut console::Console::of_process()),
+        ChannelCommand::List { json } => channel::list(sources, json.json),
+        ChannelCommand::Show { name, json } => channel::show(sources, &name, json.json),
+        ChannelCommand::Remove { name } => channel::remove(sources, &name),
+    }
+}
+
+/// Writes an answer. A reader that has gone, such as `head`, is no failure.
+fn write_out(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::plain(format!("standard output can't be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads the configuration and writes its warnings to standard error.
+///
+/// # Errors
+/// All of its faults.
+fn read_config(sources: &Sources) -> Result<Config, Failure> {
+    let (config, warnings) = Config::read(sources, &component::bundled_names()).into_config()?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(config)
+}
+
+/// Writes a value as JSON for programs, with a line break at its end.
+fn json_text(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}

@@ -1,0 +1,321 @@
+//! `sluicegate channel add`: shows what a component asks for, asks the operator, and writes the channel.
+//!
+//! Nothing is granted by silence: what stands in `--grant`, what is answered with yes, or all of it with `--yes`.
+
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use self::values::{relative, secrets, settings};
+use super::args::AddArgs;
+use super::component::{ask, bundled_names, card, load, plain};
+use super::console::Console;
+use super::failure::{Failure, Kind};
+use crate::component::{EndpointRequest, Inspection};
+use crate::config::{Access, Config, ConfigError, Draft, Editor, FILE_NAME, Fault, FaultKind, SettingValue, Sources};
+use crate::id::ChannelName;
+use crate::policy::{Grant, GrantEntry, Request};
+use crate::secret::SecretSource;
+
+/// Adds a channel to the configuration file.
+///
+/// # Errors
+/// What is missing or wrong; the file is then as it was.
+pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> Result<String, Failure> {
+    let inspection = ask(&args.component, &load(&args.component)?)?;
+    let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
+    let mut editor = Editor::open(&file)?;
+    console.say(&card(&inspection))?;
+    let draft = draft(args, &inspection, editor.path(), console)?;
+    editor.add_channel(&draft)?;
+    let before = Config::read(
+        &Sources {
+            file: sources.existing_file(),
+            ..Sources::default()
+        },
+        &bundled_names(),
+    );
+    let after = Config::parse(&editor.text(), Some(editor.path()), &bundled_names());
+    let missing = refuse_new_faults(&draft.name, after.faults)?;
+    editor.save()?;
+    Ok(summary(
+        &draft,
+        editor.path(),
+        &missing,
+        before.config.channels_are_default,
+    ))
+}
+
+/// Puts together what is to be written, from the flags and the answers.
+fn draft(args: &AddArgs, it: &Inspection, file: &Path, console: &mut Console) -> Result<Draft, Failure> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let name = channel_name(args, it)?;
+    let settings = settings(args, it, console)?;
+    let secrets = secrets(args, it, folder, console)?;
+    let grants = grants(args, &wanted(it, &settings, &secrets)?, console)?;
+    let access = access(args, it, console)?;
+    let is_bundled = bundled_names().contains(&args.component.as_str());
+    let component = if is_bundled {
+        args.component.clone()
+    } else {
+        relative(&args.component, folder, true)?
+    };
+    Ok(Draft {
+        name,
+        component,
+        agent: args.agent.clone(),
+        access,
+        secrets,
+        settings,
+        grants,
+    })
+}
+
+fn channel_name(args: &AddArgs, it: &Inspection) -> Result<String, Failure> {
+    let name = args.name.as_ref().unwrap_or(&it.name);
+    match ChannelName::parse(name) {
+        Ok(name) => Ok(name.to_string()),
+        Err(why) => {
+            let message = format!("the channel's name {:?} {why}", plain(name));
+            Err(usage(
+                message,
+                "say a name after the component, such as `sluicegate channel add telegram family`",
+            ))
+        }
+    }
+}
+
+/// Something that the component asks for, and why.
+struct Wanted {
+    entry: GrantEntry,
+    reason: String,
+}
+
+fn wanted(
+    it: &Inspection,
+    settings: &BTreeMap<String, SettingValue>,
+    secrets: &BTreeMap<String, SecretSource>,
+) -> Result<Vec<Wanted>, Failure> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for request in &it.endpoints {
+        for endpoint in endpoints_of(request, it, settings)? {
+            let entry = GrantEntry::Endpoint(Grant {
+                endpoint,
+                private: false,
+            });
+            if !wanted.iter().any(|earlier| earlier.entry == entry) {
+                wanted.push(Wanted {
+                    entry,
+                    reason: plain(&request.reason),
+                });
+            }
+        }
+    }
+    if it.terminal {
+        let reason = "to read and write the terminal of the gateway's process".to_owned();
+        wanted.push(Wanted {
+            entry: GrantEntry::Terminal,
+            reason,
+        });
+    }
+    for secret in it
+        .secrets
+        .iter()
+        .filter(|secret| secret.reveal && secrets.contains_key(&secret.name))
+    {
+        let reason = format!("to see the plain value of {}; it could pass it on", plain(&secret.name));
+        wanted.push(Wanted {
+            entry: GrantEntry::Reveal(secret.name.clone()),
+            reason,
+        });
+    }
+    Ok(wanted)
+}
+
+/// Returns the endpoints of a request, with the hosts that the settings and their defaults name.
+fn endpoints_of(
+    request: &EndpointRequest,
+    it: &Inspection,
+    settings: &BTreeMap<String, SettingValue>,
+) -> Result<Vec<crate::policy::Endpoint>, Failure> {
+    let values_of = |key: &str| match settings.get(key) {
+        Some(SettingValue::Texts(texts)) => texts.clone(),
+        Some(value) => vec![value.to_guest_text()],
+        None => it
+            .settings
+            .iter()
+            .filter(|setting| setting.key == key)
+            .filter_map(|it| it.default.clone())
+            .collect(),
+    };
+    let refused = |why: String| {
+        usage(
+            format!("what the component asks for can't be granted: {why}"),
+            "mend its settings",
+        )
+    };
+    let scheme = request
+        .scheme
+        .parse()
+        .map_err(|error| refused(format!("{}: {error}", plain(&request.scheme))))?;
+    let request = Request {
+        scheme,
+        host: request.host.clone(),
+        port: request.port,
+        reason: String::new(),
+    };
+    request
+        .resolve(&values_of)
+        .map_err(|error| refused(format!("{error}: {}", error.problem)))
+}
+
+fn grants(args: &AddArgs, wanted: &[Wanted], console: &mut Console) -> Result<Vec<GrantEntry>, Failure> {
+    let mut grants: Vec<GrantEntry> = Vec::new();
+    for text in &args.grants {
+        let entry = grant_entry(text)?;
+        if !wanted.iter().any(|wanted| covers(&entry, &wanted.entry)) {
+            console.say(&format!(
+                "warning: the component does not ask for {entry}, so this grant has no effect\n"
+            ))?;
+        }
+        grants.push(entry);
+    }
+    let open: Vec<&Wanted> = wanted
+        .iter()
+        .filter(|it| !grants.iter().any(|entry| covers(entry, &it.entry)))
+        .collect();
+    if args.yes {
+        grants.extend(open.iter().map(|it| it.entry.clone()));
+    } else if console.is_interactive() {
+        for it in open {
+            if console.confirm(&format!("Grant {} ({})?", it.entry, it.reason))? {
+                grants.push(it.entry.clone());
+            }
+        }
+    } else if args.grants.is_empty() && !open.is_empty() {
+        let flags: Vec<String> = open.iter().map(|it| format!("--grant {}", it.entry)).collect();
+        let remedy = format!("say {}, or --yes for all of it", flags.join(" "));
+        return Err(usage(
+            "the component asks for something, and nobody is there to be asked",
+            remedy,
+        ));
+    }
+    Ok(grants)
+}
+
+fn grant_entry(text: &str) -> Result<GrantEntry, Failure> {
+    let parsed = match text.strip_prefix("private:") {
+        None => text.parse::<GrantEntry>(),
+        Some(endpoint) => endpoint.parse().map(|endpoint| {
+            GrantEntry::Endpoint(Grant {
+                endpoint,
+                private: true,
+            })
+        }),
+    };
+    parsed.map_err(|error| {
+        usage(
+            format!("a --grant is no grant: {error}"),
+            "write an endpoint such as --grant https://api.example.com",
+        )
+    })
+}
+
+/// Whether a grant gives what is asked for, wholly or in part.
+fn covers(grant: &GrantEntry, asked: &GrantEntry) -> bool {
+    match (grant, asked) {
+        (GrantEntry::Endpoint(grant), GrantEntry::Endpoint(asked)) => {
+            grant.endpoint.covers(&asked.endpoint) || asked.endpoint.covers(&grant.endpoint)
+        }
+        _ => grant == asked,
+    }
+}
+
+fn access(args: &AddArgs, it: &Inspection, console: &mut Console) -> Result<Option<Access>, Failure> {
+    if args.open {
+        return Ok(Some(Access::Open));
+    }
+    if !args.allow.is_empty() {
+        return Ok(Some(Access::Allow(args.allow.iter().cloned().collect())));
+    }
+    if !["listener", "webhook", "connections"]
+        .iter()
+        .any(|interface| it.offers(interface))
+    {
+        return Ok(None);
+    }
+    if !console.is_interactive() {
+        let remedy = "say --allow ID for each sender, or --open for everyone";
+        return Err(usage(
+            "the channel receives messages, and nobody said who may talk to the agent",
+            remedy,
+        ));
+    }
+    let answer =
+        console.ask("Who may talk to the agent? `open` for everyone, or the platform's ids, separated by commas:")?;
+    if answer == "open" {
+        return Ok(Some(Access::Open));
+    }
+    let senders: BTreeSet<String> = answer
+        .split([',', ' '])
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if senders.is_empty() {
+        return Err(usage(
+            "nobody was named",
+            "answer `open`, or at least one id; nothing was changed",
+        ));
+    }
+    Ok(Some(Access::Allow(senders)))
+}
+
+/// Returns the missing secrets of the new channel; other faults of it are errors. What was wrong before stays as it is.
+fn refuse_new_faults(name: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Failure> {
+    let key = format!("channels.{name}");
+    let of_channel = |fault: &Fault| fault.key == key || fault.key.starts_with(&format!("{key}."));
+    let faults = faults.into_iter().filter(of_channel);
+    let (missing, wrong): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.kind == FaultKind::MissingSecret);
+    if wrong.is_empty() {
+        Ok(missing)
+    } else {
+        Err(ConfigError { faults: wrong }.into())
+    }
+}
+
+fn summary(draft: &Draft, file: &Path, missing: &[Fault], replaces_default: bool) -> String {
+    let mut text = format!("added channel {} to {}\n", draft.name, file.display());
+    let grants: Vec<String> = draft.grants.iter().map(ToString::to_string).collect();
+    let granted = if grants.is_empty() {
+        "nothing".to_owned()
+    } else {
+        grants.join(", ")
+    };
+    text.push_str(&format!("granted: {granted}\n"));
+    for fault in missing {
+        text.push_str(&format!("before the start: {}: {}\n", fault.problem, fault.remedy));
+    }
+    if replaces_default {
+        let others: Vec<&str> = ["terminal", "websocket"]
+            .into_iter()
+            .filter(|name| *name != draft.component)
+            .collect();
+        let names = others.join(" and ");
+        text.push_str(&format!(
+            "As long as no channel was configured there was {names} by default; to keep it:\n"
+        ));
+        for name in others {
+            text.push_str(&format!("  sluicegate channel add {name} --open --yes\n"));
+        }
+    }
+    text.push_str("A running gateway has it once it is started again.\n");
+    text
+}
+
+fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Failure {
+    Failure::new(Kind::Usage, message, remedy)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! The command line's grammar, and what `--help` says.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Sources, parse_listen};
+use crate::telemetry::LogFormat;
+
+const EXAMPLES: &str = "\
+Examples:
+  sluicegate                              start the gateway and chat right here
+  sluicegate run --config gate.toml       start the gateway as a service
+  sluicegate chat                         chat with a gateway that is running
+  sluicegate channel add telegram         add a channel, asked step by step
+  sluicegate config check                 report everything that is wrong with the configuration
+
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration, 4 port or data directory
+in use.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  sluicegate run
+  sluicegate run --config /etc/sluicegate.toml --log json
+  sluicegate run --listen 127.0.0.1:0 --data /var/lib/sluicegate </dev/null
+
+The end of standard input does not stop a service; SIGTERM and Ctrl-C finish the accepted work and
+exit. With standard input at /dev/null the terminal channel that is there by default is left out.";
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  sluicegate chat
+  sluicegate chat --conversation notes            go on with an earlier conversation
+  printf 'hi\\n' | sluicegate chat                 one question, the answer on standard output
+  sluicegate chat --url ws://127.0.0.1:7878/ws
+
+At the end of standard input it waits for the answers that are still to come. What was accepted is
+never lost: an answer that nobody waited for comes with the next chat in the same conversation.";
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  sluicegate channel add telegram
+  sluicegate channel add telegram family --secret bot-token=env:TELEGRAM_TOKEN --allow 12345 \\
+      --grant https://api.telegram.org
+  sluicegate channel add ./irc.wasm irc --set server=irc.example.org --open --yes \\
+      --secret password=file:irc.key
+
+What the component asks for is shown before anything is granted. On a terminal each grant is asked
+for; in a script only what stands in --grant is granted, or everything with --yes.";
+
+/// A self-hosted gateway between messaging platforms and an AI agent.
+///
+/// Every channel is a sandboxed WebAssembly component that reaches only what you granted. Without a command the gateway
+/// is started and chats right here in the terminal; the end of input, or Ctrl-C, finishes the accepted work and exits.
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, max_term_width = 100, after_help = EXAMPLES, subcommand_help_heading = "Commands")]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) shared: Shared,
+    #[command(flatten)]
+    pub(super) overrides: Overrides,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(super) struct Shared {
+    /// The configuration file [default: ./sluicegate.toml if there is one, else built-in defaults]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SLUICEGATE_CONFIG",
+        hide_env_values = true,
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// Log more; twice for all details
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, help_heading = "Global options")]
+    pub(super) verbose: u8,
+    /// Log errors only
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    pub(super) quiet: bool,
+    /// How log lines are written to standard error: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub(super) log: LogFormat,
+}
+
+/// What is said over the configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Overrides {
+    /// The data directory, in place of the configured one
+    #[arg(long, value_name = "DIR", env = "SLUICEGATE_DATA", hide_env_values = true)]
+    data: Option<PathBuf>,
+    /// The listener's address, in place of the configured one
+    #[arg(long, value_name = "ADDR", env = "SLUICEGATE_LISTEN", hide_env_values = true, value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+}
+
+impl Overrides {
+    /// Returns these, with what they leave open taken from `outer`, so that `sluicegate --listen A run` is not lost.
+    pub(super) fn or(self, outer: Self) -> Self {
+        Self {
+            data: self.data.or(outer.data),
+            listen: self.listen.or(outer.listen),
+        }
+    }
+
+    /// Returns where the configuration is read from.
+    pub(super) fn sources(self, file: Option<PathBuf>) -> Sources {
+        Sources {
+            file,
+            data: self.data,
+            listen: self.listen,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start the gateway as a service
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Overrides),
+    /// Chat with a running gateway over its WebSocket
+    #[command(after_help = CHAT_EXAMPLES)]
+    Chat(ChatArgs),
+    /// Add, list, show and remove channels
+    #[command(subcommand, arg_required_else_help = true)]
+    Channel(ChannelCommand),
+    /// Look into components
+    #[command(subcommand, arg_required_else_help = true)]
+    Component(ComponentCommand),
+    /// Check the configuration, or print the reference
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChatArgs {
+    /// The gateway's WebSocket [default: /ws at the configured listener]
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// The conversation to go on with [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(super) conversation: Option<String>,
+    /// How long to wait for answers after the end of input, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(super) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ChannelCommand {
+    /// Add a channel to the configuration
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(AddArgs),
+    /// List the channels
+    List {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show one channel
+    Show {
+        /// The channel's name
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Remove a channel from the configuration
+    Remove {
+        /// The channel's name
+        name: String,
+    },
+}
+
+/// Whether a program reads the answer.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Json {
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddArgs {
+    /// A bundled component's name, or the path of a .wasm file
+    pub(super) component: String,
+    /// The channel's name [default: the component's]
+    pub(super) name: Option<String>,
+    /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, or `reveal:SECRET`
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(super) grants: Vec<String>,
+    /// Say where a secret is: NAME=env:VARIABLE or NAME=file:PATH
+    #[arg(long = "secret", value_name = "NAME=SOURCE")]
+    pub(super) secrets: Vec<String>,
+    /// Set a setting; the items of a list are separated by commas
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) settings: Vec<String>,
+    /// Let this sender talk to the agent, by the platform's id
+    #[arg(long = "allow", value_name = "ID")]
+    pub(super) allow: Vec<String>,
+    /// Let everyone talk to the agent
+    #[arg(long, conflicts_with = "allow")]
+    pub(super) open: bool,
+    /// The agent that answers [default: the only one, or main]
+    #[arg(long, value_name = "NAME")]
+    pub(super) agent: Option<String>,
+    /// Grant everything that the component asks for
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ComponentCommand {
+    /// Say what a component is and what it asks for
+    Inspect {
+        /// A bundled component's name, or the path of a .wasm file
+        component: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// List the bundled components
+    List {
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Report everything that is wrong with the configuration
+    Check {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Print the reference: every key with its default
+    Reference,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_override_before_the_command_is_not_lost() {
+        let cli = Cli::try_parse_from(["sluicegate", "--listen", "localhost:1", "run", "--data", "d"]).unwrap();
+        let Some(Command::Run(overrides)) = cli.command else {
+            panic!("not run")
+        };
+        let sources = overrides.or(cli.overrides).sources(None);
+        assert_eq!(sources.listen, Some(SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert_eq!(sources.data, Some(PathBuf::from("d")));
+    }
+}

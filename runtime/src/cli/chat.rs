@@ -1,0 +1,127 @@
+//! `sluicegate chat`: a terminal client of a running gateway, over its WebSocket.
+//!
+//! A line is sent again, with the same id, until the gateway has accepted it; an answer is acknowledged once it is
+//! written, and a copy of it is dropped by its key. So a lost connection loses and repeats nothing.
+
+mod input;
+mod session;
+mod wire;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite;
+
+use self::session::{End, Session, Socket};
+use super::args::ChatArgs;
+use super::component::bundled_names;
+use super::failure::{Failure, Kind};
+use super::run::start_runtime;
+use crate::config::{Config, Sources};
+
+/// How long a connection may take: the gateway is near, or not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first wait after a lost connection; it doubles up to the last.
+const RECONNECT_WAIT_MIN: Duration = Duration::from_millis(250);
+/// The longest wait after a lost connection.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Bytes of one frame of the gateway: an answer of the largest size, with room for its escapes.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Chats until the end of input, or Ctrl-C.
+///
+/// # Errors
+/// Where no gateway answers at first, or a line was never accepted.
+pub(super) fn chat(args: &ChatArgs, sources: &Sources) -> Result<String, Failure> {
+    let url = match &args.url {
+        Some(url) => url.clone(),
+        None => default_url(sources),
+    };
+    if !url.starts_with("ws://") {
+        let remedy = "write ws://HOST:PORT/ws; for a gateway elsewhere, forward its port, such as with ssh -L";
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("{url:?} is no URL that chat speaks"),
+            remedy,
+        ));
+    }
+    let conversation = args
+        .conversation
+        .clone()
+        .unwrap_or_else(|| format!("chat-{}", crate::id::random_hex::<4>()));
+    let runtime = start_runtime()?;
+    let outcome = runtime.block_on(converse(&url, conversation, Duration::from_secs(args.wait)));
+    // The thread that reads standard input may wait for a line that never comes.
+    runtime.shutdown_background();
+    outcome.map(|()| String::new())
+}
+
+/// Returns `/ws` at the configured listener; a listener on all addresses is reached on the loopback one.
+fn default_url(sources: &Sources) -> String {
+    let mut listen = Config::read(sources, &bundled_names()).config.gateway.listen;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(if listen.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("ws://{listen}/ws")
+}
+
+async fn converse(url: &str, conversation: String, wait: Duration) -> Result<(), Failure> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mut socket = connect(url).await.map_err(|why| {
+        let remedy = "start one with `sluicegate run`, or name its WebSocket with --url";
+        Failure::new(Kind::Failed, format!("no gateway answers at {url}: {why}"), remedy)
+    })?;
+    if is_terminal {
+        eprintln!("connected to {url}, conversation {conversation} (go on later with --conversation {conversation})");
+    }
+    let mut session = Session::new(conversation, is_terminal, wait, input::lines());
+    loop {
+        let why = match session.run(&mut socket).await {
+            End::Done => return session.verdict(),
+            End::Lost(why) => why,
+        };
+        eprintln!("the connection is lost ({why}); trying again");
+        let Some(again) = reconnect(url, &mut session).await else {
+            return session.verdict();
+        };
+        eprintln!("connected again");
+        socket = again;
+    }
+}
+
+/// Connects again, with growing waits; none where the chat ends before that.
+async fn reconnect(url: &str, session: &mut Session) -> Option<Socket> {
+    let mut wait = RECONNECT_WAIT_MIN;
+    loop {
+        let again = async {
+            tokio::time::sleep_until(Instant::now() + wait).await;
+            connect(url).await
+        };
+        tokio::select! {
+            // Dropping a half-made connection closes it: nothing was said on it yet.
+            connected = again => if let Ok(socket) = connected { return Some(socket) },
+            () = session.over() => return None,
+        }
+        wait = (wait * 2).min(RECONNECT_WAIT_MAX);
+    }
+}
+
+async fn connect(url: &str) -> Result<Socket, String> {
+    let config = tungstenite::protocol::WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Err(_) => Err(format!("no answer in {} s", CONNECT_TIMEOUT.as_secs())),
+        Ok(Err(tungstenite::Error::Http(response))) if response.status() == 404 => {
+            Err("it has no WebSocket channel there".to_owned())
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok((socket, _))) => Ok(socket),
+    }
+}

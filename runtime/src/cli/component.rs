@@ -1,0 +1,213 @@
+//! `sluicegate component`: what a component is and what it asks for, in plain words.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::failure::{Failure, Kind};
+use super::json_text;
+use super::run::start_runtime;
+use crate::component::{EndpointRequest, Inspection, SecretRequest, Setting, SettingKind};
+use crate::config::nearest;
+
+/// Bytes of a component's file: four times the largest that a Python tool chain makes.
+const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Returns the names of the bundled components, sorted.
+pub(super) fn bundled_names() -> Vec<&'static str> {
+    sluicegate_bundle::all().iter().map(|bundled| bundled.name).collect()
+}
+
+/// Reads a component: a bundled one by its name, or a file.
+///
+/// # Errors
+/// Where there is none of that name or no readable file of that path.
+pub(super) fn load(component: &str) -> Result<Vec<u8>, Failure> {
+    if let Some(bundled) = sluicegate_bundle::find(component) {
+        return Ok(bundled.wasm.to_vec());
+    }
+    let path = Path::new(component);
+    if !path.exists() {
+        let names = bundled_names();
+        let remedy = match nearest(component, names.iter().copied()) {
+            Some(meant) => format!("did you mean {meant}? bundled are: {}", names.join(", ")),
+            None => format!("name the path of a .wasm file, or a bundled one: {}", names.join(", ")),
+        };
+        return Err(Failure::new(
+            Kind::Usage,
+            format!("there is no component or file {component:?}"),
+            remedy,
+        ));
+    }
+    let unreadable = |why: String| {
+        Failure::new(
+            Kind::Failed,
+            format!("{component} can't be read: {why}"),
+            "name a readable .wasm file",
+        )
+    };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mut wasm = Vec::new();
+    let read = file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm);
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(unreadable(format!("it has more than {COMPONENT_BYTES_MAX} bytes")));
+    }
+    Ok(wasm)
+}
+
+/// Asks a component what it is, in an instance without any power.
+///
+/// # Errors
+/// Why the gateway would refuse it.
+pub(super) fn ask(component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+    start_runtime()?
+        .block_on(crate::channel::inspect(wasm))
+        .map_err(|error| {
+            let remedy =
+                "use a component that was built for package sluicegate:channel, with the SDK or any tool chain";
+            Failure::new(Kind::Failed, format!("{component} is refused: {error}"), remedy)
+        })
+}
+
+/// Describes a component.
+pub(super) fn inspect(component: &str, as_json: bool) -> Result<String, Failure> {
+    let inspection = ask(component, &load(component)?)?;
+    if as_json {
+        let value = serde_json::to_value(&inspection).map_err(|error| Failure::plain(error.to_string()))?;
+        return Ok(json_text(&value));
+    }
+    Ok(card(&inspection))
+}
+
+/// Lists the bundled components with their sizes.
+pub(super) fn list(as_json: bool) -> Result<String, Failure> {
+    let bundled = sluicegate_bundle::all();
+    if as_json {
+        let entries: Vec<_> = bundled
+            .iter()
+            .map(|it| json!({ "name": it.name, "bytes": it.wasm.len() }))
+            .collect();
+        return Ok(json_text(&json!(entries)));
+    }
+    Ok(bundled.iter().fold(String::new(), |mut text, it| {
+        let _ = writeln!(text, "{:<16} {:>6} KiB", it.name, it.wasm.len().div_ceil(1024));
+        text
+    }))
+}
+
+/// Writes what a component is and what it asks for.
+pub(super) fn card(it: &Inspection) -> String {
+    let mut text = format!("{} {}: {}\n", plain(&it.name), plain(&it.version), plain(&it.summary));
+    let size = it.bytes.div_ceil(1024);
+    let _ = writeln!(text, "  contract {}, {size} KiB, sha256 {}", it.contract, it.digest);
+    for does in what_it_does(it) {
+        let _ = writeln!(text, "  {does}");
+    }
+    section(&mut text, "It asks for", asks(it));
+    section(&mut text, "Secrets", it.secrets.iter().map(secret_line).collect());
+    section(&mut text, "Settings", it.settings.iter().map(setting_line).collect());
+    if !it.powerless_imports.is_empty() {
+        let _ = writeln!(
+            text,
+            "It imports, and gets nothing through: {}",
+            it.powerless_imports.join(", ")
+        );
+    }
+    text
+}
+
+/// Returns what it wants to be granted, a line each.
+fn asks(it: &Inspection) -> Vec<String> {
+    let mut asks: Vec<String> = it.endpoints.iter().map(endpoint_line).collect();
+    asks.extend(it.terminal.then(|| "the terminal of the gateway's process".to_owned()));
+    let reveals = it.secrets.iter().filter(|secret| secret.reveal);
+    asks.extend(reveals.map(|secret| format!("the plain value of the secret {}", plain(&secret.name))));
+    if asks.is_empty() {
+        asks.push("nothing: it reaches no network, file or terminal".to_owned());
+    }
+    asks
+}
+
+fn what_it_does(it: &Inspection) -> Vec<String> {
+    let mut does = vec!["sends messages".to_owned()];
+    for (interface, sentence) in [
+        ("listener", "fetches messages by itself"),
+        ("webhook", "receives messages at /hooks/CHANNEL"),
+        ("connections", "serves clients that connect over a WebSocket"),
+        ("presence", "shows that the agent is at work"),
+        ("reconciliation", "can find out what became of a message"),
+    ] {
+        does.extend(it.offers(interface).then(|| sentence.to_owned()));
+    }
+    if let Some(recipe) = &it.webhook {
+        does.push(format!(
+            "has its webhooks checked by the gateway: {}",
+            plain(&recipe.scheme)
+        ));
+    }
+    if let Some(seconds) = it.deduplicates_for_s {
+        does.push(format!("the platform drops copies for {seconds} s"));
+    }
+    if it.single_receiver {
+        does.push("one channel for each account: two would disturb each other".to_owned());
+    }
+    if !it.features.is_empty() {
+        does.push(format!("features: {}", it.features.join(", ")));
+    }
+    does
+}
+
+fn section(text: &mut String, title: &str, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "{title}:");
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
+fn endpoint_line(endpoint: &EndpointRequest) -> String {
+    let port = endpoint.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let host = match endpoint.host.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(key) => format!("(the host in the setting {})", plain(key)),
+        None => plain(&endpoint.host),
+    };
+    format!(
+        "{}://{host}{port}: {}",
+        plain(&endpoint.scheme),
+        plain(&endpoint.reason)
+    )
+}
+
+fn secret_line(secret: &SecretRequest) -> String {
+    let need = if secret.required { "required" } else { "optional" };
+    let hosts = match secret.hosts.as_slice() {
+        [] => "sent nowhere".to_owned(),
+        hosts => format!("sent only to {}", plain(&hosts.join(", "))),
+    };
+    format!("{} ({need}; {hosts}): {}", plain(&secret.name), plain(&secret.summary))
+}
+
+fn setting_line(setting: &Setting) -> String {
+    let kind = match setting.kind {
+        SettingKind::Text => "text",
+        SettingKind::Number => "number",
+        SettingKind::Boolean => "true or false",
+        SettingKind::ListOfText => "list of texts",
+    };
+    let need = match (&setting.default, setting.required) {
+        (Some(default), _) => format!("default {}", plain(default)),
+        (None, true) => "required".to_owned(),
+        (None, false) => "optional".to_owned(),
+    };
+    format!("{} ({kind}; {need}): {}", plain(&setting.key), plain(&setting.summary))
+}
+
+/// Takes the control characters out of a component's words: they must not drive the operator's terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

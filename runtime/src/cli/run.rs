@@ -1,0 +1,49 @@
+//! `sluicegate` and `sluicegate run`: the gateway itself.
+
+use super::failure::Failure;
+use super::read_config;
+use crate::config::Sources;
+use crate::gateway::{self, Mode};
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting, or made it stop.
+pub(super) fn run(sources: &Sources, mode: Mode) -> Result<String, Failure> {
+    let mut config = read_config(sources)?;
+    if matches!(mode, Mode::Service) && !has_standard_input() {
+        config = config.without_default_terminal();
+    }
+    let runtime = start_runtime()?;
+    let outcome = runtime.block_on(gateway::run(config, mode));
+    // A thread that still waits for a line on standard input can't be woken; all that matters was finished above.
+    runtime.shutdown_background();
+    outcome?;
+    Ok(String::new())
+}
+
+/// Starts the asynchronous runtime, with at least two threads so that one long step never stops the whole gateway.
+pub(super) fn start_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(2))
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::plain(format!("the runtime can't be started: {error}")))
+}
+
+/// Returns whether anything can be read from standard input: it is open, and not `/dev/null`.
+#[cfg(unix)]
+fn has_standard_input() -> bool {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let Ok(input) = std::fs::metadata("/dev/fd/0") else {
+        return false;
+    };
+    let is_null = std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == input.rdev());
+    !(input.file_type().is_char_device() && is_null)
+}
+
+#[cfg(not(unix))]
+fn has_standard_input() -> bool {
+    true
+}

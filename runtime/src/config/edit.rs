@@ -1,0 +1,393 @@
+//! Changing the configuration file for the operator, who keeps every comment and all of its order.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
+
+use super::{Access, SettingValue};
+use crate::policy::GrantEntry;
+use crate::secret::SecretSource;
+
+/// Why the file was not changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// The file can't be read or written.
+    #[error("{} can't be {verb}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        verb: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{} is not valid TOML: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: toml_edit::TomlError,
+    },
+    /// There is a channel of that name.
+    #[error("there is a channel {0:?} already")]
+    Exists(String),
+    /// There is no channel of that name.
+    #[error("there is no channel {0:?}")]
+    Unknown(String),
+    /// `channels` is something else than a table of tables.
+    #[error("`channels` is not written as tables [channels.NAME]")]
+    Form,
+}
+
+/// A channel that is to be written.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// A bundled name, or a path that starts from the file's folder.
+    pub component: String,
+    /// The agent; none for the default.
+    pub agent: Option<String>,
+    /// Who may talk.
+    pub access: Option<Access>,
+    /// Where its secrets come from; paths start from the file's folder.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Its settings.
+    pub settings: BTreeMap<String, SettingValue>,
+    /// What it may do.
+    pub grants: Vec<GrantEntry>,
+}
+
+/// A configuration file that is being changed. Nothing is written before [`Editor::save`].
+#[derive(Debug)]
+pub struct Editor {
+    path: PathBuf,
+    document: DocumentMut,
+}
+
+impl Editor {
+    /// Opens a file; one that does not exist is an empty one. A symbolic link is followed, so that it stays a link.
+    ///
+    /// # Errors
+    /// [`EditError::File`] and [`EditError::Syntax`].
+    pub fn open(path: &Path) -> Result<Self, EditError> {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let text = match super::read_bounded(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(EditError::File {
+                    path,
+                    verb: "read",
+                    source,
+                });
+            }
+        };
+        match text.parse() {
+            Ok(document) => Ok(Self { path, document }),
+            Err(source) => Err(EditError::Syntax { path, source }),
+        }
+    }
+
+    /// Returns the file, with links followed.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the text as it would be saved.
+    pub fn text(&self) -> String {
+        self.document.to_string()
+    }
+
+    /// Adds a channel at the end of the channels.
+    ///
+    /// # Errors
+    /// [`EditError::Exists`] and [`EditError::Form`].
+    pub fn add_channel(&mut self, draft: &Draft) -> Result<(), EditError> {
+        let channels = self.document.entry("channels").or_insert_with(|| {
+            let mut table = Table::new();
+            table.set_implicit(true);
+            Item::Table(table)
+        });
+        let channels = channels.as_table_mut().ok_or(EditError::Form)?;
+        if channels.contains_key(&draft.name) {
+            return Err(EditError::Exists(draft.name.clone()));
+        }
+        let mut table = channel_table(draft);
+        if !(channels.is_empty() && self.path_is_new()) {
+            table.decor_mut().set_prefix("\n");
+        }
+        let channels = self.document["channels"].as_table_mut().ok_or(EditError::Form)?;
+        channels.insert(&draft.name, Item::Table(table));
+        Ok(())
+    }
+
+    /// Removes a channel. Comments that stand apart above it, such as the file's own heading, stay.
+    ///
+    /// # Errors
+    /// [`EditError::Unknown`] and [`EditError::Form`].
+    pub fn remove_channel(&mut self, name: &str) -> Result<(), EditError> {
+        let unknown = || EditError::Unknown(name.to_owned());
+        let channels = self.document.get_mut("channels").ok_or_else(unknown)?;
+        let channels = channels.as_table_mut().ok_or(EditError::Form)?;
+        let removed = channels.remove(name).ok_or_else(unknown)?;
+        if let Some(table) = removed.as_table() {
+            let above = table
+                .decor()
+                .prefix()
+                .and_then(|prefix| prefix.as_str())
+                .unwrap_or_default();
+            let kept = above.rfind("\n\n").map_or("", |end| &above[..=end]).to_owned();
+            if !kept.trim().is_empty() {
+                let position = table.position();
+                self.put_above_next(position, &kept);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the file whole or not at all: a temporary file beside it, flushed, then renamed over it.
+    ///
+    /// # Errors
+    /// [`EditError::File`].
+    pub fn save(&self) -> Result<(), EditError> {
+        let fail = |source| EditError::File {
+            path: self.path.clone(),
+            verb: "written",
+            source,
+        };
+        let folder = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let temporary = folder.join(format!(".{}.{}", super::FILE_NAME, crate::id::random_hex::<6>()));
+        let written = self
+            .write_to(&temporary)
+            .and_then(|()| std::fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            // What is left is one file of a known form; that it can't be removed is no worse than that.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written.map_err(fail)?;
+        // The rename is durable once the folder is; a platform that can't open folders has nothing to flush.
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(fail)
+    }
+
+    fn write_to(&self, path: &Path) -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        if let Ok(old) = std::fs::metadata(&self.path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.write_all(self.text().as_bytes())?;
+        file.sync_all()
+    }
+
+    fn path_is_new(&self) -> bool {
+        self.document.iter().all(|(_, item)| {
+            item.as_table()
+                .is_some_and(|table| table.is_implicit() && table.is_empty())
+        })
+    }
+
+    /// Puts comments above the table that comes next in the file, or at its end.
+    fn put_above_next(&mut self, position: Option<isize>, comments: &str) {
+        let mut next: Option<&mut Table> = None;
+        let mut tables = Vec::new();
+        collect_tables(self.document.as_table_mut(), &mut tables);
+        for table in tables {
+            let is_after = table.position() > position;
+            if is_after && next.as_ref().is_none_or(|found| table.position() < found.position()) {
+                next = Some(table);
+            }
+        }
+        if let Some(table) = next {
+            let own = table
+                .decor()
+                .prefix()
+                .and_then(|prefix| prefix.as_str())
+                .unwrap_or_default()
+                .to_owned();
+            table
+                .decor_mut()
+                .set_prefix(format!("{}\n{}", comments, own.trim_start_matches('\n')));
+            return;
+        }
+        let trailing = self.document.trailing().as_str().unwrap_or_default().to_owned();
+        self.document.set_trailing(format!("{comments}{trailing}"));
+    }
+}
+
+/// Collects the tables that have a heading of their own.
+fn collect_tables<'a>(table: &'a mut Table, found: &mut Vec<&'a mut Table>) {
+    for (_, item) in table.iter_mut() {
+        let Item::Table(table) = item else { continue };
+        if table.is_implicit() {
+            collect_tables(table, found);
+        } else {
+            found.push(table);
+        }
+    }
+}
+
+fn channel_table(draft: &Draft) -> Table {
+    let mut table = Table::new();
+    table["component"] = toml_edit::value(&draft.component);
+    if let Some(agent) = &draft.agent {
+        table["agent"] = toml_edit::value(agent);
+    }
+    match &draft.access {
+        None => {}
+        Some(Access::Open) => table["access"] = toml_edit::value("open"),
+        Some(Access::Allow(senders)) => {
+            table["access"] = toml_edit::value(inline([("allow", Value::from(senders.iter().collect::<Array>()))]));
+        }
+    }
+    if !draft.secrets.is_empty() {
+        let entries = draft
+            .secrets
+            .iter()
+            .map(|(name, source)| (name.as_str(), secret_value(source)));
+        table["secrets"] = toml_edit::value(inline(entries));
+    }
+    if !draft.settings.is_empty() {
+        let entries = draft
+            .settings
+            .iter()
+            .map(|(key, value)| (key.as_str(), setting_value(value)));
+        table["settings"] = toml_edit::value(inline(entries));
+    }
+    if !draft.grants.is_empty() {
+        table["grant"] = toml_edit::value(draft.grants.iter().map(grant_value).collect::<Array>());
+    }
+    table
+}
+
+fn inline<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> InlineTable {
+    entries.into_iter().collect()
+}
+
+fn secret_value(source: &SecretSource) -> Value {
+    let entry = match source {
+        SecretSource::Env(name) => ("env", Value::from(name.as_str())),
+        SecretSource::File(path) => ("file", Value::from(path.to_string_lossy().as_ref())),
+    };
+    Value::from(inline([entry]))
+}
+
+fn setting_value(value: &SettingValue) -> Value {
+    match value {
+        SettingValue::Text(text) => Value::from(text),
+        SettingValue::Integer(number) => Value::from(*number),
+        SettingValue::Float(number) => Value::from(*number),
+        SettingValue::Boolean(value) => Value::from(*value),
+        SettingValue::Texts(texts) => Value::from(texts.iter().collect::<Array>()),
+    }
+}
+
+fn grant_value(grant: &GrantEntry) -> Value {
+    match grant {
+        GrantEntry::Endpoint(endpoint) if endpoint.private => {
+            let url = Value::from(endpoint.endpoint.to_string());
+            Value::from(inline([("url", url), ("private", Value::from(true))]))
+        }
+        GrantEntry::Endpoint(endpoint) => Value::from(endpoint.endpoint.to_string()),
+        GrantEntry::Terminal | GrantEntry::Reveal(_) => Value::from(grant.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "# My gateway.\n\n[agents.main]\nkind = \"echo\" # for now\n\n# The family's bot.\n\
+                        [channels.family]\ncomponent = \"telegram\"\n\n[channels.notes]\ncomponent = \"webhook\"\n";
+
+    fn editor(text: &str) -> Editor {
+        Editor {
+            path: "sluicegate.toml".into(),
+            document: text.parse().unwrap(),
+        }
+    }
+
+    fn draft(name: &str) -> Draft {
+        Draft {
+            name: name.to_owned(),
+            component: "telegram".to_owned(),
+            agent: Some("main".to_owned()),
+            access: Some(Access::Allow(["12345".to_owned()].into())),
+            secrets: [("bot-token".to_owned(), SecretSource::Env("TOKEN".to_owned()))].into(),
+            settings: [("mode".to_owned(), SettingValue::Text("poll".to_owned()))].into(),
+            grants: vec!["https://api.telegram.org".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn an_added_channel_stands_at_the_end_and_the_rest_is_untouched() {
+        let mut editor = editor(FILE);
+        editor.add_channel(&draft("work")).unwrap();
+        let added = "\n[channels.work]\ncomponent = \"telegram\"\nagent = \"main\"\naccess = { allow = [\"12345\"] }\n\
+                     secrets = { bot-token = { env = \"TOKEN\" } }\nsettings = { mode = \"poll\" }\n\
+                     grant = [\"https://api.telegram.org\"]\n";
+        assert_eq!(editor.text(), format!("{FILE}{added}"));
+        assert!(matches!(editor.add_channel(&draft("work")), Err(EditError::Exists(_))));
+    }
+
+    #[test]
+    fn the_first_channel_of_an_empty_file_stands_at_its_top() {
+        let mut editor = editor("");
+        editor.add_channel(&draft("work")).unwrap();
+        assert!(editor.text().starts_with("[channels.work]\n"), "{}", editor.text());
+    }
+
+    #[test]
+    fn a_removed_channel_takes_only_its_own_comment_along() {
+        let mut editor = editor(FILE);
+        editor.remove_channel("family").unwrap();
+        assert_eq!(
+            editor.text(),
+            "# My gateway.\n\n[agents.main]\nkind = \"echo\" # for now\n\n[channels.notes]\ncomponent = \"webhook\"\n"
+        );
+        assert!(matches!(editor.remove_channel("family"), Err(EditError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_heading_of_the_file_outlives_its_first_channel() {
+        let text = "# My gateway.\n\n# A bot.\n[channels.a]\ncomponent = \"telegram\"\n\n# B bot.\n[channels.b]\ncomponent = \"webhook\"\n";
+        let mut first = editor(text);
+        first.remove_channel("a").unwrap();
+        assert_eq!(
+            first.text(),
+            "# My gateway.\n\n# B bot.\n[channels.b]\ncomponent = \"webhook\"\n"
+        );
+        first.remove_channel("b").unwrap();
+        assert_eq!(first.text(), "# My gateway.\n");
+    }
+
+    #[test]
+    fn saving_replaces_the_file_and_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("sluicegate-edit-{}", crate::id::random_hex::<6>()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("sluicegate.toml");
+        std::fs::write(&path, FILE).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let mut editor = Editor::open(&path).unwrap();
+        editor.remove_channel("notes").unwrap();
+        editor.save().unwrap();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("notes"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            std::fs::read_dir(&folder).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,174 @@
+//! What a configuration says, as plain data.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::policy::Access;
+use crate::policy::GrantEntry;
+use crate::secret::{Secret, SecretSource};
+
+/// `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where the HTTP listener is bound.
+    pub listen: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The address under which platforms reach this gateway, without a slash at its end.
+    pub public_url: Option<String>,
+    /// How long accepted work may take to finish at shutdown.
+    pub grace: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7878)),
+            data: PathBuf::from("data"),
+            public_url: None,
+            grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// `[agents.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentConfig {
+    /// Nothing is configured: a local model server if one answers, else echo.
+    Automatic,
+    /// Answers with the text it was given.
+    Echo,
+    /// An OpenAI-compatible chat-completions server.
+    OpenAi(OpenAiConfig),
+    /// A program, started for each turn.
+    Command(CommandConfig),
+}
+
+/// An agent of kind `openai`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenAiConfig {
+    /// The server's base, such as `http://127.0.0.1:11434/v1`, without a slash at its end.
+    pub base_url: String,
+    /// The model's name there.
+    pub model: String,
+    /// The key; none for servers that want none.
+    pub api_key: Option<Secret>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The longest turn.
+    pub timeout: Duration,
+}
+
+/// An agent of kind `command`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandConfig {
+    /// The program: a path, or a name that is looked up in `PATH`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment, besides `PATH`, `HOME` and `LANG`. Values may be secrets, so none is ever shown.
+    pub env: BTreeMap<String, Secret>,
+    /// Where it runs: the folder of the configuration; none for the working directory.
+    pub directory: Option<PathBuf>,
+    /// The longest turn.
+    pub timeout: Duration,
+}
+
+/// `[channels.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelConfig {
+    /// The component that runs it.
+    pub component: ComponentSource,
+    /// The agent that answers in it: a key of [`Config::agents`](super::Config::agents).
+    pub agent: String,
+    /// Who may talk; none where nothing is written, which is right only for channels that receive nothing.
+    pub access: Option<Access>,
+    /// The secrets by the component's names for them.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Where each secret comes from, also for those that could not be loaded.
+    pub secret_sources: BTreeMap<String, SecretSource>,
+    /// The settings by key.
+    pub settings: BTreeMap<String, SettingValue>,
+    /// What the operator grants to the component, without two for one endpoint.
+    pub grants: Vec<GrantEntry>,
+    /// How often a delivery without a known outcome is repeated where nothing removes the copies.
+    pub ambiguous_resends: u32,
+    /// Its share of the machine.
+    pub limits: ChannelLimits,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// Embedded in this binary, under this name.
+    Bundled(String),
+    /// A `.wasm` file.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for ComponentSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bundled(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// The value of a component's setting.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum SettingValue {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// Several texts.
+    Texts(Vec<String>),
+}
+
+impl SettingValue {
+    /// Returns the value as the component reads it: numbers and booleans in decimal and as `true` or `false`, a list as
+    /// a JSON array of strings.
+    pub fn to_guest_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Boolean(value) => value.to_string(),
+            Self::Texts(texts) => serde_json::Value::from(texts.clone()).to_string(),
+        }
+    }
+}
+
+/// `[channels.NAME.limits]`: what one channel may use, so that it can't starve its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct ChannelLimits {
+    /// Memory of one instance, MiB, over all its linear memories.
+    pub memory_mib: u32,
+    /// The longest call of `deliver`, `handle` and the like, host waits included.
+    pub call_timeout_s: u32,
+    /// Outgoing requests at once.
+    pub requests_in_flight: u32,
+    /// The largest response body, MiB.
+    pub response_mib: u32,
+}
+
+impl Default for ChannelLimits {
+    fn default() -> Self {
+        // 128 MiB is what a Python guest needs; Rust guests stay under 4. The call timeout leaves room for a file of
+        // 50 MB over a slow line.
+        Self {
+            memory_mib: 128,
+            call_timeout_s: 60,
+            requests_in_flight: 16,
+            response_mib: 8,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The composition root: makes every stage from a configuration, connects them, runs them and stops them in order.
+//!
+//! Architecture invariant: this is the only module that knows all stages. Starting is in two steps, so that nothing is
+//! half-started: [`Gateway::prepare`] takes the data directory, the port and the components, and reports whatever is
+//! wrong; [`Gateway::run`] starts what moves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::agent::{AgentTable, AgentWorker, TurnCounters};
+use crate::bus::Bus;
+use crate::channel::{Channel, Ended, Status};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{DeliveryCounters, DeliveryWorker, Drafts};
+use crate::http::{self, Surface};
+use crate::limit;
+use crate::store::EventStore;
+
+mod agents;
+mod drain;
+mod error;
+mod metrics;
+mod prepare;
+mod setup;
+mod signals;
+mod summary;
+mod switchboard;
+
+pub use error::{Error, ErrorKind};
+pub use summary::Summary;
+pub use switchboard::{Line, Switchboard};
+
+/// Whether a person sits before the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `sluicegate`: chats right here.
+    Interactive,
+    /// `sluicegate run`: works for others.
+    Service,
+}
+
+/// A gateway that is ready to run: the data directory is locked, the port bound, the components loaded and the
+/// configuration found good. Dropping it gives everything back.
+pub struct Gateway {
+    listener: TcpListener,
+    address: SocketAddr,
+    store: Arc<dyn EventStore>,
+    bus: Bus,
+    clock: Arc<dyn Clock>,
+    switchboard: Arc<Switchboard>,
+    agents: AgentTable,
+    drafts: Drafts,
+    token: http::AdminToken,
+    public_url: Option<String>,
+    grace: Duration,
+    summary: Summary,
+}
+
+/// Prepares and runs a gateway until it is told to stop, or its terminal's input ends. Says on standard error what runs.
+///
+/// # Errors
+/// What kept it from starting, or made it stop; see [`Error::remedy`].
+pub async fn run(config: Config, mode: Mode) -> Result<(), Error> {
+    let gateway = Gateway::prepare(config).await?;
+    gateway.summary.print(mode);
+    gateway.run(signals::first()).await
+}
+
+impl Gateway {
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns what it is made of, for a person.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Runs until `stop` ends, a terminal's input ends, or something fails for good; then finishes what was accepted.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store was poisoned: what is on the disk is not known, so the process must end.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        let shutdown = Shutdown::default();
+        let tasks = TaskTracker::new();
+        let agent = AgentWorker::new(
+            self.store.clone(),
+            self.bus.clone(),
+            self.clock.clone(),
+            self.agents.clone(),
+            self.switchboard.clone(),
+        );
+        let delivery = DeliveryWorker::new(
+            self.store.clone(),
+            self.bus.clone(),
+            self.clock.clone(),
+            self.switchboard.clone(),
+            self.drafts.clone(),
+        );
+        let work = Work { turns: agent.counters(), deliveries: delivery.counters() };
+        let surface = self.surface(&work, &shutdown);
+        let surface = tasks.spawn(http::serve(self.listener, surface, shutdown.intake.clone(), self.grace));
+        let agent = tasks.spawn(agent.run(shutdown.turns.clone()));
+        let delivery = tasks.spawn(delivery.run(shutdown.deliveries.clone()));
+        tasks.spawn(sweep(self.store.clone(), self.clock.clone(), shutdown.deliveries.clone()));
+        let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
+        for channel in self.switchboard.channels() {
+            let url = self.public_url.as_ref().map(|url| format!("{url}/hooks/{}", channel.services().name));
+            tasks.spawn(start_channel(self.switchboard.clone(), channel, url, ended_tx.clone()));
+        }
+        let reason = tokio::select! {
+            () = stop => Reason::Told,
+            Some(()) = ended_rx.recv() => Reason::EndOfInput,
+            () = fallen(self.store.as_ref()) => Reason::StoreFailed,
+        };
+        let drain = drain::Drain {
+            store: self.store,
+            clock: self.clock,
+            switchboard: self.switchboard,
+            work,
+            grace: self.grace,
+        };
+        let stages =
+            Stages { surface: surface_done(surface), agent: worker_done(agent), delivery: worker_done(delivery) };
+        drain.run(reason, shutdown, stages).await
+    }
+
+    fn surface(&self, work: &Work, shutdown: &Shutdown) -> Surface {
+        let (store, intake) = (self.store.clone(), shutdown.intake.clone());
+        let public = self.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+        Surface {
+            ingress: self.switchboard.clone(),
+            bus: self.bus.clone(),
+            readiness: Arc::new(move || {
+                if intake.is_cancelled() {
+                    return Err("going down".into());
+                }
+                if store.is_sound() { Ok(()) } else { Err("the store failed; the gateway will exit".into()) }
+            }),
+            metrics: metrics::printer(metrics::Sources {
+                switchboard: self.switchboard.clone(),
+                store: self.store.clone(),
+                turns: work.turns.clone(),
+                deliveries: work.deliveries.clone(),
+                bus: self.bus.clone(),
+            }),
+            token: self.token.clone(),
+            public_host: public.and_then(|url| url.host_str().map(Arc::from)),
+            shutdown: shutdown.connections.clone(),
+        }
+    }
+}
+
+/// What the workers do, for the metrics and the drain.
+struct Work {
+    turns: Arc<TurnCounters>,
+    deliveries: Arc<DeliveryCounters>,
+}
+
+/// The steps of stopping, in their order.
+#[derive(Default)]
+struct Shutdown {
+    /// No more requests, connections or readiness.
+    intake: CancellationToken,
+    /// No more turns.
+    turns: CancellationToken,
+    /// No more deliveries.
+    deliveries: CancellationToken,
+    /// Clients are sent away: after the deliveries, which may be for them.
+    connections: CancellationToken,
+}
+
+/// Why the gateway stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// By a signal.
+    Told,
+    /// A terminal's input ended: everything that was typed is answered first.
+    EndOfInput,
+    /// The store failed.
+    StoreFailed,
+}
+
+type Finished = futures_util::future::BoxFuture<'static, ()>;
+
+/// The ends of the stages.
+struct Stages {
+    surface: Finished,
+    agent: Finished,
+    delivery: Finished,
+}
+
+fn surface_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Finished {
+    Box::pin(async move {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the HTTP listener failed"),
+            Err(error) => tracing::error!(%error, "the HTTP listener stopped"),
+        }
+    })
+}
+
+fn worker_done(task: tokio::task::JoinHandle<Result<(), crate::store::Error>>) -> Finished {
+    Box::pin(async move {
+        match task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a worker stopped"),
+            Err(error) => tracing::error!(%error, "a worker died"),
+        }
+    })
+}
+
+/// Brings one channel up and keeps its listener going. Tells `ended` when a terminal's input ends.
+async fn start_channel(
+    switchboard: Arc<Switchboard>,
+    channel: Arc<Channel>,
+    webhook_url: Option<String>,
+    ended: tokio::sync::mpsc::Sender<()>,
+) {
+    if channel.inspection().offers("lifecycle")
+        && let Err(reason) = channel.start(webhook_url).await
+    {
+        switchboard.set_status(&channel, Status::Paused(format!("it did not start: {reason}")));
+        return;
+    }
+    switchboard.set_status(&channel, Status::Up);
+    if channel.listens() && channel.clone().listen().await == Ended::EndOfInput {
+        switchboard.set_status(&channel, Status::Ended);
+        // Full means that another terminal said it first.
+        let _ = ended.try_send(());
+    }
+}
+
+/// Drops what is past its retention, now and then.
+async fn sweep(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(limit::SWEEP_PERIOD) => {}
+        }
+        if let Err(error) = store.sweep(clock.now_ms()).await {
+            tracing::warn!(%error, "the store was not swept");
+        }
+    }
+}
+
+/// Waits until the store takes no more writes.
+async fn fallen(store: &dyn EventStore) {
+    let mut checks = tokio::time::interval(limit::STORE_CHECK_PERIOD);
+    while store.is_sound() {
+        checks.tick().await;
+    }
+}

@@ -1,0 +1,111 @@
+//! Stopping in order: no more intake, then no more turns, then no more deliveries, then the clients and the store.
+//!
+//! What was accepted is finished as far as the grace allows; the rest is in the store and goes on at the next start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::switchboard::Switchboard;
+use super::{Error, Finished, Reason, Shutdown, Stages, Work};
+use crate::clock::Clock;
+use crate::delivery::Dispatcher as _;
+use crate::limit;
+use crate::store::{self, EventStore};
+
+/// How often the work that is left is looked at while the gateway stops.
+const LOOK_PERIOD: Duration = Duration::from_millis(10);
+
+/// What stopping needs.
+pub(super) struct Drain {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) work: Work,
+    pub(super) grace: Duration,
+}
+
+impl Drain {
+    /// Stops everything.
+    ///
+    /// # Errors
+    /// [`Error::Store`] where the store had failed.
+    pub(super) async fn run(self, reason: Reason, shutdown: Shutdown, stages: Stages) -> Result<(), Error> {
+        tracing::info!(?reason, "stopping");
+        shutdown.intake.cancel();
+        for channel in self.switchboard.channels() {
+            channel.services().listening.cancel();
+        }
+        if reason == Reason::StoreFailed {
+            return Err(Error::StoreFailed);
+        }
+        if reason == Reason::EndOfInput {
+            // The person has asked and waits for the answer: that may take as long as a turn.
+            within(limit::TURN_TIMEOUT, "turns", self.turns_rest()).await;
+        }
+        shutdown.turns.cancel();
+        within(self.grace, "turns", stages.agent).await;
+        within(self.grace, "deliveries", self.deliveries_rest()).await;
+        shutdown.deliveries.cancel();
+        within(self.grace, "deliveries", stages.delivery).await;
+        self.stop_channels(&shutdown, stages.surface).await;
+        self.report_what_is_left();
+        self.store.close().await.map_err(|_| Error::StoreFailed)
+    }
+
+    async fn stop_channels(&self, shutdown: &Shutdown, surface: Finished) {
+        shutdown.connections.cancel();
+        for channel in self.switchboard.channels() {
+            if channel.inspection().offers("lifecycle") && channel.delivers() {
+                within(self.grace, "a channel", channel.stop()).await;
+            }
+            channel.services().shutdown.cancel();
+        }
+        within(self.grace, "requests", surface).await;
+    }
+
+    /// Waits until no turn runs and none is due.
+    async fn turns_rest(&self) {
+        self.rest(|| async {
+            let due = self.store.next_turn_due().await?;
+            Ok(self.work.turns.running() == 0 && due.is_none_or(|due| due > self.clock.now_ms()))
+        })
+        .await;
+    }
+
+    /// Waits until no delivery is in flight and none is due.
+    async fn deliveries_rest(&self) {
+        self.rest(|| async {
+            let due = self.store.next_head_due(&self.switchboard.ready()).await?;
+            Ok(self.work.deliveries.in_flight() == 0 && due.is_none_or(|due| due > self.clock.now_ms()))
+        })
+        .await;
+    }
+
+    async fn rest<F: Future<Output = Result<bool, store::Error>>>(&self, is_at_rest: impl Fn() -> F) {
+        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        loop {
+            looks.tick().await;
+            match is_at_rest().await {
+                Ok(false) => {}
+                Ok(true) | Err(_) => return,
+            }
+        }
+    }
+
+    fn report_what_is_left(&self) {
+        let depth = self.store.depth();
+        if depth.inbox + depth.outbox > 0 {
+            tracing::warn!(
+                unanswered = depth.inbox,
+                undelivered = depth.outbox,
+                "stopped with work left; it goes on at the next start"
+            );
+        }
+    }
+}
+
+async fn within(grace: Duration, what: &str, work: impl Future<Output = ()>) {
+    if tokio::time::timeout(grace, work).await.is_err() {
+        tracing::warn!(what, grace_s = grace.as_secs(), "not finished in time; the store keeps what is left");
+    }
+}

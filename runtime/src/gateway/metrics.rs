@@ -1,0 +1,165 @@
+//! `/metrics`: the counters of every stage, read when asked for, in the OpenMetrics text form.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::switchboard::{Switchboard, described};
+use crate::agent::TurnCounters;
+use crate::bus::Bus;
+use crate::channel::Channel;
+use crate::delivery::DeliveryCounters;
+use crate::store::EventStore;
+
+/// What is read at each scrape.
+pub(super) struct Sources {
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) deliveries: Arc<DeliveryCounters>,
+    pub(super) turns: Arc<TurnCounters>,
+    pub(super) bus: Bus,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+/// Returns what prints all figures.
+pub(super) fn printer(sources: Sources) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let mut registry = Registry::with_prefix("sluicegate");
+    registry.register_collector(Box::new(sources));
+    Arc::new(move || {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &registry) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
+    })
+}
+
+/// One figure of the whole gateway.
+struct Figure(&'static str, &'static str, u64);
+
+/// One figure of each channel.
+struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
+
+const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
+    ChannelFigure("channel_calls", "Calls of the component's exports", |channel| channel.services().usage.calls.get()),
+    ChannelFigure("channel_traps", "Calls that ended in a trap", |channel| channel.services().usage.traps.get()),
+    ChannelFigure("channel_deadlines", "Calls stopped at their deadline", |channel| {
+        channel.services().usage.deadlines.get()
+    }),
+    ChannelFigure("channel_cpu_milliseconds", "Guest CPU time, in whole ticks", |channel| {
+        channel.services().usage.cpu_ms.get()
+    }),
+    ChannelFigure("channel_listener_restarts", "Restarts of the listener", |channel| {
+        channel.services().usage.restarts.get()
+    }),
+    ChannelFigure("channel_inbound_accepted", "Inbound events stored", |channel| {
+        channel.services().usage.inbound_accepted.get()
+    }),
+    ChannelFigure("channel_inbound_duplicates", "Inbound events known before", |channel| {
+        channel.services().usage.inbound_duplicates.get()
+    }),
+    ChannelFigure("channel_inbound_refused", "Inbound events of senders without access", |channel| {
+        channel.services().usage.inbound_refused.get()
+    }),
+    ChannelFigure("channel_log_lines_dropped", "Log lines over the channel's rate", |channel| {
+        channel.services().usage.log_lines_dropped.get()
+    }),
+    ChannelFigure("channel_egress_requests", "Outgoing requests that were let through", |channel| {
+        channel.services().egress.counters().requests
+    }),
+];
+
+const CHANNEL_GAUGES: [ChannelFigure; 3] = [
+    ChannelFigure("channel_up", "Whether the channel works", |channel| {
+        u64::from(described(&channel.status()).0 == "up")
+    }),
+    ChannelFigure("channel_memory_bytes_high", "The most memory that one instance had", |channel| {
+        channel.services().usage.memory_bytes_high.get()
+    }),
+    ChannelFigure("channel_clients", "Clients connected", |channel| channel.services().clients.len() as u64),
+];
+
+impl Sources {
+    fn counters(&self) -> [Figure; 10] {
+        let (delivery, turns) = (&self.deliveries, &self.turns);
+        [
+            Figure("delivery_attempts", "Attempts that began", delivery.attempts()),
+            Figure("delivery_delivered", "Messages that the platforms confirmed", delivery.delivered()),
+            Figure("delivery_failed", "Attempts that failed for certain", delivery.failed()),
+            Figure("delivery_ambiguous", "Attempts without a known outcome", delivery.ambiguous()),
+            Figure("delivery_not_tried", "Attempts that did not count", delivery.not_tried()),
+            Figure("delivery_dead", "Messages that the worker gave up", delivery.dead()),
+            Figure("turns_committed", "Turns that were answered", turns.answered()),
+            Figure("turns_failed", "Runs of the agent that failed", turns.failed()),
+            Figure("turns_dead", "Turns that were given up", turns.dead()),
+            Figure("bus_events_lost", "Events that slow subscribers lost", self.bus.events_lost()),
+        ]
+    }
+
+    fn gauges(&self) -> [Figure; 4] {
+        let depth = self.store.depth();
+        [
+            Figure("inbox_waiting", "Inbound events whose turn is not done", depth.inbox),
+            Figure("outbox_waiting", "Outbound events neither delivered nor dead", depth.outbox),
+            Figure("dead_letters", "Dead letters", depth.dead),
+            Figure("store_sound", "Whether the store takes writes", u64::from(self.store.is_sound())),
+        ]
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for Figure(name, help, value) in self.counters() {
+            one(&mut encoder, name, help, &ConstCounter::new(value))?;
+        }
+        for Figure(name, help, value) in self.gauges() {
+            one(&mut encoder, name, help, &ConstGauge::new(as_gauge(value)))?;
+        }
+        let channels = self.switchboard.channels();
+        for ChannelFigure(name, help, read) in CHANNEL_COUNTERS {
+            family(&mut encoder, name, help, &channels, |channel| ConstCounter::new(read(channel)))?;
+        }
+        for ChannelFigure(name, help, read) in CHANNEL_GAUGES {
+            family(&mut encoder, name, help, &channels, |channel| ConstGauge::new(as_gauge(read(channel))))?;
+        }
+        Ok(())
+    }
+}
+
+fn as_gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: &impl EncodeMetric,
+) -> Result<(), std::fmt::Error> {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn family<M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    channels: &[Arc<Channel>],
+    metric: impl Fn(&Channel) -> M,
+) -> Result<(), std::fmt::Error> {
+    let Some(first) = channels.first() else { return Ok(()) };
+    let mut rows = encoder.encode_descriptor(name, help, None, metric(first).metric_type())?;
+    for channel in channels {
+        let labels = [("channel", channel.services().name.as_str())];
+        metric(channel).encode(rows.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

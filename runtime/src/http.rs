@@ -1,0 +1,112 @@
+//! The gateway's own HTTP surface. The only module that names axum.
+//!
+//! | path | for | answers |
+//! | --- | --- | --- |
+//! | `/hooks/{channel}/…` | platforms | what the channel's component answers, once what it published is durable |
+//! | `/ws`, `/ws/{channel}` | clients of a serving channel | the channel's frames; with `?events=all` and the admin token all events too |
+//! | `/live` | supervisors | 200 while the process runs |
+//! | `/ready` | load balancers | 200 while it takes messages, else 503 with the reason |
+//! | `/metrics` | Prometheus | the counters of everything |
+//!
+//! * Takes: requests and connections, bounded in number, size and time.
+//! * Gives: them to the channel behind [`crate::ingress::Ingress`].
+//! * Durable when: the channel's guest got its `publish` answered; only then does the platform get a 2xx.
+//! * On failure: a status that tells the platform whether to come again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Bus;
+use crate::ingress::Ingress;
+
+mod origin;
+mod token;
+mod webhook;
+mod ws;
+
+pub use token::AdminToken;
+
+/// Whether the gateway takes messages, in words.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the surface needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Surface {
+    /// The channels.
+    pub ingress: Arc<dyn Ingress>,
+    /// The live view.
+    pub bus: Bus,
+    /// What `/ready` asks.
+    pub readiness: Readiness,
+    /// What `/metrics` prints.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What opens the event stream.
+    pub token: AdminToken,
+    /// The host of the public address, where one is configured: browsers may come from pages there.
+    pub public_host: Option<Arc<str>>,
+    /// Ends connections.
+    pub shutdown: CancellationToken,
+}
+
+/// Makes the routes. Tests call them without a socket.
+pub fn routes(surface: Surface) -> Router {
+    Router::new()
+        .route("/hooks/{channel}", any(webhook::at_mount))
+        .route("/hooks/{channel}/{*path}", any(webhook::below_mount))
+        .route("/ws", get(ws::default_channel))
+        .route("/ws/{channel}", get(ws::named_channel))
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(surface)
+}
+
+/// Serves until `shutdown`, then finishes the requests in flight, at most for `grace`.
+///
+/// # Errors
+/// An I/O error of the listener.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    surface: Surface,
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> std::io::Result<()> {
+    let stopped = shutdown.clone().cancelled_owned();
+    let served = axum::serve(listener, routes(surface)).with_graceful_shutdown(stopped).into_future();
+    tokio::select! {
+        served = served => served,
+        () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => {
+            tracing::warn!("requests were still in flight at the end of the grace period");
+            Ok(())
+        }
+    }
+}
+
+async fn ready(State(surface): State<Surface>) -> Response {
+    match (surface.readiness)() {
+        Ok(()) => (StatusCode::OK, "ready\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(surface): State<Surface>) -> Response {
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, OPENMETRICS)], (surface.metrics)()).into_response()
+}
+
+/// Returns a header's text, if it is there once and is text.
+fn single<'a>(headers: &'a HeaderMap, name: header::HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    first.to_str().ok()
+}

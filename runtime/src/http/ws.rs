@@ -1,0 +1,246 @@
+//! `/ws`: clients of a serving channel, and the stream of all events for who holds the admin token.
+//!
+//! Each connection has a reader (one client frame at a time goes to the component) and a writer (the answers to the
+//! client's own frames first, then frames that others send it, then events). A frame counts as sent when the operating
+//! system has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{Surface, origin};
+use crate::bus::{Received, Subscription};
+use crate::ingress::{Answer, CloseReason, Connection, OutgoingFrame, Refusal};
+use crate::limit;
+
+/// Connects to the default serving channel.
+pub(super) async fn default_channel(
+    State(surface): State<Surface>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    connect(&surface, None, query.as_deref(), &headers, upgrade)
+}
+
+/// Connects to a serving channel by name.
+pub(super) async fn named_channel(
+    State(surface): State<Surface>,
+    Path(channel): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    connect(&surface, Some(&channel), query.as_deref(), &headers, upgrade)
+}
+
+fn connect(
+    surface: &Surface,
+    channel: Option<&str>,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if !origin::is_permitted(headers, surface.public_host.as_deref()) {
+        return (StatusCode::FORBIDDEN, "web pages from elsewhere may not connect\n").into_response();
+    }
+    let holds_token = surface.token.offered_in(headers, query);
+    let wants_events = wants_all_events(query);
+    if holds_token == Some(false) || (wants_events && holds_token.is_none()) {
+        return (StatusCode::UNAUTHORIZED, "the admin token is missing or wrong\n").into_response();
+    }
+    let principal = holds_token.map(|_| "admin");
+    let path = channel.map_or_else(|| "/".to_owned(), |channel| format!("/{channel}"));
+    // The token must not reach the guest.
+    let query = query.map(without_token);
+    let connected = match surface.ingress.connect(channel, &path, query.as_deref(), principal) {
+        Ok(connected) => connected,
+        Err(Refusal::NotFound) => return (StatusCode::NOT_FOUND, "no such channel\n").into_response(),
+        Err(_) => return (StatusCode::SERVICE_UNAVAILABLE, "too many clients, or going down\n").into_response(),
+    };
+    let events = wants_events.then(|| surface.bus.subscribe());
+    let surface = surface.clone();
+    upgrade
+        .max_message_size(limit::CLIENT_FRAME_BYTES_MAX)
+        .max_frame_size(limit::CLIENT_FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| converse(surface, socket, connected.0, connected.1, events))
+}
+
+fn wants_all_events(query: Option<&str>) -> bool {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.into_iter().any(|(key, value)| key == "events" && value == "all")
+}
+
+fn without_token(query: &str) -> String {
+    let kept = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "token");
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish()
+}
+
+/// What the reader hands to the writer.
+enum Said {
+    Answer(Answer),
+    Close(CloseReason),
+}
+
+async fn converse(
+    surface: Surface,
+    socket: WebSocket,
+    connection: Arc<dyn Connection>,
+    frames: mpsc::Receiver<OutgoingFrame>,
+    events: Option<Subscription>,
+) {
+    let (sink, stream) = socket.split();
+    let (said_tx, said_rx) = mpsc::channel(1);
+    let heard = Arc::new(std::sync::Mutex::new(Instant::now()));
+    let reading = read(stream, connection.clone(), said_tx, heard.clone());
+    let writing = write(sink, said_rx, frames, events, surface.shutdown.clone(), heard);
+    // Whichever ends first ends the connection; a call of the component that runs is dropped with its instance.
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+    }
+    connection.closed().await;
+}
+
+async fn read(
+    mut stream: SplitStream<WebSocket>,
+    connection: Arc<dyn Connection>,
+    said: mpsc::Sender<Said>,
+    heard: Arc<std::sync::Mutex<Instant>>,
+) {
+    let first = connection.opened().await.map(|frames| Answer { frames, hold: None });
+    if !tell(&said, first).await {
+        return;
+    }
+    while let Some(Ok(message)) = stream.next().await {
+        if let Ok(mut heard) = heard.lock() {
+            *heard = Instant::now();
+        }
+        let answer = match message {
+            Message::Text(frame) => connection.received(frame.as_str().to_owned()).await,
+            Message::Binary(_) => Err(CloseReason::Policy("only text frames are taken".into())),
+            Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Close(_) => return,
+        };
+        if !tell(&said, answer).await {
+            return;
+        }
+    }
+}
+
+/// Hands an answer to the writer. Returns whether the conversation goes on.
+async fn tell(said: &mpsc::Sender<Said>, answer: Result<Answer, CloseReason>) -> bool {
+    match answer {
+        Ok(answer) => said.send(Said::Answer(answer)).await.is_ok(),
+        Err(reason) => {
+            if said.send(Said::Close(reason)).await.is_ok() {
+                // The writer ends the connection; waiting here keeps the reader from ending it first.
+                said.closed().await;
+            }
+            false
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut said: mpsc::Receiver<Said>,
+    mut frames: mpsc::Receiver<OutgoingFrame>,
+    mut events: Option<Subscription>,
+    shutdown: tokio_util::sync::CancellationToken,
+    heard: Arc<std::sync::Mutex<Instant>>,
+) {
+    let mut pings = tokio::time::interval(limit::CLIENT_IDLE_MAX / 2);
+    loop {
+        let written = tokio::select! {
+            biased;
+            Some(said) = said.recv() => match said {
+                Said::Answer(answer) => write_answer(&mut sink, answer).await,
+                Said::Close(reason) => return close(&mut sink, reason).await,
+            },
+            Some(frame) = frames.recv() => write_frame(&mut sink, frame).await,
+            Some(event) = next_event(&mut events) => write_text(&mut sink, event).await,
+            _ = pings.tick() => {
+                if silent_for(&heard) > limit::CLIENT_IDLE_MAX {
+                    return;
+                }
+                put(&mut sink, Message::Ping(axum::body::Bytes::new())).await
+            }
+            () = shutdown.cancelled() => return go_away(&mut sink).await,
+            else => return,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+fn silent_for(heard: &std::sync::Mutex<Instant>) -> Duration {
+    heard.lock().map_or(Duration::ZERO, |heard| heard.elapsed())
+}
+
+/// The client is gone, or does not read.
+struct Unwritable;
+
+async fn put(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> Result<(), Unwritable> {
+    match tokio::time::timeout(limit::CLIENT_WRITE_TIMEOUT, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Unwritable),
+    }
+}
+
+async fn write_text(sink: &mut SplitSink<WebSocket, Message>, text: String) -> Result<(), Unwritable> {
+    put(sink, Message::Text(text.into())).await
+}
+
+async fn write_answer(sink: &mut SplitSink<WebSocket, Message>, answer: Answer) -> Result<(), Unwritable> {
+    for frame in answer.frames {
+        write_text(sink, frame).await?;
+    }
+    drop(answer.hold);
+    Ok(())
+}
+
+async fn write_frame(sink: &mut SplitSink<WebSocket, Message>, frame: OutgoingFrame) -> Result<(), Unwritable> {
+    write_text(sink, frame.text).await?;
+    // The sender may have given up waiting; the frame is out all the same.
+    let _ = frame.written.send(());
+    Ok(())
+}
+
+async fn next_event(events: &mut Option<Subscription>) -> Option<String> {
+    let event = match events.as_mut()?.recv().await? {
+        Received::Event(event) => serde_json::json!({ "type": "event", "event": &*event }),
+        Received::Lost(count) => serde_json::json!({ "type": "event", "event": { "kind": "lost", "count": count } }),
+    };
+    Some(event.to_string())
+}
+
+async fn close(sink: &mut SplitSink<WebSocket, Message>, reason: CloseReason) {
+    let (code, text) = match reason {
+        CloseReason::Normal => (close_code::NORMAL, String::new()),
+        CloseReason::Policy(text) => (close_code::POLICY, text),
+        CloseReason::TooLarge => (close_code::SIZE, String::new()),
+        CloseReason::Internal => (close_code::ERROR, "the channel failed".into()),
+    };
+    close_with(sink, code, &text).await;
+}
+
+async fn go_away(sink: &mut SplitSink<WebSocket, Message>) {
+    close_with(sink, close_code::AWAY, "the gateway is going down").await;
+}
+
+async fn close_with(sink: &mut SplitSink<WebSocket, Message>, code: u16, text: &str) {
+    // RFC 6455, 5.5: a control frame has at most 125 bytes, two of which are the code.
+    let reason = Utf8Bytes::from(&text[..text.floor_char_boundary(123)]);
+    // The client may be gone already; then there is nobody to tell.
+    let _ = put(sink, Message::Close(Some(CloseFrame { code, reason }))).await;
+}

@@ -1,0 +1,154 @@
+//! The names by which things are known: newtypes, so that one is never taken for another.
+//!
+//! Generated ids carry a visible prefix and 128 random bits; names given by an operator or a platform are bounded and
+//! checked where they enter.
+
+use std::fmt;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+use crate::limit;
+
+/// Returns `N` random bytes as lower-case hexadecimal, from the operating system's source.
+///
+/// # Panics
+/// When the operating system has no randomness to give: nothing that needs an unguessable value may go on then.
+pub fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0_u8; N];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system provides random bytes");
+    hex(&bytes)
+}
+
+/// Writes bytes as lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the text as it is: for values that were checked before, such as those read back from the store.
+            pub fn from_trusted(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// Returns the text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The operator's name of a channel: what stands after `channels.` in the configuration.
+    ChannelName
+);
+text_id!(
+    /// The id of a stored inbound event, `evt_…`.
+    EventId
+);
+text_id!(
+    /// The key of one delivery, `dlv_…`: the same in every attempt, so that a platform or a client can drop a copy.
+    DeliveryKey
+);
+text_id!(
+    /// What identifies an agent's memory, such as `family/12345`.
+    SessionKey
+);
+
+impl ChannelName {
+    /// Checks an operator's channel name: 1 to [`limit::CHANNEL_NAME_BYTES_MAX`] of `a-z`, `0-9`, `-`, starting with a letter.
+    ///
+    /// # Errors
+    /// Returns what is wrong, as a clause that can follow the name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() || text.len() > limit::CHANNEL_NAME_BYTES_MAX {
+            return Err("must have 1 to 64 characters");
+        }
+        if !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Err("must start with a letter a-z");
+        }
+        if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return Err("may only contain a-z, 0-9 and '-'");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl EventId {
+    /// Makes a new id.
+    pub fn generate() -> Self {
+        Self(format!("evt_{}", random_hex::<16>()))
+    }
+}
+
+impl DeliveryKey {
+    /// Derives the key of the `position`-th outbound event (from 0) of the turn for `event`.
+    ///
+    /// A turn that is repeated after a crash makes the same keys, so its outbound events replace themselves.
+    /// 26 characters: platforms that deduplicate take short keys (Discord's nonce has 25, so it uses the hash without `dlv_`).
+    pub fn of_turn(event: &EventId, position: usize) -> Self {
+        Self::of_text(&format!("{event}/{position}"))
+    }
+
+    /// Derives the key of the gateway's own notice about `event`, of the kind that `name` says.
+    pub fn of_notice(event: &EventId, name: &str) -> Self {
+        Self::of_text(&format!("{event}/notice/{name}"))
+    }
+
+    fn of_text(text: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        Self(format!("dlv_{}", hex(&digest.as_ref()[..11])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_name_is_a_short_lower_case_word() {
+        assert!(ChannelName::parse("family-2").is_ok());
+        for wrong in ["", "2family", "Family", "a/b", "a b", "-a", &"a".repeat(65)] {
+            assert!(ChannelName::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_repeated_turn_makes_the_same_delivery_key() {
+        let event = EventId::generate();
+        assert_eq!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 0));
+        assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 1));
+        assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&EventId::generate(), 0));
+    }
+}

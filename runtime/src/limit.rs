@@ -1,0 +1,339 @@
+//! Every bound of the system, one constant a line: the unit is in the name, the reason in the doc.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+// ---- names
+
+/// A channel's name: it stands in URLs, log lines and metric labels.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
+
+// ---- what comes in
+
+/// A platform's id of a message, conversation, sender or thread: the longest seen (Matrix) has 255.
+pub const PLATFORM_ID_BYTES_MAX: usize = 512;
+/// A display name or title; longer ones are cut, since nothing depends on them.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 512;
+/// The text of one inbound message: over any platform's own limit, under what a model's context is worth.
+pub const INBOUND_TEXT_BYTES_MAX: usize = 256 * KIB;
+/// Messages in one `publish`: a Telegram poll returns up to 100.
+pub const PUBLISH_MESSAGES_MAX: usize = 200;
+/// Attachments of one message.
+pub const ATTACHMENTS_MAX: usize = 32;
+/// Entries of `extra` of one message.
+pub const EXTRA_ENTRIES_MAX: usize = 32;
+/// Bytes of one `extra` key or value.
+pub const EXTRA_BYTES_MAX: usize = 4 * KIB;
+/// A channel's cursor.
+pub const CURSOR_BYTES_MAX: usize = 16 * KIB;
+/// Inbound events that may wait for their turn, over all channels, before `publish` answers `busy`: more than a day's work of an agent.
+pub const INBOX_WAITING_MAX: u64 = 100_000;
+/// How long `publish` tells a guest to wait when the inbox is full.
+pub const PUBLISH_BUSY_WAIT: Duration = Duration::from_secs(5);
+
+// ---- the store
+
+/// Commands that may wait for the writer. Above it, callers wait: this is the back-pressure of the whole gateway.
+pub const STORE_QUEUE_MAX: usize = 4096;
+/// Commands in one transaction: what a flush is shared by.
+pub const STORE_BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of text and blobs in one transaction, so that one commit stays short.
+pub const STORE_BATCH_BYTES_MAX: usize = 4 * MIB;
+/// Read-only connections: reads are short, and there are two cores on a small server.
+pub const STORE_READERS: usize = 4;
+/// Keys of one channel's state.
+pub const STATE_KEYS_MAX: u64 = 20_000;
+/// Bytes of one key of a channel's state.
+pub const STATE_KEY_BYTES_MAX: usize = 1024;
+/// Bytes of one value of a channel's state.
+pub const STATE_VALUE_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of one channel's state, keys and values together.
+pub const STATE_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Bytes of one blob: Telegram's bots may send 50 MB.
+pub const BLOB_BYTES_MAX: usize = 50 * MIB;
+/// Bytes of one channel's blobs.
+pub const BLOBS_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// How long a blob is kept.
+pub const BLOB_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a done inbound event is kept for deduplication: webhooks are retried for up to three days (Stripe, the longest known).
+pub const INBOX_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a receipt is kept.
+pub const RECEIPT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Rows that one sweep drops, so that it never holds the writer for long.
+pub const SWEEP_ROWS_MAX: usize = 1000;
+/// How often it is checked that the store still takes writes.
+pub const STORE_CHECK_PERIOD: Duration = Duration::from_millis(200);
+/// How often the store is swept.
+pub const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Free space, in bytes, under which the WAL file is cut back after a checkpoint.
+pub const WAL_BYTES_MAX: i64 = 64 * MIB as i64;
+
+// ---- the bus
+
+/// Events that a slow subscriber may lag behind before it loses some: some minutes of a busy live view.
+pub const BUS_EVENTS_MAX: usize = 1024;
+/// How long a worker waits at most before it reads the store again, so that a lost wake-up costs seconds and never a message.
+pub const RECHECK_PERIOD: Duration = Duration::from_secs(2);
+/// The pause between two looks at a store that says that work is due but hands none out, and after it was busy.
+pub const RECHECK_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+// ---- turns
+
+/// Turns that run at once: each holds a model request or a child process.
+pub const TURNS_RUNNING_MAX: usize = 32;
+/// The longest turn.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(600);
+/// The wait before run n + 1 of a turn after run n failed, jittered by ±20 %: together nearly two hours, which covers the
+/// restart of a model server, and after which a late answer would surprise more than help.
+pub const TURN_RETRY_SCHEDULE: [Duration; 7] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(3600),
+];
+/// Failed runs of one turn before it is given up: one more than the schedule has waits.
+pub const TURN_FAILURES_MAX: u32 = 8;
+/// Runs of one turn that ended at [`TURN_TIMEOUT`] before it is given up: each costs ten minutes of a model.
+pub const TURN_TIMED_OUT_MAX: u32 = 3;
+/// The shortest wait after a failure that only the operator can end (wrong key, no such model).
+pub const TURN_MISCONFIGURED_WAIT_MIN: Duration = Duration::from_secs(60);
+/// The longest wait that a model server may ask for.
+pub const TURN_RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// The wait from which on the person is told that the answer will be late.
+pub const TURN_NOTICE_WAIT_MIN: Duration = Duration::from_secs(10);
+/// Lines of history that a turn is given.
+pub const HISTORY_ENTRIES_MAX: usize = 60;
+/// Bytes of history that a turn is given: about 8,000 tokens.
+pub const HISTORY_BYTES_MAX: usize = 32 * KIB;
+/// The text of one answer; a longer one is cut with a notice.
+pub const ANSWER_BYTES_MAX: usize = 256 * KIB;
+/// How long a turn runs before "typing" is shown: an answer that takes less needs none.
+pub const TYPING_DELAY: Duration = Duration::from_millis(250);
+/// How often "typing" is repeated: Telegram shows it for five seconds.
+pub const TYPING_PERIOD: Duration = Duration::from_secs(4);
+/// The time between two drafts of one answer: Telegram allows about one message a second in a chat.
+pub const DRAFT_PERIOD: Duration = Duration::from_secs(1);
+/// How often a growing answer is copied for the next draft.
+pub const DRAFT_SAMPLE_PERIOD: Duration = Duration::from_millis(100);
+/// Calls of one channel's presence that may run at once, over all turns; the draft that finds none free is dropped.
+pub const DRAFTS_IN_FLIGHT_MAX: usize = 16;
+/// How long a finished answer waits for the draft that is on its way, so that it replaces it and does not stand beside it.
+pub const DRAFT_SETTLE_MAX: Duration = Duration::from_secs(2);
+/// The longest wait for a connection to a model server.
+pub const MODEL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest silence in the middle of a model's answer.
+pub const MODEL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long what follows the end of a model's answer is read, so that its connection can be used again.
+pub const MODEL_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// One line of a model's event stream.
+pub const MODEL_LINE_BYTES_MAX: usize = MIB;
+/// A model's answer that comes as one JSON document.
+pub const MODEL_BODY_BYTES_MAX: usize = 4 * MIB;
+/// The part of a model server's error body that is read.
+pub const MODEL_ERROR_BYTES_MAX: usize = 16 * KIB;
+/// How long the search for a local model server may take: it is a part of every start without an agent configured.
+pub const MODEL_DETECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// One line that an agent program writes: a whole answer, escaped.
+pub const COMMAND_LINE_BYTES_MAX: usize = 2 * MIB;
+/// Everything that an agent program may write to its standard output in one turn.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 16 * MIB;
+/// The end of an agent program's standard error that is kept for the log.
+pub const COMMAND_STDERR_BYTES_MAX: usize = 4 * KIB;
+/// How long the pipes of an agent program are still read after it has ended: a child that it left behind may hold them open.
+pub const COMMAND_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+// ---- delivery
+
+/// Attempts in flight at once, over all lanes.
+pub const DELIVERIES_IN_FLIGHT_MAX: usize = 64;
+/// Attempts in flight at once of one channel, so that a slow platform leaves room for the others.
+pub const DELIVERIES_PER_CHANNEL_MAX: usize = 32;
+/// Lane heads that one claim asks for: small, so that channels near their own bound need a claim of their own only then.
+pub const DELIVERY_CLAIM_MAX: usize = 16;
+/// The wait before attempt n + 1 after attempt n failed; the last one repeats until the expiry. Jittered by ±20 %.
+pub const RETRY_SCHEDULE: [Duration; 7] = [
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(6 * 3600),
+];
+/// How long an outbound event is tried: an answer that comes a day late is noise.
+pub const DELIVERY_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+/// How long a handed-over delivery waits for its confirmation before it is sent again.
+pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest wait that a guest may ask for with `rate-limited`.
+pub const RATE_LIMIT_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// The shortest wait after `rate-limited`: a guest that asks for none would be called without end.
+pub const RATE_LIMIT_WAIT_MIN: Duration = Duration::from_millis(500);
+/// When a delivery is tried again whose channel was not up or is paused: the wait counts from when it is up again.
+pub const NOT_UP_WAIT: Duration = Duration::from_secs(1);
+/// Drafts whose ids are remembered until the answer replaces them.
+pub const DRAFTS_MAX: usize = 4096;
+/// How often an attempt without a known outcome is repeated where nothing removes the copies.
+pub const AMBIGUOUS_RESENDS_DEFAULT: u32 = 1;
+/// The longest reason that is stored with a failure.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+// ---- components and their instances
+
+/// A component's file: Python guests have 18 MiB.
+pub const COMPONENT_BYTES_MAX: usize = 32 * MIB;
+/// How often running guests are interrupted, for their neighbours and their deadlines.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// Linear memory of one instance where the operator says nothing: enough for a Python guest.
+pub const GUEST_MEMORY_BYTES_DEFAULT: usize = 128 * MIB;
+/// The stack of a guest; wasmtime's own default, named here because deep recursion is an attack.
+pub const GUEST_STACK_BYTES_MAX: usize = 512 * KIB;
+/// Elements of all tables of an instance: Python guests need some 20,000.
+pub const GUEST_TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core instances in one component: Python guests have some 60.
+pub const GUEST_CORE_INSTANCES_MAX: usize = 200;
+/// Tables in one component.
+pub const GUEST_TABLES_MAX: usize = 64;
+/// Memories in one component.
+pub const GUEST_MEMORIES_MAX: usize = 16;
+/// Host resources that an instance may hold.
+pub const GUEST_HANDLES_MAX: usize = 2000;
+/// Bytes that one call may copy from guest to host: more than the largest body or blob.
+pub const GUEST_HOSTCALL_BYTES_MAX: usize = 64 * MIB;
+/// Headers of one request of a guest that uses `wasi:http`.
+pub const GUEST_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// Random bytes that a guest may ask for at once.
+pub const GUEST_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Ticks in a row that a listener may run before it is slowed down: it waits most of its life.
+pub const LISTENER_BURST_TICKS_MAX: u32 = 100;
+/// The rest that a listener gets after each tick once it is slowed down: a quarter of one core remains.
+pub const LISTENER_BUSY_REST: Duration = Duration::from_millis(30);
+/// Guest CPU time of one call where the operator says nothing.
+pub const CALL_CPU_DEFAULT: Duration = Duration::from_secs(5);
+/// Time for a delivery, host waits included: several parts and files over a slow line.
+pub const DELIVER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Time to handle a webhook: platforms give up after 3 to 30 s and call again.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to handle a client's frame.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to show typing or a draft.
+pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a channel's `start` and `stop`.
+pub const LIFECYCLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a component to say what it is.
+pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Guest CPU time for a component to say what it is: Python guests start in half a second.
+pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(3);
+/// Calls of one channel that run at once, over all exports.
+pub const CALLS_PER_CHANNEL_MAX: usize = 64;
+/// How long a call may wait for its turn before it is refused as busy.
+pub const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Settings, secrets or endpoints in a description.
+pub const DESCRIPTION_ITEMS_MAX: usize = 64;
+/// A key or name in a description.
+pub const DESCRIPTION_WORD_BYTES_MAX: usize = 64;
+/// A line of text in a description.
+pub const DESCRIPTION_LINE_BYTES_MAX: usize = 512;
+/// The wait before a failed listener is started again; doubled each time.
+pub const LISTENER_RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
+/// The longest such wait.
+pub const LISTENER_RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
+/// A listener that ran this long starts again without a wait from earlier failures.
+pub const LISTENER_STEADY: Duration = Duration::from_secs(60);
+/// The longest sleep that a guest may ask for in one call.
+pub const GUEST_SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// How long a listener has to return once it was told to stop.
+pub const LISTENER_STOP_GRACE: Duration = Duration::from_secs(2);
+
+// ---- a channel's log
+
+/// A line; longer ones are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Lines a channel may write at once.
+pub const LOG_LINES_BURST: f64 = 200.0;
+/// Lines a second that it may go on with.
+pub const LOG_LINES_PER_SECOND: f64 = 20.0;
+
+// ---- the gateway's own surface
+
+/// Clients connected to one channel.
+pub const CLIENTS_PER_CHANNEL_MAX: usize = 1024;
+/// Frames that may wait for one client.
+pub const CLIENT_FRAMES_WAITING_MAX: usize = 64;
+/// A frame to or from a client.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * KIB;
+/// How long a client may take to let a frame be written.
+pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may be silent (it is pinged at half of that).
+pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// A webhook's body, whatever its recipe says.
+pub const WEBHOOK_BODY_BYTES_MAX: usize = MIB;
+/// Time to read a request's body.
+pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Headers of a channel's answer to a webhook.
+pub const REPLY_HEADERS_MAX: usize = 64;
+/// Requests handled at once.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 512;
+
+// ---- egress
+
+/// A host name: what DNS can hold (RFC 1035 section 2.3.4), without the last dot.
+pub const HOST_BYTES_MAX: usize = 253;
+/// One label of a host name (RFC 1035 section 2.3.4).
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+/// A guest's URL, with its secrets filled in: what common servers take.
+pub const URL_BYTES_MAX: usize = 8 * KIB;
+/// Headers of one request or response.
+pub const HTTP_HEADERS_MAX: usize = 100;
+/// Names and values of the headers of one request or response, bytes together.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// The body of one request: a blob and the form around it.
+pub const HTTP_REQUEST_BODY_BYTES_MAX: usize = BLOB_BYTES_MAX + 64 * KIB;
+/// Parts of one multipart form.
+pub const HTTP_FORM_PARTS_MAX: usize = 64;
+/// The body of one response that goes into guest memory.
+pub const HTTP_RESPONSE_BODY_BYTES_MAX: usize = 8 * MIB;
+/// Pieces of one response stream that wait to be read, bytes.
+pub const HTTP_STREAM_READ_BYTES_MAX: usize = MIB;
+/// The whole of one request, where the guest does not say.
+pub const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// The whole of one request, whatever the guest says: long polls take up to 60 seconds.
+pub const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+/// Requests and response streams of one channel at once: an adapter polls, delivers to a few lanes and shows its work.
+pub const HTTP_IN_FLIGHT_MAX: usize = 16;
+/// WebSockets and byte streams of one channel at once.
+pub const SOCKETS_MAX: usize = 16;
+/// Bytes of one channel, in and out together, in one minute: a few large files, not a flood.
+pub const EGRESS_BYTES_PER_MINUTE_MAX: u64 = 512 * MIB as u64;
+/// The span that [`EGRESS_BYTES_PER_MINUTE_MAX`] is counted over.
+pub const EGRESS_QUOTA_PERIOD: Duration = Duration::from_secs(60);
+/// Finding the addresses of a name.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connecting to an address, TLS included: under a delivery's deadline, so that a dead peer is told from a slow one.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle connections that are kept for one host, over all channels.
+pub const POOL_IDLE_PER_HOST_MAX: usize = 8;
+/// How long an idle connection is kept: under the 2 minutes after which common routers forget it.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often an idle connection is probed.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(45);
+/// One WebSocket message, either way: Discord's largest (a guild with its members) have a few MiB.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 * MIB;
+/// The reason in a WebSocket close frame (RFC 6455 section 5.5).
+pub const WEBSOCKET_CLOSE_REASON_BYTES_MAX: usize = 123;
+/// One read of a byte stream.
+pub const TCP_READ_BYTES_MAX: usize = 256 * KIB;
+/// One write to a socket: a peer that takes nothing for so long is gone.
+pub const SOCKET_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One secret: a private key in PEM has a few KiB.
+pub const SECRET_BYTES_MAX: usize = 64 * KIB;
+/// Secrets shorter than this are not redacted: they would hide ordinary text.
+pub const REDACTED_BYTES_MIN: usize = 6;
+/// How far a webhook's time of signing may be off, where its recipe does not say: Slack's and Stripe's five minutes.
+pub const WEBHOOK_TOLERANCE: Duration = Duration::from_secs(300);
+/// Signed webhooks of one channel that are remembered against replay.
+pub const WEBHOOK_SEEN_MAX: usize = 100_000;

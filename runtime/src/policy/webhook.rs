@@ -1,0 +1,680 @@
+//! How a webhook proves that it is genuine, checked before any guest code runs.
+//!
+//! The order is fixed: body limit, presence of exactly one signature, timestamp, signature (in constant time), replay.
+//! A request that fails learns nothing but that it failed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+use ring::{digest, hmac, signature};
+
+use crate::clock::{UnixMillis, millis};
+use crate::limit;
+use crate::secret::{self, Secret};
+
+/// How a signature is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureScheme {
+    /// Nothing is signed: the route needs an unguessable token instead.
+    None,
+    /// HMAC-SHA-256, in hexadecimal.
+    HmacSha256,
+    /// Ed25519, in hexadecimal; the secret is the platform's public key, in hexadecimal.
+    Ed25519,
+    /// The secret itself stands in the header.
+    SharedSecret,
+}
+
+/// A component's webhook recipe, as its description gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeSource {
+    /// How the signature is made.
+    pub scheme: SignatureScheme,
+    /// The header that holds it.
+    pub signature_header: Option<String>,
+    /// What stands before it, such as `sha256=`.
+    pub prefix: Option<String>,
+    /// The header that holds the time of signing, Unix seconds.
+    pub timestamp_header: Option<String>,
+    /// The signed bytes, with `{timestamp}` and `{body}` filled in; where there is none, timestamp and body are joined.
+    pub signed_payload: Option<String>,
+    /// How far the time of signing may be off; where there is none, [`limit::WEBHOOK_TOLERANCE`].
+    pub tolerance: Option<Duration>,
+    /// The longest body; at most [`limit::WEBHOOK_BODY_BYTES_MAX`].
+    pub body_bytes_max: usize,
+}
+
+/// Why a recipe can't be used, as a clause with its remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// A scheme that needs a header, without one.
+    #[error("the webhook recipe names no valid signature header")]
+    SignatureHeader,
+    /// No valid header name.
+    #[error("the webhook recipe's timestamp header is no header name")]
+    TimestampHeader,
+    /// A scheme that needs a secret, without one.
+    #[error("the webhook recipe's secret is not configured")]
+    SecretMissing,
+    /// An Ed25519 key that is none.
+    #[error("the webhook's public key must be 64 hexadecimal characters")]
+    PublicKey,
+    /// A payload that leaves out what it must bind.
+    #[error(
+        "the webhook recipe's signed payload must contain {{body}} once, and {{timestamp}} once where there is a timestamp header"
+    )]
+    Payload,
+    /// A body limit of nothing, or above what any webhook may have.
+    #[error("the webhook recipe's body limit must be from 1 byte to 1 MiB")]
+    BodyLimit,
+}
+
+/// Why a request was refused. What the sender is told is only the status that follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Answer 413.
+    #[error("the body is longer than the recipe allows")]
+    BodyTooLarge,
+    /// Answer 401.
+    #[error("there is not exactly one signature")]
+    SignatureMissing,
+    /// Answer 401.
+    #[error("there is not exactly one timestamp in Unix seconds")]
+    TimestampMissing,
+    /// Answer 401.
+    #[error("the timestamp is too far from the present")]
+    Stale,
+    /// Answer 401.
+    #[error("the signature does not match")]
+    Mismatch,
+    /// The very same request was admitted before: answer 200 and do nothing, for a platform whose first answer was lost.
+    #[error("the request was admitted before")]
+    Replayed,
+    /// Answer 503.
+    #[error("too many signed requests are remembered")]
+    Busy,
+}
+
+/// Checks one channel's webhooks. Shared by all requests.
+pub struct Verifier {
+    proof: Proof,
+    timestamp: Option<Timestamp>,
+    payload: Vec<Piece>,
+    body_bytes_max: usize,
+    /// Only used with a timestamp: without one nothing bounds how long a signature would have to be remembered.
+    seen: Mutex<Seen>,
+}
+
+enum Proof {
+    None,
+    Hmac {
+        header: HeaderName,
+        prefix: String,
+        key: hmac::Key,
+    },
+    Ed25519 {
+        header: HeaderName,
+        prefix: String,
+        public_key: [u8; 32],
+    },
+    SharedSecret {
+        header: HeaderName,
+        expected: Secret,
+    },
+}
+
+struct Timestamp {
+    header: HeaderName,
+    tolerance_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Piece {
+    Text(Vec<u8>),
+    Timestamp,
+    Body,
+}
+
+impl Verifier {
+    /// Prepares the check of a recipe.
+    ///
+    /// # Errors
+    /// When the recipe is incomplete or contradicts itself, or its secret is missing or no key.
+    pub fn new(recipe: &RecipeSource, secret: Option<&Secret>) -> Result<Self, RecipeError> {
+        if recipe.body_bytes_max == 0 || recipe.body_bytes_max > limit::WEBHOOK_BODY_BYTES_MAX {
+            return Err(RecipeError::BodyLimit);
+        }
+        let proof = Proof::new(recipe, secret)?;
+        let timestamp = match &recipe.timestamp_header {
+            Some(name) => Some(Timestamp {
+                header: header_name(name).ok_or(RecipeError::TimestampHeader)?,
+                tolerance_ms: millis(recipe.tolerance.unwrap_or(limit::WEBHOOK_TOLERANCE)),
+            }),
+            None => None,
+        };
+        let payload = parse_payload(recipe.signed_payload.as_deref(), timestamp.is_some())?;
+        Ok(Self {
+            proof,
+            timestamp,
+            payload,
+            body_bytes_max: recipe.body_bytes_max,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Returns the longest body that is read, bytes: the route's limit while it reads.
+    pub fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max
+    }
+
+    /// Whether nothing is signed, so that the route needs an unguessable token.
+    pub fn needs_path_token(&self) -> bool {
+        matches!(self.proof, Proof::None)
+    }
+
+    /// Checks a request. The caller keeps the [`Admission`] until the request's effect is durable, and then accepts it:
+    /// an admission dropped before that lets the platform's retry in.
+    ///
+    /// # Errors
+    /// Why the request is refused.
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: UnixMillis) -> Result<Admission<'_>, Refusal> {
+        if body.len() > self.body_bytes_max {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let timestamp = self
+            .timestamp
+            .as_ref()
+            .map(|expected| expected.check(headers, now))
+            .transpose()?;
+        self.proof
+            .check(headers, || self.signed_bytes(timestamp.map(|(text, _)| text), body))?;
+        let key = timestamp.map(|(text, expires)| (fingerprint(text.as_bytes(), body), expires));
+        if let Some((fingerprint, expires)) = key {
+            self.lock_seen().admit(fingerprint, expires, now)?;
+        }
+        Ok(Admission {
+            verifier: self,
+            fingerprint: key.map(|(fingerprint, _)| fingerprint),
+        })
+    }
+
+    fn signed_bytes(&self, timestamp: Option<&str>, body: &[u8]) -> Vec<u8> {
+        let mut signed = Vec::with_capacity(body.len() + 64);
+        for piece in &self.payload {
+            match piece {
+                Piece::Text(text) => signed.extend_from_slice(text),
+                Piece::Timestamp => signed.extend_from_slice(timestamp.unwrap_or_default().as_bytes()),
+                Piece::Body => signed.extend_from_slice(body),
+            }
+        }
+        signed
+    }
+
+    fn lock_seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A genuine request. Accept it once its effect is durable.
+#[must_use = "an admission that is dropped lets the same request in again"]
+pub struct Admission<'a> {
+    verifier: &'a Verifier,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Admission<'_> {
+    /// Remembers the request, so that a replay of it is refused for as long as its timestamp would be accepted.
+    pub fn accept(mut self) {
+        self.fingerprint = None;
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if let Some(fingerprint) = self.fingerprint {
+            self.verifier.lock_seen().forget(&fingerprint);
+        }
+    }
+}
+
+impl Proof {
+    fn new(recipe: &RecipeSource, secret: Option<&Secret>) -> Result<Self, RecipeError> {
+        if recipe.scheme == SignatureScheme::None {
+            return Ok(Self::None);
+        }
+        let header = recipe
+            .signature_header
+            .as_deref()
+            .and_then(header_name)
+            .ok_or(RecipeError::SignatureHeader)?;
+        let secret = secret.ok_or(RecipeError::SecretMissing)?;
+        let prefix = recipe.prefix.clone().unwrap_or_default();
+        Ok(match recipe.scheme {
+            SignatureScheme::None => Self::None,
+            SignatureScheme::HmacSha256 => Self::Hmac {
+                header,
+                prefix,
+                key: hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()),
+            },
+            SignatureScheme::Ed25519 => {
+                let bytes = secret::from_hex(secret.expose()).and_then(|bytes| bytes.try_into().ok());
+                Self::Ed25519 {
+                    header,
+                    prefix,
+                    public_key: bytes.ok_or(RecipeError::PublicKey)?,
+                }
+            }
+            SignatureScheme::SharedSecret => Self::SharedSecret {
+                header,
+                expected: Secret::new(format!("{prefix}{}", secret.expose())),
+            },
+        })
+    }
+
+    fn check(&self, headers: &HeaderMap, signed: impl FnOnce() -> Vec<u8>) -> Result<(), Refusal> {
+        let is_genuine = match self {
+            Self::None => true,
+            Self::Hmac { header, prefix, key } => {
+                hmac::verify(key, &signed(), &hex_signature(headers, header, prefix)?).is_ok()
+            }
+            Self::Ed25519 {
+                header,
+                prefix,
+                public_key,
+            } => {
+                let claimed = hex_signature(headers, header, prefix)?;
+                signature::UnparsedPublicKey::new(&signature::ED25519, public_key)
+                    .verify(&signed(), &claimed)
+                    .is_ok()
+            }
+            Self::SharedSecret { header, expected } => {
+                let claimed = single(headers, header).ok_or(Refusal::SignatureMissing)?;
+                // Digests have one length, so that the comparison takes the same time for any guess.
+                let digest_of = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes);
+                equal_in_constant_time(
+                    digest_of(claimed).as_ref(),
+                    digest_of(expected.expose().as_bytes()).as_ref(),
+                )
+            }
+        };
+        if is_genuine { Ok(()) } else { Err(Refusal::Mismatch) }
+    }
+}
+
+impl Timestamp {
+    /// Returns the timestamp's text, and when it stops being accepted.
+    fn check<'h>(&self, headers: &'h HeaderMap, now: UnixMillis) -> Result<(&'h str, UnixMillis), Refusal> {
+        let text = single(headers, &self.header).and_then(|value| std::str::from_utf8(value).ok());
+        let text = text
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            .ok_or(Refusal::TimestampMissing)?;
+        let seconds: i64 = text.parse().map_err(|_| Refusal::TimestampMissing)?;
+        let at = seconds.saturating_mul(1000);
+        if now.saturating_sub(at).saturating_abs() > self.tolerance_ms {
+            return Err(Refusal::Stale);
+        }
+        Ok((text, at.saturating_add(self.tolerance_ms)))
+    }
+}
+
+type Fingerprint = [u8; 32];
+
+/// The requests that were admitted, until their timestamps expire. Bounded by [`limit::WEBHOOK_SEEN_MAX`].
+#[derive(Default)]
+struct Seen {
+    until: HashMap<Fingerprint, UnixMillis>,
+    /// In order of admission: what is dropped first when room is needed.
+    order: VecDeque<Fingerprint>,
+}
+
+impl Seen {
+    fn admit(&mut self, fingerprint: Fingerprint, until: UnixMillis, now: UnixMillis) -> Result<(), Refusal> {
+        if self.until.contains_key(&fingerprint) {
+            return Err(Refusal::Replayed);
+        }
+        while let Some(oldest) = self.order.front() {
+            // An entry without an expiry was forgotten already.
+            if self.until.get(oldest).is_some_and(|until| *until >= now) {
+                break;
+            }
+            self.until.remove(oldest);
+            self.order.pop_front();
+        }
+        // To forget an entry that is still valid would let its replay in.
+        if self.order.len() >= limit::WEBHOOK_SEEN_MAX {
+            return Err(Refusal::Busy);
+        }
+        self.until.insert(fingerprint, until);
+        self.order.push_back(fingerprint);
+        Ok(())
+    }
+
+    fn forget(&mut self, fingerprint: &Fingerprint) {
+        self.until.remove(fingerprint);
+        self.order.retain(|kept| kept != fingerprint);
+    }
+}
+
+fn fingerprint(timestamp: &[u8], body: &[u8]) -> Fingerprint {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(timestamp);
+    context.update(b".");
+    context.update(body);
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// Compares two digests without telling by its time where they differ.
+fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+    // Verifying a tag under a key that nobody knows compares in constant time; ring offers no bare comparison.
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"");
+    hmac::verify(&key, left, hmac::sign(&key, right).as_ref()).is_ok()
+}
+
+fn header_name(text: &str) -> Option<HeaderName> {
+    HeaderName::try_from(text).ok()
+}
+
+/// Returns a header's value if it stands there exactly once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then(|| first.as_bytes())
+}
+
+fn hex_signature(headers: &HeaderMap, name: &HeaderName, prefix: &str) -> Result<Vec<u8>, Refusal> {
+    let value = single(headers, name).and_then(|value| std::str::from_utf8(value).ok());
+    let digits = value
+        .ok_or(Refusal::SignatureMissing)?
+        .strip_prefix(prefix)
+        .ok_or(Refusal::Mismatch)?;
+    secret::from_hex(digits).ok_or(Refusal::Mismatch)
+}
+
+fn parse_payload(template: Option<&str>, has_timestamp: bool) -> Result<Vec<Piece>, RecipeError> {
+    let default = if has_timestamp { "{timestamp}{body}" } else { "{body}" };
+    let mut pieces = Vec::new();
+    let mut rest = template.unwrap_or(default);
+    while !rest.is_empty() {
+        let (piece, taken) = if rest.starts_with("{timestamp}") {
+            (Piece::Timestamp, "{timestamp}".len())
+        } else if rest.starts_with("{body}") {
+            (Piece::Body, "{body}".len())
+        } else {
+            let end = rest
+                .char_indices()
+                .skip(1)
+                .find(|(_, c)| *c == '{')
+                .map_or(rest.len(), |(at, _)| at);
+            (Piece::Text(rest.as_bytes()[..end].to_vec()), end)
+        };
+        pieces.push(piece);
+        rest = &rest[taken..];
+    }
+    let count = |wanted: &Piece| pieces.iter().filter(|piece| *piece == wanted).count();
+    // A timestamp that is not signed proves nothing, and a signed one that is not checked allows replays.
+    let is_bound = count(&Piece::Body) == 1 && count(&Piece::Timestamp) == usize::from(has_timestamp);
+    if is_bound {
+        Ok(pieces)
+    } else {
+        Err(RecipeError::Payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::hex;
+    use ring::signature::KeyPair as _;
+
+    const NOW: UnixMillis = 1_700_000_000_000;
+
+    fn slack() -> RecipeSource {
+        RecipeSource {
+            scheme: SignatureScheme::HmacSha256,
+            signature_header: Some("X-Slack-Signature".into()),
+            prefix: Some("v0=".into()),
+            timestamp_header: Some("X-Slack-Request-Timestamp".into()),
+            signed_payload: Some("v0:{timestamp}:{body}".into()),
+            tolerance: None,
+            body_bytes_max: 1024,
+        }
+    }
+
+    fn plain(scheme: SignatureScheme, prefix: Option<&str>) -> RecipeSource {
+        RecipeSource {
+            scheme,
+            signature_header: Some("X-Signature".into()),
+            prefix: prefix.map(Into::into),
+            timestamp_header: None,
+            signed_payload: None,
+            tolerance: None,
+            body_bytes_max: 1024,
+        }
+    }
+
+    fn verifier(recipe: &RecipeSource) -> Verifier {
+        Verifier::new(recipe, Some(&Secret::new("key".to_owned()))).unwrap()
+    }
+
+    fn sign(payload: &str) -> String {
+        hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"key"), payload.as_bytes()).as_ref())
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn slack_headers(seconds: i64, body: &str) -> HeaderMap {
+        let signature = format!("v0={}", sign(&format!("v0:{seconds}:{body}")));
+        headers(&[
+            ("x-slack-signature", &signature),
+            ("x-slack-request-timestamp", &seconds.to_string()),
+        ])
+    }
+
+    fn outcome(verifier: &Verifier, headers: &HeaderMap, body: &str) -> Result<(), Refusal> {
+        verifier.verify(headers, body.as_bytes(), NOW).map(Admission::accept)
+    }
+
+    #[test]
+    fn a_signed_request_passes_in_either_case_of_its_digits() {
+        let verifier = verifier(&plain(SignatureScheme::HmacSha256, Some("sha256=")));
+        let digits = sign("hi");
+        for written in [digits.clone(), digits.to_uppercase()] {
+            assert_eq!(
+                outcome(
+                    &verifier,
+                    &headers(&[("x-signature", &format!("sha256={written}"))]),
+                    "hi"
+                ),
+                Ok(())
+            );
+        }
+        for wrong in [
+            digits.clone(),
+            format!("sha1={digits}"),
+            format!("sha256={}", &digits[2..]),
+            "sha256=".into(),
+        ] {
+            assert_eq!(
+                outcome(&verifier, &headers(&[("x-signature", &wrong)]), "hi"),
+                Err(Refusal::Mismatch),
+                "{wrong}"
+            );
+        }
+        assert_eq!(
+            outcome(
+                &verifier,
+                &headers(&[("x-signature", &format!("sha256={digits}"))]),
+                "ho"
+            ),
+            Err(Refusal::Mismatch)
+        );
+    }
+
+    #[test]
+    fn two_signatures_are_as_bad_as_none() {
+        let verifier = verifier(&plain(SignatureScheme::HmacSha256, None));
+        let mut twice = headers(&[("x-signature", &sign("hi"))]);
+        twice.append("x-signature", sign("hi").parse().unwrap());
+        assert_eq!(outcome(&verifier, &twice, "hi"), Err(Refusal::SignatureMissing));
+        assert_eq!(
+            outcome(&verifier, &HeaderMap::new(), "hi"),
+            Err(Refusal::SignatureMissing)
+        );
+    }
+
+    #[test]
+    fn the_body_limit_comes_first() {
+        let verifier = verifier(&slack());
+        let long = "x".repeat(1025);
+        assert_eq!(outcome(&verifier, &HeaderMap::new(), &long), Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn a_timestamp_may_be_off_by_the_tolerance_in_either_direction() {
+        let verifier = verifier(&slack());
+        for (seconds, expected) in [
+            (NOW / 1000, Ok(())),
+            (NOW / 1000 - 300, Ok(())),
+            (NOW / 1000 + 300, Ok(())),
+            (NOW / 1000 - 301, Err(Refusal::Stale)),
+            (NOW / 1000 + 301, Err(Refusal::Stale)),
+            (i64::MAX, Err(Refusal::Stale)),
+        ] {
+            assert_eq!(
+                outcome(&verifier, &slack_headers(seconds, "hi"), "hi"),
+                expected,
+                "{seconds}"
+            );
+        }
+        for wrong in ["", "-1", "1.5", "now", "99999999999999999999"] {
+            let mut headers = slack_headers(NOW / 1000, "hi");
+            headers.insert("x-slack-request-timestamp", wrong.parse().unwrap());
+            assert_eq!(
+                outcome(&verifier, &headers, "hi"),
+                Err(Refusal::TimestampMissing),
+                "{wrong}"
+            );
+        }
+        let mut moved = slack_headers(NOW / 1000, "hi");
+        moved.insert(
+            "x-slack-request-timestamp",
+            (NOW / 1000 - 1).to_string().parse().unwrap(),
+        );
+        assert_eq!(
+            outcome(&verifier, &moved, "hi"),
+            Err(Refusal::Mismatch),
+            "the timestamp is signed"
+        );
+    }
+
+    #[test]
+    fn a_replay_is_refused_once_its_request_was_accepted() {
+        let verifier = verifier(&slack());
+        let headers = slack_headers(NOW / 1000, "hi");
+        drop(verifier.verify(&headers, b"hi", NOW).unwrap());
+        assert_eq!(
+            outcome(&verifier, &headers, "hi"),
+            Ok(()),
+            "a failed request may be tried again"
+        );
+        assert_eq!(outcome(&verifier, &headers, "hi"), Err(Refusal::Replayed));
+        let mut other_case = headers.clone();
+        let upper = headers["x-slack-signature"].to_str().unwrap()[3..].to_uppercase();
+        other_case.insert("x-slack-signature", format!("v0={upper}").parse().unwrap());
+        assert_eq!(
+            outcome(&verifier, &other_case, "hi"),
+            Err(Refusal::Replayed),
+            "another spelling is the same request"
+        );
+    }
+
+    #[test]
+    fn the_replay_cache_is_bounded_and_forgets_what_expired() {
+        let mut seen = Seen::default();
+        for n in 0..limit::WEBHOOK_SEEN_MAX {
+            seen.admit(fingerprint(&n.to_le_bytes(), b""), NOW, NOW).unwrap();
+        }
+        assert_eq!(seen.admit([1; 32], NOW, NOW), Err(Refusal::Busy));
+        assert_eq!(seen.admit([1; 32], NOW + 1, NOW + 1), Ok(()));
+        assert_eq!((seen.until.len(), seen.order.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_shared_secret_must_match_wholly() {
+        let verifier = verifier(&plain(SignatureScheme::SharedSecret, Some("Bearer ")));
+        assert_eq!(
+            outcome(&verifier, &headers(&[("x-signature", "Bearer key")]), "hi"),
+            Ok(())
+        );
+        for wrong in ["key", "Bearer ke", "Bearer keyy", "Bearer "] {
+            assert_eq!(
+                outcome(&verifier, &headers(&[("x-signature", wrong)]), "hi"),
+                Err(Refusal::Mismatch),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ed25519_signature_is_checked_with_the_public_key() {
+        let pair = signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let secret = Secret::new(hex(pair.public_key().as_ref()));
+        let verifier = Verifier::new(&plain(SignatureScheme::Ed25519, None), Some(&secret)).unwrap();
+        let signed = hex(pair.sign(b"hi").as_ref());
+        assert_eq!(outcome(&verifier, &headers(&[("x-signature", &signed)]), "hi"), Ok(()));
+        assert_eq!(
+            outcome(&verifier, &headers(&[("x-signature", &signed)]), "ho"),
+            Err(Refusal::Mismatch)
+        );
+        let no_key = Verifier::new(&plain(SignatureScheme::Ed25519, None), Some(&Secret::new("x".into())));
+        assert_eq!(no_key.err(), Some(RecipeError::PublicKey));
+    }
+
+    #[test]
+    fn a_recipe_that_binds_too_little_is_refused() {
+        let wrong = |change: &dyn Fn(&mut RecipeSource)| {
+            let mut recipe = slack();
+            change(&mut recipe);
+            Verifier::new(&recipe, Some(&Secret::new("key".into()))).err()
+        };
+        assert_eq!(
+            wrong(&|r| r.signature_header = None),
+            Some(RecipeError::SignatureHeader)
+        );
+        assert_eq!(
+            wrong(&|r| r.signature_header = Some("a b".into())),
+            Some(RecipeError::SignatureHeader)
+        );
+        assert_eq!(
+            wrong(&|r| r.timestamp_header = Some("a b".into())),
+            Some(RecipeError::TimestampHeader)
+        );
+        assert_eq!(
+            wrong(&|r| r.signed_payload = Some("{timestamp}".into())),
+            Some(RecipeError::Payload)
+        );
+        assert_eq!(
+            wrong(&|r| r.signed_payload = Some("{body}".into())),
+            Some(RecipeError::Payload)
+        );
+        assert_eq!(wrong(&|r| r.timestamp_header = None), Some(RecipeError::Payload));
+        assert_eq!(wrong(&|r| r.body_bytes_max = usize::MAX), Some(RecipeError::BodyLimit));
+        assert_eq!(Verifier::new(&slack(), None).err(), Some(RecipeError::SecretMissing));
+        let nothing = RecipeSource {
+            signature_header: None,
+            ..plain(SignatureScheme::None, None)
+        };
+        assert!(Verifier::new(&nothing, None).unwrap().needs_path_token());
+    }
+}

@@ -1,0 +1,362 @@
+//! The event store: everything that must not be lost, behind one trait of intents.
+//!
+//! The trait speaks of messages, turns and lanes, not of SQL, and each method is one transaction, so that another
+//! database can take SQLite's place without a change above it. [`sqlite::SqliteStore`] is the implementation for one
+//! node: one writer thread that commits in groups, several read-only connections.
+//!
+//! * Takes: inbound events, turn results, delivery outcomes.
+//! * Gives: claimed turns (one at a time per session) and claimed lane heads (one at a time per lane).
+//! * Durable when: the future resolves, except for methods whose name starts with `lazy_`. Those are written before the
+//!   future resolves and survive the death of the process, but reach the disk with a later commit: a power cut can
+//!   undo them, which can cause a copy, never a loss.
+//! * On failure: [`Error::Poisoned`] after a failed commit or flush; every later write is refused, the gateway is no longer ready and
+//!   exits, because what reached the disk is no longer known.
+
+use async_trait::async_trait;
+
+use crate::clock::UnixMillis;
+use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart};
+use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
+
+pub mod sqlite;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A commit or flush failed earlier, or just now: what is on the disk is unknown. Stop the process.
+    #[error("the store stopped after a failed commit: {0}")]
+    Poisoned(String),
+    /// Too much is waiting to be written. Wait and try again.
+    #[error("the store is busy")]
+    Busy,
+    /// A quota of the channel is used up (state, blobs).
+    #[error("quota used up: {0}")]
+    Quota(String),
+    /// The claim is no longer held: the work was taken over, finished or dropped. Give up what depends on it.
+    #[error("the claim is stale")]
+    Stale,
+    /// This one command failed (a constraint, a damaged row); others go on.
+    #[error("the store refused: {0}")]
+    Refused(String),
+}
+
+/// What became of an offered inbound event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is new, and stored.
+    New,
+    /// An event with the same channel and platform id was stored before; this one changed nothing.
+    Duplicate,
+}
+
+/// An inbound event whose turn this process may run. No other turn of its session is handed out until this one is
+/// committed, postponed or buried.
+#[derive(Debug, Clone)]
+pub struct ClaimedTurn {
+    /// The event.
+    pub event: InboundEvent,
+    /// How often its turn failed before.
+    pub failures: u32,
+    /// The agent's answer, when an earlier run of this turn got as far as [`EventStore::record_answer`].
+    pub answer: Option<String>,
+    /// What the writes for this turn must carry.
+    pub fence: TurnFence,
+}
+
+/// Proof of a turn's claim: the boot count of the store that handed it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnFence(pub i64);
+
+/// Who said a line of a session's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The person.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// A line of a session's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub text: String,
+}
+
+/// The outcome of a turn: one transaction.
+#[derive(Debug, Clone)]
+pub struct TurnCommit {
+    /// The inbound event that is done with this.
+    pub event: EventId,
+    /// The session whose history grows.
+    pub session: SessionKey,
+    /// What is added to the history, in order.
+    pub history: Vec<HistoryEntry>,
+    /// What is to be delivered, in order. An event whose key is known already is left as it is.
+    pub outbound: Vec<OutboundEvent>,
+}
+
+/// One attempt to deliver the head of a lane. The row is marked as being sent before this is handed out.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// What the writes for this attempt must carry.
+    pub claim: DeliveryClaim,
+    /// The message.
+    pub event: OutboundEvent,
+    /// Parts that the platform accepted earlier.
+    pub already_sent: Vec<SentPart>,
+    /// How many earlier attempts ended without a known outcome, counting one that the end of a process cut short.
+    pub ambiguous: u32,
+    /// When the last of those attempts began.
+    pub ambiguous_at_ms: Option<UnixMillis>,
+    /// Whether the earlier attempt was handed over and its confirmation did not come (in time).
+    pub unconfirmed: bool,
+    /// When the event was stored.
+    pub created_at_ms: UnixMillis,
+}
+
+/// Proof of a delivery's claim: the row and the number of the attempt. A write with an older attempt is [`Error::Stale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryClaim {
+    /// The outbox row.
+    pub row: i64,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// How an attempt that delivered nothing counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempted {
+    /// It left the host, and no answer came.
+    Ambiguous,
+    /// It failed for certain.
+    Failed,
+    /// It did not really happen (the channel was not up, or a limit was in force): it costs no attempt.
+    NotAtAll,
+}
+
+/// A delivery that was given up.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The message.
+    pub event: OutboundEvent,
+    /// Why, in words for the operator.
+    pub reason: String,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When it was given up.
+    pub died_at_ms: UnixMillis,
+}
+
+/// How much is waiting. Kept in memory, so it costs nothing to ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Inbound events whose turn is not done.
+    pub inbox: u64,
+    /// Outbound events that are neither delivered nor dead, those that await a confirmation included.
+    pub outbox: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
+/// The durable side of the gateway. All times are given by the caller, so that tests choose them.
+///
+/// # Cancel safety
+/// A dropped future leaves its command in the writer's queue: the command is carried out as a whole or not at all.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    // ---- the way in
+
+    /// Stores inbound events and the channel's cursor in one transaction, and answers for each event, in order.
+    ///
+    /// Deduplicates on (channel, platform id). Events that start no turn
+    /// ([`crate::event::InboundMessage::starts_turn`]) are kept for deduplication only.
+    /// A new event from a conversation makes the retries that wait for that conversation due now, except where a rate limit is the reason.
+    async fn accept(
+        &self,
+        channel: &ChannelName,
+        events: Vec<InboundEvent>,
+        cursor: Option<String>,
+        now: UnixMillis,
+    ) -> Result<Vec<Accepted>, Error>;
+
+    /// Returns the cursor of the last committed [`EventStore::accept`].
+    async fn cursor(&self, channel: &ChannelName) -> Result<Option<String>, Error>;
+
+    // ---- turns
+
+    /// Claims up to `max` due turns, oldest first, at most one for each session that has none running.
+    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error>;
+
+    /// Stores the finished answer of a running turn, so that a crash before its commit does not ask the agent again.
+    async fn lazy_record_answer(&self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Error>;
+
+    /// Ends a turn: inbound done, history, outbound events, in one transaction.
+    async fn commit_turn(&self, fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> Result<(), Error>;
+
+    /// Puts a failed turn back until `due`, with an optional notice to the person (sent once, whatever the number of failures).
+    async fn postpone_turn(
+        &self,
+        fence: TurnFence,
+        event: &EventId,
+        due: UnixMillis,
+        reason: &str,
+        notice: Option<OutboundEvent>,
+        now: UnixMillis,
+    ) -> Result<(), Error>;
+
+    /// Gives up a turn for good, with an optional notice to the person. The event stays listed as dead.
+    async fn bury_turn(
+        &self,
+        fence: TurnFence,
+        event: &EventId,
+        reason: &str,
+        notice: Option<OutboundEvent>,
+        now: UnixMillis,
+    ) -> Result<(), Error>;
+
+    /// Gives a claimed turn back untouched, such as at shutdown.
+    async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error>;
+
+    /// Returns the newest lines of a session's history, oldest first: at most `entries_max` and `bytes_max` of text.
+    async fn history(
+        &self,
+        session: &SessionKey,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<HistoryEntry>, Error>;
+
+    /// Returns when the next turn that waits falls due; none when none waits. Running turns do not count.
+    async fn next_turn_due(&self) -> Result<Option<UnixMillis>, Error>;
+
+    // ---- the way out
+
+    /// Stores outbound events that no turn made. An event whose key is known already is left as it is.
+    async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error>;
+
+    /// Claims up to `max` due lane heads of these channels, longest due first, and marks them as being sent (lazily).
+    ///
+    /// Expired heads are buried here instead. A row that an earlier process left marked as being sent is handed out like any other,
+    /// with its ambiguous count raised: this is the whole recovery.
+    async fn lazy_claim_heads(
+        &self,
+        channels: &[ChannelName],
+        max: usize,
+        now: UnixMillis,
+    ) -> Result<Vec<Dispatch>, Error>;
+
+    /// Stores that a part of a channel's delivery reached the platform. A key that the channel does not have in flight changes nothing.
+    async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error>;
+
+    /// Ends a delivery: the receipt takes the place of the outbox row.
+    async fn lazy_ack(&self, claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> Result<(), Error>;
+
+    /// Stores that a delivery was handed over and awaits a confirmation until `deadline`; its lane goes on meanwhile.
+    /// After the deadline it is due again, as [`Dispatch::unconfirmed`].
+    async fn lazy_await_confirmation(
+        &self,
+        claim: DeliveryClaim,
+        receipt: Receipt,
+        deadline: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<(), Error>;
+
+    /// Settles a delivery that awaits its confirmation. Returns whether there was one: an unknown or settled key changes nothing.
+    /// `Err` makes it a dead letter, whatever the error.
+    async fn confirm(
+        &self,
+        channel: &ChannelName,
+        key: &DeliveryKey,
+        outcome: Result<(), DeliveryError>,
+        now: UnixMillis,
+    ) -> Result<bool, Error>;
+
+    /// Ends an attempt without a delivery: the lane's head is due again at `due` (or at its expiry, if that is earlier).
+    /// `floor` says that nothing may make it due earlier (a rate limit).
+    async fn lazy_reschedule(
+        &self,
+        claim: DeliveryClaim,
+        due: UnixMillis,
+        floor: bool,
+        attempted: Attempted,
+        reason: &str,
+        now: UnixMillis,
+    ) -> Result<(), Error>;
+
+    /// Gives up a delivery: it becomes a dead letter, and its lane goes on.
+    async fn bury(&self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Error>;
+
+    /// Makes the deliveries that wait for a conversation (in any thread where `thread` is none) due now, those that await a confirmation included.
+    async fn reachable(
+        &self,
+        channel: &ChannelName,
+        conversation: &str,
+        thread: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<(), Error>;
+
+    /// Returns when the next lane of these channels falls due; none when nothing waits. Lanes in flight do not count.
+    async fn next_head_due(&self, channels: &[ChannelName]) -> Result<Option<UnixMillis>, Error>;
+
+    /// Returns dead letters, newest first, at most `max`.
+    async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error>;
+
+    /// Puts a dead letter back into its lane with fresh attempts and a fresh expiry. Returns whether there was one.
+    async fn redrive(&self, key: &DeliveryKey, now: UnixMillis) -> Result<bool, Error>;
+
+    /// Drops a dead letter. Returns whether there was one.
+    async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error>;
+
+    // ---- what a channel keeps
+
+    /// Returns a value of the channel's state.
+    async fn state_get(&self, channel: &ChannelName, key: &str) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Sets a value, or deletes it where `value` is none.
+    ///
+    /// # Errors
+    /// [`Error::Quota`] past the bounds in [`crate::limit`] (keys, bytes in all, bytes a value).
+    async fn state_set(&self, channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> Result<(), Error>;
+
+    /// Sets (or deletes) a value only where the present one is `expected`. Returns whether it did.
+    async fn state_swap(
+        &self,
+        channel: &ChannelName,
+        key: &str,
+        expected: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) -> Result<bool, Error>;
+
+    /// Returns the keys that start with `prefix`, sorted.
+    async fn state_keys(&self, channel: &ChannelName, prefix: &str) -> Result<Vec<String>, Error>;
+
+    /// Stores bytes and returns their handle, which is readable by this channel only.
+    async fn blob_put(
+        &self,
+        channel: &ChannelName,
+        media_type: &str,
+        bytes: Vec<u8>,
+        now: UnixMillis,
+    ) -> Result<String, Error>;
+
+    /// Returns a blob's media type and bytes.
+    async fn blob_get(&self, channel: &ChannelName, blob: &str) -> Result<Option<(String, Vec<u8>)>, Error>;
+
+    // ---- upkeep
+
+    /// Returns how much is waiting.
+    fn depth(&self) -> Depth;
+
+    /// Returns whether the store still takes writes.
+    fn is_sound(&self) -> bool;
+
+    /// Drops what is past its retention (done inbound events, receipts, blobs), a bounded number of rows a call.
+    /// Returns how many rows went.
+    async fn sweep(&self, now: UnixMillis) -> Result<u64, Error>;
+
+    /// Writes everything out and closes the writer; later writes fail with [`Error::Poisoned`].
+    async fn close(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,240 @@
+//! The flush: one thread that makes committed transactions durable, and answers who waits for that.
+//!
+//! The writer commits without a flush of its own, and goes on with the next transaction while this thread syncs the
+//! WAL. A sync covers the whole file, so one flush makes every earlier transaction durable, in order: a power cut can
+//! take away a suffix of them, never one from the middle. That is SQLite's own reasoning for `synchronous=NORMAL`; what
+//! `FULL` adds is the sync after the commit, and that is done here.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::writer::Job;
+use crate::store::Error;
+
+/// The number of a committed transaction, from 1 at each opening.
+pub(super) type Lsn = u64;
+
+/// What makes the WAL durable. Replaced in tests by one that fails.
+pub(super) type Sync = Box<dyn FnMut() -> io::Result<()> + Send>;
+
+/// The longest that a flush waits for company, whatever a flush costs.
+const LINGER_MAX: Duration = Duration::from_micros(500);
+
+/// An answer that must not be given before transaction `need` is durable.
+pub(super) struct Withheld {
+    pub(super) need: Lsn,
+    pub(super) job: Box<dyn Job>,
+}
+
+/// What the writer, the flusher and the readers share.
+pub(super) struct Durability {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    flushed: watch::Sender<Lsn>,
+    flushed_seq: AtomicI64,
+    poison: OnceLock<String>,
+}
+
+#[derive(Default)]
+struct Queue {
+    withheld: Vec<Withheld>,
+    /// The newest committed transaction, and the first sequence number that it left unused.
+    committed: (Lsn, i64),
+    /// The newest transaction that somebody waits for.
+    wanted: Lsn,
+    flushed: Lsn,
+    is_flushing: bool,
+    is_closing: bool,
+}
+
+impl Durability {
+    /// Everything before `next_seq` is durable: it was read from the disk.
+    pub(super) fn new(next_seq: i64) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            flushed: watch::Sender::new(0),
+            flushed_seq: AtomicI64::new(next_seq),
+            poison: OnceLock::new(),
+        })
+    }
+
+    /// Returns the first sequence number that may not be durable yet.
+    pub(super) fn flushed_seq(&self) -> i64 {
+        self.flushed_seq.load(Ordering::Acquire)
+    }
+
+    /// Returns the newest durable transaction.
+    pub(super) fn flushed(&self) -> Lsn {
+        *self.flushed.borrow()
+    }
+
+    /// Waits until a transaction is durable.
+    pub(super) async fn wait_for(&self, lsn: Lsn) -> Result<(), Error> {
+        if self.flushed() < lsn {
+            let mut flushed = self.flushed.subscribe();
+            self.want(lsn);
+            let reached = flushed.wait_for(|at| *at >= lsn || self.is_poisoned()).await;
+            reached.map_err(|_| self.error())?;
+        }
+        self.check()
+    }
+
+    fn want(&self, lsn: Lsn) {
+        let mut queue = self.lock();
+        queue.wanted = queue.wanted.max(lsn);
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    /// Stops the store: every write from now on is refused, with the first reason given.
+    pub(super) fn poison(&self, reason: String) {
+        tracing::error!(reason, "the store stopped");
+        // The first reason is the cause; later ones follow from it.
+        let _ = self.poison.set(reason);
+        self.flushed.send_modify(|_| {});
+        // Taken and given back, so that the flusher is either before its check or in its wait.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
+    }
+
+    /// Returns why nothing more is written.
+    pub(super) fn error(&self) -> Error {
+        Error::Poisoned(self.poison.get().cloned().unwrap_or_else(|| "the store is closed".to_owned()))
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.is_poisoned() { Err(self.error()) } else { Ok(()) }
+    }
+
+    /// Says that a transaction was committed, and which answers wait for its flush (or for an earlier one's).
+    /// Returns those that need not wait, or all of them as an error where there will be no more flushes.
+    pub(super) fn committed(
+        &self,
+        lsn: Lsn,
+        next_seq: i64,
+        withheld: Vec<Withheld>,
+    ) -> Result<Vec<Withheld>, Vec<Withheld>> {
+        let mut queue = self.lock();
+        // Looked at under the lock: the flusher poisons before it takes out what is withheld for the last time.
+        if self.is_poisoned() {
+            return Err(withheld);
+        }
+        queue.committed = (lsn, next_seq);
+        let (waiting, ready): (Vec<_>, Vec<_>) = withheld.into_iter().partition(|one| one.need > queue.flushed);
+        let wanted = waiting.iter().map(|one| one.need).max().unwrap_or(0);
+        queue.wanted = queue.wanted.max(wanted);
+        queue.withheld.extend(waiting);
+        let is_wanted = queue.wanted > queue.flushed;
+        drop(queue);
+        if is_wanted {
+            self.changed.notify_all();
+        }
+        Ok(ready)
+    }
+
+    /// Returns whether a flush is under way or about to begin.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.lock().is_flushing
+    }
+
+    /// Lets the flusher make everything durable, and end.
+    pub(super) fn close(&self) {
+        self.lock().is_closing = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is consistent at every point where a panic could leave it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The flusher's loop: returns when the store is closed and everything is durable, or after the first failure.
+pub(super) fn run(durability: &Durability, sync: Sync) {
+    if catch_unwind(AssertUnwindSafe(|| flush_all(durability, sync))).is_err() {
+        durability.poison("the flusher panicked".to_owned());
+    }
+    let left = std::mem::take(&mut durability.lock().withheld);
+    for withheld in left {
+        withheld.job.answer(Err(durability.error()));
+    }
+}
+
+fn flush_all(durability: &Durability, mut sync: Sync) {
+    let mut rhythm = Rhythm::default();
+    while let Some((target, next_seq)) = next_flush(durability, &rhythm) {
+        let began = Instant::now();
+        if let Err(error) = sync() {
+            // The kernel reports a failed write-back once and may drop the pages: trying again would lie.
+            durability.poison(format!("the write-ahead log could not be flushed: {error}"));
+            return;
+        }
+        let answered = settle(durability, target, next_seq);
+        rhythm.flushed(began.elapsed(), answered.len(), durability.lock().withheld.len());
+        for withheld in answered {
+            withheld.job.answer(Ok(()));
+        }
+    }
+}
+
+/// Waits until a flush is wanted, and a moment longer for those who are about to join it. None at the end.
+fn next_flush(durability: &Durability, rhythm: &Rhythm) -> Option<(Lsn, i64)> {
+    let mut queue = durability.lock();
+    loop {
+        if durability.is_poisoned() || (queue.is_closing && queue.committed.0 == queue.flushed) {
+            return None;
+        }
+        let is_wanted = queue.wanted > queue.flushed || queue.is_closing;
+        if is_wanted && queue.committed.0 > queue.flushed {
+            break;
+        }
+        queue = durability.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+    let lonely = |queue: &mut Queue| queue.withheld.len() < rhythm.company && !queue.is_closing;
+    let waited = durability.changed.wait_timeout_while(queue, rhythm.linger, lonely);
+    let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    queue.is_flushing = true;
+    Some(queue.committed)
+}
+
+/// Marks transactions as durable, and takes out who waited for them.
+fn settle(durability: &Durability, target: Lsn, next_seq: i64) -> Vec<Withheld> {
+    let mut queue = durability.lock();
+    queue.flushed = target;
+    queue.is_flushing = false;
+    durability.flushed_seq.store(next_seq, Ordering::Release);
+    durability.flushed.send_replace(target);
+    let (ready, waiting) = std::mem::take(&mut queue.withheld).into_iter().partition(|one| one.need <= target);
+    queue.withheld = waiting;
+    ready
+}
+
+/// How long a flush waits for company. Clients that were answered by one flush usually come back at once; were the next
+/// flush to start with the first of them, the others would wait for two.
+#[derive(Default)]
+struct Rhythm {
+    /// A running mean of what a flush takes.
+    flush: Duration,
+    /// At most an eighth of a flush.
+    linger: Duration,
+    /// How many are expected: those just answered, and those already waiting. One that comes alone waits for nobody.
+    company: usize,
+}
+
+impl Rhythm {
+    fn flushed(&mut self, took: Duration, answered: usize, waiting: usize) {
+        self.flush = (self.flush * 7 + took) / 8;
+        self.linger = (self.flush / 8).min(LINGER_MAX);
+        self.company = answered + waiting;
+    }
+}

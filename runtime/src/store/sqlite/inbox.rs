@@ -1,0 +1,244 @@
+//! The inbox: events in, deduplicated, and the turns that they start.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::outbox::{Outgoing, count, cut, to_json};
+use super::work::{RunningTurn, Work};
+use super::writer::Failure;
+use crate::clock::UnixMillis;
+use crate::event::InboundEvent;
+use crate::id::EventId;
+use crate::store::{Accepted, Error, HistoryEntry, Role, TurnFence};
+
+/// An inbound event as it is stored.
+pub(super) struct Incoming {
+    ext_id: String,
+    event_id: String,
+    session: String,
+    conversation: String,
+    /// None where it starts no turn.
+    body: Option<String>,
+}
+
+impl Incoming {
+    pub(super) fn of(event: &InboundEvent) -> Result<Self, Error> {
+        let body = if event.message.starts_turn() { Some(to_json(event)?) } else { None };
+        Ok(Self {
+            ext_id: event.message.id.clone(),
+            event_id: event.id.as_str().to_owned(),
+            session: event.session.as_str().to_owned(),
+            conversation: event.message.conversation.id.clone(),
+            body,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, String::len)
+    }
+}
+
+/// A claimed turn, its JSON not yet read.
+pub(super) struct ClaimedRow {
+    pub(super) event_id: EventId,
+    pub(super) body: String,
+    pub(super) answer: Option<String>,
+    pub(super) failures: u32,
+}
+
+/// What a turn leaves behind, as it is stored.
+pub(super) struct TurnEnd {
+    pub(super) event: EventId,
+    pub(super) session: String,
+    pub(super) history: Vec<HistoryEntry>,
+    pub(super) outbound: Vec<Outgoing>,
+}
+
+impl TurnEnd {
+    pub(super) fn bytes(&self) -> usize {
+        let history: usize = self.history.iter().map(|line| line.text.len()).sum();
+        history + self.outbound.iter().map(Outgoing::bytes).sum::<usize>()
+    }
+}
+
+impl Work<'_> {
+    // ---- in
+
+    /// Stores events and the cursor.
+    pub(super) fn accept(
+        &mut self,
+        channel: &str,
+        events: &[Incoming],
+        cursor: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<Vec<Accepted>, Failure> {
+        let id = self.channel_id(channel)?;
+        let mut answers = Vec::with_capacity(events.len());
+        for event in events {
+            answers.push(self.accept_one(id, channel, event, now)?);
+        }
+        if let Some(cursor) = cursor {
+            self.memory.is_cursor_touched = true;
+            self.sql("UPDATE channel SET cursor = ?2 WHERE id = ?1 AND cursor IS NOT ?2")?
+                .execute(params![id, cursor])?;
+        }
+        Ok(answers)
+    }
+
+    fn accept_one(&mut self, id: i64, channel: &str, event: &Incoming, now: UnixMillis) -> Result<Accepted, Failure> {
+        let session = self.session_id(&event.session)?;
+        let seq = self.next_seq();
+        let sql = "INSERT INTO inbox (seq, channel, ext_id, event_id, session, state, due_at, received_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (channel, ext_id) DO NOTHING";
+        let is_done = event.body.is_none();
+        let values = params![seq, id, event.ext_id, event.event_id, session, is_done, now];
+        if self.sql(sql)?.execute(values)? == 0 {
+            self.unuse_seq();
+            return Ok(Accepted::Duplicate);
+        }
+        if let Some(body) = &event.body {
+            self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?.execute(params![seq, body])?;
+            self.memory.counts.inbox += 1;
+            self.sql("UPDATE session SET due_at = ?2 WHERE id = ?1 AND (due_at IS NULL OR due_at > ?2)")?
+                .execute(params![session, now])?;
+        }
+        self.hasten(channel, &event.conversation, None, false, now)?;
+        Ok(Accepted::New)
+    }
+
+    // ---- turns
+
+    /// Claims due turns, the longest due first, one for each session that has none running.
+    pub(super) fn claim_turns(&mut self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedRow>, Failure> {
+        let mut claimed = Vec::new();
+        for session in self.due_sessions(max, now)? {
+            let sql = "SELECT seq, event_id, failures, body, answer FROM inbox INDEXED BY inbox_waiting
+                JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 AND due_at <= ?2
+                ORDER BY due_at, seq LIMIT 1";
+            let found = self.sql(sql)?.query_row(params![session, now], |row| {
+                let event_id = EventId::from_trusted(row.get::<_, String>(1)?);
+                let turn = ClaimedRow { event_id, failures: row.get(2)?, body: row.get(3)?, answer: row.get(4)? };
+                Ok((row.get(0)?, turn))
+            });
+            let Some((seq, turn)) = found.optional()? else { continue };
+            self.memory.take_turn(turn.event_id.clone(), RunningTurn { seq, session });
+            self.seen_seq = self.seen_seq.max(seq);
+            claimed.push(turn);
+        }
+        Ok(claimed)
+    }
+
+    fn due_sessions(&self, max: usize, now: UnixMillis) -> Result<Vec<i64>, Failure> {
+        let sql = "SELECT id FROM session WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
+        let looked_at = max.saturating_add(self.memory.running());
+        let mut statement = self.sql(sql)?;
+        let mut rows = statement.query(params![now, count(looked_at)])?;
+        let mut sessions = Vec::new();
+        while let Some(row) = rows.next()? {
+            let session = row.get(0)?;
+            if !self.memory.is_running(session) && sessions.len() < max {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
+    }
+
+    pub(super) fn next_turn_due(&self) -> Result<Option<UnixMillis>, Failure> {
+        let mut statement = self.sql("SELECT due_at, id FROM session WHERE due_at IS NOT NULL ORDER BY due_at")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !self.memory.is_running(row.get(1)?) {
+                return Ok(Some(row.get(0)?));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn record_answer(&mut self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Failure> {
+        let turn = self.held_turn(fence, event)?;
+        self.sql("UPDATE inbox_body SET answer = ?2 WHERE seq = ?1")?.execute(params![turn.seq, answer])?;
+        Ok(())
+    }
+
+    /// Ends a turn: the one transaction.
+    pub(super) fn commit_turn(&mut self, fence: TurnFence, end: &TurnEnd, now: UnixMillis) -> Result<(), Failure> {
+        let turn = self.held_turn(fence, &end.event)?;
+        if !end.history.is_empty() {
+            self.append_history(&end.session, &end.history)?;
+        }
+        for event in &end.outbound {
+            self.enqueue(event, now)?;
+        }
+        self.sql("UPDATE inbox SET state = 1, note = NULL WHERE seq = ?1")?.execute([turn.seq])?;
+        self.sql("DELETE FROM inbox_body WHERE seq = ?1")?.execute([turn.seq])?;
+        self.memory.counts.inbox -= 1;
+        self.end_turn(&end.event, turn)
+    }
+
+    fn append_history(&mut self, session: &str, lines: &[HistoryEntry]) -> Result<(), Failure> {
+        let session = self.session_id(session)?;
+        for line in lines {
+            let seq = self.next_seq();
+            let is_assistant = line.role == Role::Assistant;
+            self.sql("INSERT INTO history (session, seq, role, text) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![session, seq, is_assistant, line.text])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn postpone_turn(
+        &mut self,
+        fence: TurnFence,
+        event: &EventId,
+        due: UnixMillis,
+        reason: &str,
+        notice: Option<&Outgoing>,
+        now: UnixMillis,
+    ) -> Result<(), Failure> {
+        let turn = self.held_turn(fence, event)?;
+        self.sql("UPDATE inbox SET due_at = ?2, failures = failures + 1, note = ?3 WHERE seq = ?1")?
+            .execute(params![turn.seq, due, cut(reason)])?;
+        if let Some(notice) = notice {
+            self.enqueue(notice, now)?;
+        }
+        self.end_turn(event, turn)
+    }
+
+    pub(super) fn bury_turn(
+        &mut self,
+        fence: TurnFence,
+        event: &EventId,
+        reason: &str,
+        notice: Option<&Outgoing>,
+        now: UnixMillis,
+    ) -> Result<(), Failure> {
+        let turn = self.held_turn(fence, event)?;
+        self.sql("UPDATE inbox SET state = 2, failures = failures + 1, note = ?2 WHERE seq = ?1")?
+            .execute(params![turn.seq, cut(reason)])?;
+        self.memory.counts.inbox -= 1;
+        if let Some(notice) = notice {
+            self.enqueue(notice, now)?;
+        }
+        self.end_turn(event, turn)
+    }
+
+    /// Gives a turn back: it is as if it had not been claimed.
+    pub(super) fn release_turn(&mut self, fence: TurnFence, event: &EventId) -> Result<(), Failure> {
+        self.held_turn(fence, event)?;
+        self.memory.give_turn(event);
+        Ok(())
+    }
+
+    fn held_turn(&self, fence: TurnFence, event: &EventId) -> Result<RunningTurn, Failure> {
+        let turn = self.memory.turn(event).filter(|_| fence.0 == self.memory.boot);
+        turn.ok_or_else(|| Error::Stale.into())
+    }
+
+    fn end_turn(&mut self, event: &EventId, turn: RunningTurn) -> Result<(), Failure> {
+        self.memory.give_turn(event);
+        let sql = "UPDATE session SET due_at =
+                (SELECT due_at FROM inbox WHERE session = ?1 AND state = 0 ORDER BY due_at LIMIT 1)
+            WHERE id = ?1";
+        self.sql(sql)?.execute([turn.session])?;
+        Ok(())
+    }
+}

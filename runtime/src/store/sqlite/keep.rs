@@ -1,0 +1,182 @@
+//! What a channel keeps (state, blobs), and the sweep of what is past its retention.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::outbox::count;
+use super::work::Work;
+use super::writer::Failure;
+use crate::clock::{UnixMillis, millis};
+use crate::limit;
+use crate::store::Error;
+
+/// What a sweep dropped.
+pub(super) struct Sweepings {
+    pub(super) rows: u64,
+    /// Blobs whose files are to be removed now.
+    pub(super) blobs: Vec<String>,
+}
+
+/// How one table is swept: a window of rows at a time, from the oldest to the first that is too young.
+struct Sweep {
+    /// The highest id of the window after `?1`, and whether that row is past its retention at `?2`.
+    window: &'static str,
+    /// Deletes what is past its retention (`?3`) in the window from `?1` to `?2`.
+    delete: &'static str,
+}
+
+const SWEEP_INBOX: Sweep = Sweep {
+    window: "SELECT seq, received_at <= ?2 FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?3",
+    delete: "DELETE FROM inbox WHERE seq > ?1 AND seq <= ?2 AND state = 1 AND received_at <= ?3",
+};
+const SWEEP_OUTBOX: Sweep = Sweep {
+    window: "SELECT seq, created_at <= ?2 FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?3",
+    delete: "DELETE FROM outbox WHERE seq > ?1 AND seq <= ?2 AND state IN (4, 6) AND finished_at <= ?3",
+};
+const SWEEP_LANES: Sweep = Sweep {
+    window: "SELECT id, ?2 = ?2 FROM lane WHERE id > ?1 ORDER BY id LIMIT ?3",
+    delete: "DELETE FROM lane WHERE id > ?1 AND id <= ?2 AND due_at IS NULL AND floor_at <= ?3",
+};
+
+impl Work<'_> {
+    // ---- state
+
+    /// Sets or deletes a value, within the channel's quota.
+    pub(super) fn state_set(&mut self, channel: &str, key: &str, value: Option<&[u8]>) -> Result<(), Failure> {
+        let id = self.channel_id(channel)?;
+        let old: Option<i64> = self
+            .sql("SELECT length(value) FROM state WHERE channel = ?1 AND key = ?2")?
+            .query_row(params![id, key], |row| row.get(0))
+            .optional()?;
+        let size = |value: i64| value + count(key.len());
+        let keys = i64::from(value.is_some()) - i64::from(old.is_some());
+        let bytes = value.map_or(0, |value| size(count(value.len()))) - old.map_or(0, size);
+        self.book_state(id, keys, bytes)?;
+        self.memory.is_state_touched = true;
+        match value {
+            Some(value) => self
+                .sql("INSERT INTO state (channel, key, value) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (channel, key) DO UPDATE SET value = excluded.value")?
+                .execute(params![id, key, value])?,
+            None => self.sql("DELETE FROM state WHERE channel = ?1 AND key = ?2")?.execute(params![id, key])?,
+        };
+        Ok(())
+    }
+
+    /// Books a change of the channel's state; refuses one that grows it past its quota.
+    fn book_state(&mut self, channel: i64, keys: i64, bytes: i64) -> Result<(), Failure> {
+        let (keys_now, bytes_now): (i64, i64) = self
+            .sql("SELECT state_keys, state_bytes FROM channel WHERE id = ?1")?
+            .query_row([channel], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if keys > 0 && is_past(keys_now + keys, limit::STATE_KEYS_MAX) {
+            return Err(Error::Quota(format!("at most {} keys of state", limit::STATE_KEYS_MAX)).into());
+        }
+        if bytes > 0 && is_past(bytes_now + bytes, limit::STATE_BYTES_MAX) {
+            return Err(Error::Quota(format!("at most {} bytes of state", limit::STATE_BYTES_MAX)).into());
+        }
+        if keys != 0 || bytes != 0 {
+            let sql = "UPDATE channel SET state_keys = state_keys + ?2, state_bytes = state_bytes + ?3 WHERE id = ?1";
+            self.sql(sql)?.execute(params![channel, keys, bytes])?;
+        }
+        Ok(())
+    }
+
+    /// Sets or deletes a value where the present one is as expected.
+    pub(super) fn state_swap(
+        &mut self,
+        channel: &str,
+        key: &str,
+        expected: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<bool, Failure> {
+        let id = self.channel_id(channel)?;
+        let present: Option<Vec<u8>> = self
+            .sql("SELECT value FROM state WHERE channel = ?1 AND key = ?2")?
+            .query_row(params![id, key], |row| row.get(0))
+            .optional()?;
+        let is_expected = present.as_deref() == expected;
+        if is_expected {
+            self.state_set(channel, key, value)?;
+        }
+        Ok(is_expected)
+    }
+
+    // ---- blobs
+
+    /// Books a blob whose file is written.
+    pub(super) fn add_blob(
+        &mut self,
+        channel: &str,
+        blob: &str,
+        media_type: &str,
+        size: usize,
+        now: UnixMillis,
+    ) -> Result<(), Failure> {
+        let id = self.channel_id(channel)?;
+        let sql = "SELECT blob_bytes FROM channel WHERE id = ?1";
+        let bytes: i64 = self.sql(sql)?.query_row([id], |row| row.get(0))?;
+        if is_past(bytes + count(size), limit::BLOBS_BYTES_MAX) {
+            return Err(blob_quota().into());
+        }
+        self.sql("INSERT INTO blob (id, channel, media_type, size, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![blob, id, media_type, count(size), now])?;
+        self.sql("UPDATE channel SET blob_bytes = blob_bytes + ?2 WHERE id = ?1")?
+            .execute(params![id, count(size)])?;
+        Ok(())
+    }
+
+    // ---- sweep
+
+    /// Drops what is past its retention, within bounds.
+    pub(super) fn sweep(&mut self, now: UnixMillis) -> Result<Sweepings, Failure> {
+        let mut swept = self.memory.swept;
+        let mut rows = 0;
+        rows += self.sweep_table(&SWEEP_INBOX, &mut swept.inbox, now - millis(limit::INBOX_RETENTION))?;
+        rows += self.sweep_table(&SWEEP_OUTBOX, &mut swept.outbox, now - millis(limit::RECEIPT_RETENTION))?;
+        // An idle lane is made again by its next message; it is no one's data, so it does not count.
+        self.sweep_table(&SWEEP_LANES, &mut swept.lane, now)?;
+        self.memory.swept = swept;
+        self.memory.forget_names();
+        let blobs = self.sweep_blobs(now - millis(limit::BLOB_RETENTION))?;
+        Ok(Sweepings { rows: rows + blobs.len() as u64, blobs })
+    }
+
+    fn sweep_table(&mut self, sweep: &Sweep, from: &mut i64, until: UnixMillis) -> Result<u64, Failure> {
+        let limit = count(limit::SWEEP_ROWS_MAX);
+        let window: Vec<(i64, bool)> = self
+            .sql(sweep.window)?
+            .query_map(params![*from, until, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let Some(&(last, is_old)) = window.last() else {
+            *from = 0;
+            return Ok(0);
+        };
+        let dropped = self.sql(sweep.delete)?.execute(params![*from, last, until])?;
+        *from = if is_old && window.len() == limit::SWEEP_ROWS_MAX { last } else { 0 };
+        Ok(dropped as u64)
+    }
+
+    fn sweep_blobs(&mut self, until: UnixMillis) -> Result<Vec<String>, Failure> {
+        let old: Vec<(String, i64, i64)> = self
+            .sql("SELECT id, channel, size FROM blob WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2")?
+            .query_map(params![until, count(limit::SWEEP_ROWS_MAX)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<Result<_, _>>()?;
+        for (id, channel, size) in &old {
+            self.sql("DELETE FROM blob WHERE id = ?1")?.execute([id])?;
+            self.sql("UPDATE channel SET blob_bytes = blob_bytes - ?2 WHERE id = ?1")?
+                .execute(params![channel, size])?;
+        }
+        Ok(old.into_iter().map(|(id, ..)| id).collect())
+    }
+}
+
+/// Returns what a full blob store answers.
+pub(super) fn blob_quota() -> Error {
+    Error::Quota(format!("at most {} bytes of blobs", limit::BLOBS_BYTES_MAX))
+}
+
+/// Returns whether an amount is past its bound.
+pub(super) fn is_past(amount: i64, bound: u64) -> bool {
+    u64::try_from(amount).is_ok_and(|amount| amount > bound)
+}

@@ -1,0 +1,119 @@
+-- Times are Unix milliseconds. `seq` comes from gateway.next_seq and is never used again, so it orders everything and
+-- names a row for ever. Message bodies stand in tables of their own: the rows that are searched and changed stay small,
+-- and what a finished message leaves behind is only what deduplication and receipts need.
+
+CREATE TABLE gateway (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    boot     INTEGER NOT NULL,  -- how often the store was opened: the fence of turns
+    next_seq INTEGER NOT NULL,
+    inbox    INTEGER NOT NULL,  -- counts, so that nothing is scanned to know them
+    outbox   INTEGER NOT NULL,
+    dead     INTEGER NOT NULL,
+    awaiting INTEGER NOT NULL   -- of the outbox: those in state 3
+) STRICT;
+INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0);
+
+CREATE TABLE channel (
+    id          INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL UNIQUE,
+    cursor      TEXT,
+    state_keys  INTEGER NOT NULL DEFAULT 0,
+    state_bytes INTEGER NOT NULL DEFAULT 0,
+    blob_bytes  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- due_at: when the longest due of its waiting turns is due; null where none waits.
+CREATE TABLE session (
+    id     INTEGER PRIMARY KEY,
+    key    TEXT NOT NULL UNIQUE,
+    due_at INTEGER
+) STRICT;
+CREATE INDEX session_due ON session (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE history (
+    session INTEGER NOT NULL,
+    seq     INTEGER NOT NULL,
+    role    INTEGER NOT NULL,   -- 0 user, 1 assistant
+    text    TEXT NOT NULL,
+    PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
+
+-- state: 0 waiting (or running: which ones run is known to the process only), 1 done, 2 dead.
+CREATE TABLE inbox (
+    seq         INTEGER PRIMARY KEY,
+    channel     INTEGER NOT NULL,
+    ext_id      TEXT NOT NULL,
+    event_id    TEXT NOT NULL,
+    session     INTEGER NOT NULL,
+    state       INTEGER NOT NULL,
+    due_at      INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    failures    INTEGER NOT NULL DEFAULT 0,
+    note        TEXT
+) STRICT;
+CREATE UNIQUE INDEX inbox_known ON inbox (channel, ext_id);
+CREATE INDEX inbox_waiting ON inbox (session, due_at, seq) WHERE state = 0;
+
+CREATE TABLE inbox_body (
+    seq    INTEGER PRIMARY KEY,
+    body   TEXT NOT NULL,       -- the event as JSON
+    answer TEXT                 -- the agent's, once it is finished
+) STRICT;
+
+-- due_at: when there is something to do in the lane; null where there is not. floor_at: nothing is sent before it.
+CREATE TABLE lane (
+    id           INTEGER PRIMARY KEY,
+    channel      INTEGER NOT NULL,
+    conversation TEXT NOT NULL,
+    thread       TEXT NOT NULL, -- empty where there is none
+    due_at       INTEGER,
+    floor_at     INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX lane_place ON lane (channel, conversation, thread);
+CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL;
+
+-- state: 0 fresh, 1 waiting for its next attempt, 2 being sent, 3 awaiting its confirmation, 4 delivered (this is the
+-- receipt), 5 dead, 6 dropped. The lowest seq in states 0 to 2 is the head of its lane.
+CREATE TABLE outbox (
+    seq          INTEGER PRIMARY KEY,
+    key          TEXT NOT NULL UNIQUE,
+    lane         INTEGER NOT NULL,
+    state        INTEGER NOT NULL DEFAULT 0,
+    due_at       INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    created_at   INTEGER NOT NULL,
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    attempt_at   INTEGER,
+    ambiguous    INTEGER NOT NULL DEFAULT 0,
+    ambiguous_at INTEGER,
+    unconfirmed  INTEGER NOT NULL DEFAULT 0,
+    finished_at  INTEGER,
+    parts        TEXT,          -- what the platform accepted, as JSON
+    receipt      TEXT,          -- the platform's message ids, as JSON
+    note         TEXT           -- the reason of the last failure
+) STRICT;
+CREATE INDEX outbox_lane ON outbox (lane, seq) WHERE state <= 2;
+CREATE INDEX outbox_wait ON outbox (lane, due_at) WHERE state = 1 OR state = 3;
+CREATE INDEX outbox_dead ON outbox (finished_at, seq) WHERE state = 5;
+
+CREATE TABLE outbox_body (
+    seq  INTEGER PRIMARY KEY,
+    body TEXT NOT NULL          -- the event as JSON
+) STRICT;
+
+CREATE TABLE state (
+    channel INTEGER NOT NULL,
+    key     TEXT NOT NULL,
+    value   BLOB NOT NULL,
+    PRIMARY KEY (channel, key)
+) STRICT, WITHOUT ROWID;
+
+-- The bytes are files of the same name in `blobs`: tens of megabytes would hold up every other commit.
+CREATE TABLE blob (
+    id         TEXT PRIMARY KEY,
+    channel    INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    size       INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_age ON blob (created_at);

@@ -1,0 +1,231 @@
+//! Opening the data directory: one process at a time, the right file, the right schema.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::limit;
+
+/// `SLGT`: what stands in the file's header, so that another program's database is never migrated by mistake.
+const APPLICATION_ID: i32 = 0x534C_4754;
+/// Versions before it can lose commits when two connections checkpoint (the WAL-reset bug, fixed in SQLite 3.51.3).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// How long a connection waits for a lock of another program that looks into the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The page cache of a writing connection: SQLite reads a negative number as KiB.
+const CACHE_KIB_NEGATIVE: i64 = -16_384;
+/// The steps from an empty file to the present schema. Released steps never change.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+
+/// Why a data directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process works in the directory.
+    #[error("the data directory {} is in use by {holder}; stop it, or choose another directory", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that holds it, in words.
+        holder: String,
+    },
+    /// The database is not one of ours.
+    #[error("{} is a database of another program (application id {found:#x}); choose another data directory", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// The application id in its header.
+        found: i32,
+    },
+    /// A newer release wrote it.
+    #[error("{} has schema version {found}, and this release knows versions up to {known}; start the newer release", file.display())]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest version known here.
+        known: usize,
+    },
+    /// The SQLite library in use has a known bug that loses commits.
+    #[error("SQLite {found} can lose commits (its WAL-reset bug); link 3.51.3 or newer")]
+    Library {
+        /// The library's version.
+        found: String,
+    },
+    /// The file system refused.
+    #[error("can't use {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite refused: the file is damaged or is no database.
+    #[error("can't open the database {}", file.display())]
+    Database {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// An opened data directory: held as long as this lives.
+pub(super) struct DataDir {
+    /// The database file.
+    pub(super) file: PathBuf,
+    /// Where blobs are.
+    pub(super) blobs: PathBuf,
+    /// Holding it open holds the lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing (mode 0700) and takes its lock.
+    pub(super) fn lock(dir: &Path) -> Result<Self, OpenError> {
+        let blobs = dir.join("blobs");
+        DirBuilder::new().recursive(true).mode(0o700).create(&blobs).map_err(at(dir))?;
+        let path = dir.join("sluicegate.lock");
+        let mut lock = private().open(&path).map_err(at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked { dir: dir.to_owned(), holder: holder(&mut lock) });
+            }
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
+        let file = dir.join("sluicegate.db");
+        // Made here rather than by SQLite, so that nobody else may read it; the WAL takes over its mode.
+        private().open(&file).map_err(at(&file))?;
+        Ok(Self { file, blobs, _lock: lock })
+    }
+
+    /// Opens the connection that writes and brings the schema up to date.
+    pub(super) fn writer(&self) -> Result<Connection, OpenError> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(OpenError::Library { found: rusqlite::version().to_owned() });
+        }
+        let mut db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let version = self.check_owner(&db)?;
+        writable(&db).map_err(self.database())?;
+        for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+            apply(&mut db, step + 1, sql).map_err(self.database())?;
+        }
+        // Flushes are the flusher's: it syncs the WAL itself, while the next transaction is being written.
+        db.pragma_update(None, "synchronous", "NORMAL").map_err(self.database())?;
+        Ok(db)
+    }
+
+    /// Opens the connection that moves pages from the WAL into the database.
+    pub(super) fn checkpointer(&self) -> Result<Connection, OpenError> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        writable(&db).map_err(self.database())?;
+        Ok(db)
+    }
+
+    /// Opens a connection that only reads.
+    pub(super) fn reader(&self) -> Result<Connection, OpenError> {
+        self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Opens the WAL for syncing, and syncs it with its directory entry.
+    ///
+    /// The file stays the same as long as a connection is open: SQLite cuts and rewrites it, but only the last
+    /// connection removes it.
+    pub(super) fn wal(&self) -> Result<File, OpenError> {
+        let mut name = self.file.clone().into_os_string();
+        name.push("-wal");
+        let path = PathBuf::from(name);
+        let wal = OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path))?;
+        wal.sync_all().map_err(at(&path))?;
+        if let Some(dir) = self.file.parent() {
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
+        }
+        Ok(wal)
+    }
+
+    fn connect(&self, mode: OpenFlags) -> Result<Connection, OpenError> {
+        let db = Connection::open_with_flags(&self.file, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .and_then(|db| {
+                db.busy_timeout(BUSY_TIMEOUT)?;
+                // Without it a statement is compiled again whenever a bound value changes that a plan might look at.
+                db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+                db.set_prepared_statement_cache_capacity(128);
+                db.pragma_update(None, "temp_store", "MEMORY")?;
+                Ok(db)
+            })
+            .map_err(self.database())?;
+        Ok(db)
+    }
+
+    /// Returns the schema's version, where the file is ours or still empty. Writes nothing.
+    fn check_owner(&self, db: &Connection) -> Result<usize, OpenError> {
+        let (owner, version, tables) = ownership(db).map_err(self.database())?;
+        let is_new = owner == 0 && version == 0 && tables == 0;
+        if owner != APPLICATION_ID && !is_new {
+            return Err(OpenError::Foreign { file: self.file.clone(), found: owner });
+        }
+        if version > MIGRATIONS.len() {
+            return Err(OpenError::Newer { file: self.file.clone(), found: version, known: MIGRATIONS.len() });
+        }
+        Ok(version)
+    }
+
+    fn database(&self) -> impl Fn(rusqlite::Error) -> OpenError + '_ {
+        |source| OpenError::Database { file: self.file.clone(), source }
+    }
+}
+
+/// Reads the application id, the schema's version and the number of tables and indexes.
+fn ownership(db: &Connection) -> rusqlite::Result<(i32, usize, i64)> {
+    let owner = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok((owner, usize::try_from(version).unwrap_or(usize::MAX), tables))
+}
+
+fn writable(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    // Checkpoints are the checkpointer's, beside the writer rather than in its way.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    db.pragma_update(None, "journal_size_limit", limit::WAL_BYTES_MAX)?;
+    db.pragma_update(None, "cache_size", CACHE_KIB_NEGATIVE)
+}
+
+/// Carries out one migration: the whole step or nothing.
+fn apply(db: &mut Connection, version: usize, sql: &str) -> rusqlite::Result<()> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    step.execute_batch(sql)?;
+    step.pragma_update(None, "application_id", APPLICATION_ID)?;
+    step.pragma_update(None, "user_version", i64::try_from(version).unwrap_or(i64::MAX))?;
+    step.commit()
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    let read = lock.take(32).read_to_string(&mut text);
+    match (read, text.trim().parse::<u32>()) {
+        (Ok(_), Ok(pid)) => format!("process {pid}"),
+        _ => "another process".to_owned(),
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
+    |source| OpenError::Io { path: path.to_owned(), source }
+}

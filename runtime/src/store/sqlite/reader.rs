@@ -1,0 +1,140 @@
+//! Reads: a few read-only connections, used from the runtime's threads for blocking work.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use super::outbox::count;
+use crate::clock::UnixMillis;
+use crate::store::{Error, HistoryEntry, Role};
+
+/// The read-only connections.
+pub(super) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    /// One permit for each connection.
+    permits: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(connections: Vec<Connection>) -> Arc<Self> {
+        Arc::new(Self { permits: Semaphore::new(connections.len()), idle: Mutex::new(connections) })
+    }
+
+    /// Runs a query on a free connection.
+    pub(super) async fn read<T, F>(self: &Arc<Self>, query: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let _permit = self.permits.acquire().await.map_err(|_| closed())?;
+        let readers = Arc::clone(self);
+        let read = spawn_blocking(move || {
+            let connection = readers.lock().pop().ok_or_else(closed)?;
+            let result = query(&connection);
+            readers.lock().push(connection);
+            result.map_err(|error| Error::Refused(error.to_string()))
+        });
+        read.await.map_err(|error| Error::Refused(error.to_string()))?
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn closed() -> Error {
+    Error::Refused("no connection is left to read with".to_owned())
+}
+
+/// A dead letter, its JSON not yet read.
+pub(super) struct DeadRow {
+    pub(super) key: String,
+    pub(super) body: String,
+    pub(super) reason: String,
+    pub(super) attempts: u32,
+    pub(super) died_at_ms: UnixMillis,
+}
+
+pub(super) fn cursor(db: &Connection, channel: &str) -> rusqlite::Result<Option<String>> {
+    let found = db.prepare_cached("SELECT cursor FROM channel WHERE name = ?1")?.query_row([channel], |row| row.get(0));
+    Ok(found.optional()?.flatten())
+}
+
+/// Reads the newest lines, oldest first.
+pub(super) fn history(
+    db: &Connection,
+    session: &str,
+    entries_max: usize,
+    bytes_max: usize,
+) -> rusqlite::Result<Vec<HistoryEntry>> {
+    let sql = "SELECT role, text FROM history WHERE session = (SELECT id FROM session WHERE key = ?1)
+        ORDER BY seq DESC LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![session, count(entries_max)])?;
+    let mut lines = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(1)?;
+        bytes += text.len();
+        if bytes > bytes_max {
+            break;
+        }
+        let role = if row.get(0)? { Role::Assistant } else { Role::User };
+        lines.push(HistoryEntry { role, text });
+    }
+    lines.reverse();
+    Ok(lines)
+}
+
+pub(super) fn state_get(db: &Connection, channel: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let sql = "SELECT value FROM state WHERE channel = (SELECT id FROM channel WHERE name = ?1) AND key = ?2";
+    db.prepare_cached(sql)?.query_row([channel, key], |row| row.get(0)).optional()
+}
+
+/// Reads the keys that start with `prefix`: from the first that could, up to the first that does not.
+pub(super) fn state_keys(db: &Connection, channel: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT key FROM state WHERE channel = (SELECT id FROM channel WHERE name = ?1) AND key >= ?2
+        ORDER BY key";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([channel, prefix])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+pub(super) fn dead_letters(db: &Connection, max: usize) -> rusqlite::Result<Vec<DeadRow>> {
+    let sql = "SELECT key, body, note, attempts, finished_at FROM outbox JOIN outbox_body USING (seq)
+        WHERE state = 5 ORDER BY finished_at DESC, outbox.seq DESC LIMIT ?1";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([count(max)], |row| {
+        Ok(DeadRow {
+            key: row.get(0)?,
+            body: row.get(1)?,
+            reason: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
+            attempts: row.get(3)?,
+            died_at_ms: row.get(4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Reads how many bytes a channel's blobs have.
+pub(super) fn blob_bytes(db: &Connection, channel: &str) -> rusqlite::Result<i64> {
+    let sql = "SELECT blob_bytes FROM channel WHERE name = ?1";
+    Ok(db.prepare_cached(sql)?.query_row([channel], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Reads a blob's media type and size.
+pub(super) fn blob(db: &Connection, channel: &str, blob: &str) -> rusqlite::Result<Option<(String, u64)>> {
+    let sql = "SELECT media_type, size FROM blob WHERE id = ?2 AND channel = (SELECT id FROM channel WHERE name = ?1)";
+    let found = db.prepare_cached(sql)?.query_row([channel, blob], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    Ok(found.optional()?.map(|(media_type, size)| (media_type, size.unsigned_abs())))
+}

@@ -1,0 +1,353 @@
+//! What a command works with: the open transaction, and what the writer knows in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+
+use super::flusher::Lsn;
+use crate::id::EventId;
+use crate::store::Depth;
+
+/// Names of lanes and channels that are remembered; above it they are looked up again.
+const NAMES_MAX: usize = 16_384;
+
+/// What readers see of the writer without asking it.
+#[derive(Default)]
+pub(super) struct Board {
+    inbox: AtomicU64,
+    outbox: AtomicU64,
+    dead: AtomicU64,
+    /// The newest transaction that changed a cursor.
+    pub(super) cursor_lsn: AtomicU64,
+    /// The newest transaction that changed a channel's state.
+    pub(super) state_lsn: AtomicU64,
+}
+
+impl Board {
+    pub(super) fn depth(&self) -> Depth {
+        Depth {
+            inbox: self.inbox.load(Ordering::Relaxed),
+            outbox: self.outbox.load(Ordering::Relaxed),
+            dead: self.dead.load(Ordering::Relaxed),
+        }
+    }
+
+    fn show(&self, counts: &Counts) {
+        let shown = |count: i64| u64::try_from(count).unwrap_or(0);
+        self.inbox.store(shown(counts.inbox), Ordering::Relaxed);
+        self.outbox.store(shown(counts.outbox), Ordering::Relaxed);
+        self.dead.store(shown(counts.dead), Ordering::Relaxed);
+    }
+}
+
+/// The counters of the `gateway` row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    next_seq: i64,
+    pub(super) inbox: i64,
+    pub(super) outbox: i64,
+    pub(super) dead: i64,
+    /// Outbox rows that await a confirmation: while there are none, nobody looks for them.
+    pub(super) awaiting: i64,
+}
+
+/// A turn that runs in this process.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunningTurn {
+    pub(super) seq: i64,
+    pub(super) session: i64,
+}
+
+enum Undo {
+    LaneTaken(i64),
+    LaneGiven(i64, i64),
+    TurnTaken(EventId),
+    TurnGiven(EventId, RunningTurn),
+}
+
+/// A point to roll back to.
+pub(super) struct Mark {
+    undo: usize,
+    counts: Counts,
+}
+
+/// What the writer knows besides the database. Which turns and lanes are in work is kept only here: a process that dies
+/// takes it along, and what was in work is due again, which is the whole recovery.
+pub(super) struct Memory {
+    /// How often the store was opened: the fence of turns.
+    pub(super) boot: i64,
+    pub(super) counts: Counts,
+    saved: Counts,
+    /// Lane of each outbox row in flight.
+    rows: HashMap<i64, i64>,
+    lanes: HashSet<i64>,
+    turns: HashMap<EventId, RunningTurn>,
+    sessions: HashSet<i64>,
+    undo: Vec<Undo>,
+    channel_ids: HashMap<String, i64>,
+    lane_ids: HashMap<(i64, String, String), i64>,
+    /// Whose turn it is among the channels.
+    pub(super) rotation: usize,
+    /// Where the last sweep of each table stopped.
+    pub(super) swept: Swept,
+    pub(super) is_cursor_touched: bool,
+    pub(super) is_state_touched: bool,
+    board: Arc<Board>,
+}
+
+/// How far the sweep has come in this round.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Swept {
+    pub(super) inbox: i64,
+    pub(super) outbox: i64,
+    pub(super) lane: i64,
+}
+
+impl Memory {
+    /// Reads the counters and counts this opening.
+    pub(super) fn load(db: &Connection, board: Arc<Board>) -> rusqlite::Result<Self> {
+        let sql = "UPDATE gateway SET boot = boot + 1 RETURNING boot, next_seq, inbox, outbox, dead, awaiting";
+        let (boot, counts) = db.query_row(sql, [], |row| {
+            let [next_seq, inbox, outbox, dead, awaiting] =
+                [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+            let counts = Counts { next_seq, inbox, outbox, dead, awaiting };
+            Ok((row.get(0)?, counts))
+        })?;
+        board.show(&counts);
+        Ok(Self {
+            boot,
+            counts,
+            saved: counts,
+            rows: HashMap::new(),
+            lanes: HashSet::new(),
+            turns: HashMap::new(),
+            sessions: HashSet::new(),
+            undo: Vec::new(),
+            channel_ids: HashMap::new(),
+            lane_ids: HashMap::new(),
+            rotation: 0,
+            swept: Swept::default(),
+            is_cursor_touched: false,
+            is_state_touched: false,
+            board,
+        })
+    }
+
+    pub(super) fn next_seq(&self) -> i64 {
+        self.counts.next_seq
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.undo.clear();
+        self.is_cursor_touched = false;
+        self.is_state_touched = false;
+    }
+
+    /// Writes the counters into the transaction.
+    pub(super) fn save(&self, db: &Connection) -> rusqlite::Result<()> {
+        if self.counts != self.saved {
+            let Counts { next_seq, inbox, outbox, dead, awaiting } = self.counts;
+            let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, awaiting = ?5";
+            db.prepare_cached(sql)?.execute(params![next_seq, inbox, outbox, dead, awaiting])?;
+        }
+        Ok(())
+    }
+
+    /// Tells readers, before the commit shows them anything, which flush what they will see depends on.
+    pub(super) fn announce(&self, lsn: Lsn) {
+        if self.is_cursor_touched {
+            self.board.cursor_lsn.store(lsn, Ordering::Release);
+        }
+        if self.is_state_touched {
+            self.board.state_lsn.store(lsn, Ordering::Release);
+        }
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.saved = self.counts;
+        self.undo.clear();
+        self.board.show(&self.counts);
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { undo: self.undo.len(), counts: self.counts }
+    }
+
+    pub(super) fn roll_back_to(&mut self, mark: Mark) {
+        self.counts = mark.counts;
+        // They may name rows that are gone with the rollback.
+        self.forget_names();
+        while self.undo.len() > mark.undo {
+            match self.undo.pop() {
+                Some(Undo::LaneTaken(row)) => drop(self.drop_row(row)),
+                Some(Undo::LaneGiven(row, lane)) => self.put_row(row, lane),
+                Some(Undo::TurnTaken(event)) => drop(self.drop_turn(&event)),
+                Some(Undo::TurnGiven(event, turn)) => self.put_turn(event, turn),
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        self.roll_back_to(Mark { undo: 0, counts: self.saved });
+        self.is_cursor_touched = false;
+        self.is_state_touched = false;
+    }
+
+    pub(super) fn forget_names(&mut self) {
+        self.channel_ids.clear();
+        self.lane_ids.clear();
+    }
+
+    // ---- lanes in flight
+
+    pub(super) fn is_in_flight(&self, lane: i64) -> bool {
+        self.lanes.contains(&lane)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Returns the lane of a row in flight.
+    pub(super) fn lane_of(&self, row: i64) -> Option<i64> {
+        self.rows.get(&row).copied()
+    }
+
+    pub(super) fn take_lane(&mut self, row: i64, lane: i64) {
+        self.put_row(row, lane);
+        self.undo.push(Undo::LaneTaken(row));
+    }
+
+    pub(super) fn give_lane(&mut self, row: i64) {
+        if let Some(lane) = self.drop_row(row) {
+            self.undo.push(Undo::LaneGiven(row, lane));
+        }
+    }
+
+    fn put_row(&mut self, row: i64, lane: i64) {
+        self.rows.insert(row, lane);
+        self.lanes.insert(lane);
+    }
+
+    fn drop_row(&mut self, row: i64) -> Option<i64> {
+        let lane = self.rows.remove(&row)?;
+        self.lanes.remove(&lane);
+        Some(lane)
+    }
+
+    // ---- turns that run
+
+    pub(super) fn is_running(&self, session: i64) -> bool {
+        self.sessions.contains(&session)
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn turn(&self, event: &EventId) -> Option<RunningTurn> {
+        self.turns.get(event).copied()
+    }
+
+    pub(super) fn take_turn(&mut self, event: EventId, turn: RunningTurn) {
+        self.put_turn(event.clone(), turn);
+        self.undo.push(Undo::TurnTaken(event));
+    }
+
+    pub(super) fn give_turn(&mut self, event: &EventId) {
+        if let Some(turn) = self.drop_turn(event) {
+            self.undo.push(Undo::TurnGiven(event.clone(), turn));
+        }
+    }
+
+    fn put_turn(&mut self, event: EventId, turn: RunningTurn) {
+        self.sessions.insert(turn.session);
+        self.turns.insert(event, turn);
+    }
+
+    fn drop_turn(&mut self, event: &EventId) -> Option<RunningTurn> {
+        let turn = self.turns.remove(event)?;
+        self.sessions.remove(&turn.session);
+        Some(turn)
+    }
+}
+
+/// One command's view of the transaction.
+pub(super) struct Work<'a> {
+    db: &'a Connection,
+    pub(super) memory: &'a mut Memory,
+    /// The highest sequence number handed out to the caller.
+    pub(super) seen_seq: i64,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(db: &'a Connection, memory: &'a mut Memory) -> Self {
+        Self { db, memory, seen_seq: 0 }
+    }
+
+    /// Prepares a statement, or takes it from the cache.
+    pub(super) fn sql(&self, sql: &str) -> rusqlite::Result<CachedStatement<'a>> {
+        self.db.prepare_cached(sql)
+    }
+
+    /// Takes the next sequence number.
+    pub(super) fn next_seq(&mut self) -> i64 {
+        let seq = self.memory.counts.next_seq;
+        self.memory.counts.next_seq += 1;
+        seq
+    }
+
+    /// Gives the newest sequence number back, where nothing was stored under it.
+    pub(super) fn unuse_seq(&mut self) {
+        self.memory.counts.next_seq -= 1;
+    }
+
+    /// Returns the row of a channel, made where it is missing.
+    pub(super) fn channel_id(&mut self, name: &str) -> rusqlite::Result<i64> {
+        if let Some(id) = self.memory.channel_ids.get(name) {
+            return Ok(*id);
+        }
+        let sql = "INSERT INTO channel (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id";
+        let id = self.sql(sql)?.query_row([name], |row| row.get(0))?;
+        if self.memory.channel_ids.len() >= NAMES_MAX {
+            self.memory.forget_names();
+        }
+        self.memory.channel_ids.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Returns the row of a lane, made where it is missing.
+    pub(super) fn lane_id(&mut self, channel: i64, conversation: &str, thread: &str) -> rusqlite::Result<i64> {
+        let place = (channel, conversation.to_owned(), thread.to_owned());
+        if let Some(id) = self.memory.lane_ids.get(&place) {
+            return Ok(*id);
+        }
+        let found = self
+            .sql("SELECT id FROM lane WHERE channel = ?1 AND conversation = ?2 AND thread = ?3")?
+            .query_row(params![channel, conversation, thread], |row| row.get(0))
+            .optional()?;
+        let id = match found {
+            Some(id) => id,
+            None => self
+                .sql("INSERT INTO lane (channel, conversation, thread) VALUES (?1, ?2, ?3) RETURNING id")?
+                .query_row(params![channel, conversation, thread], |row| row.get(0))?,
+        };
+        if self.memory.lane_ids.len() >= NAMES_MAX {
+            self.memory.forget_names();
+        }
+        self.memory.lane_ids.insert(place, id);
+        Ok(id)
+    }
+
+    /// Returns the row of a session, made where it is missing.
+    pub(super) fn session_id(&self, key: &str) -> rusqlite::Result<i64> {
+        let found = self.sql("SELECT id FROM session WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()?;
+        match found {
+            Some(id) => Ok(id),
+            None => self.sql("INSERT INTO session (key) VALUES (?1) RETURNING id")?.query_row([key], |row| row.get(0)),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The configuration of a gateway under test.
+
+use std::fmt::Write as _;
+
+use crate::{FakePlatform, MockModel, TempFolder, TestGateway};
+
+/// A configuration that grows by sections, and the environment that it needs.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    sections: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Makes an empty configuration: a free port, a data directory of the test's own, and nothing else.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds sections as they stand in the file.
+    #[must_use]
+    pub fn section(mut self, toml: &str) -> Self {
+        self.sections.push_str(toml);
+        self.sections.push('\n');
+        self
+    }
+
+    /// Sets a variable of the gateway's environment, for secrets.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Answers with what was said.
+    #[must_use]
+    pub fn echo(self) -> Self {
+        self.section("[agents.main]\nkind = \"echo\"")
+    }
+
+    /// Answers with what a model says.
+    #[must_use]
+    pub fn model(self, model: &MockModel) -> Self {
+        let base_url = model.base_url();
+        self.section(&format!("[agents.main]\nkind = \"openai\"\nbase_url = \"{base_url}\"\nmodel = \"mock\""))
+    }
+
+    /// Answers with what a program says.
+    #[must_use]
+    pub fn command(self, words: &[&str]) -> Self {
+        self.section(&format!("[agents.main]\nkind = \"command\"\ncommand = {}", list(words)))
+    }
+
+    /// Adds the channel `websocket`, open to everyone.
+    #[must_use]
+    pub fn websocket(self) -> Self {
+        self.section("[channels.websocket]\ncomponent = \"websocket\"\naccess = \"open\"")
+    }
+
+    /// Adds a generic webhook of this name, open to everyone, that delivers to a platform and gives each delivery two
+    /// seconds.
+    #[must_use]
+    pub fn webhook(self, name: &str, platform: &FakePlatform) -> Self {
+        self.webhook_with(name, platform, "")
+    }
+
+    /// Adds a generic webhook as [`Setup::webhook`], with more lines in its table.
+    #[must_use]
+    pub fn webhook_with(self, name: &str, platform: &FakePlatform, lines: &str) -> Self {
+        let (url, grant) = (platform.url(), platform.endpoint());
+        self.section(&format!(
+            "[channels.{name}]\ncomponent = \"webhook\"\naccess = \"open\"\nsettings = {{ url = \"{url}\" }}\n\
+             grant = [\"{grant}\"]\nlimits = {{ call_timeout_s = 2 }}\n{lines}"
+        ))
+    }
+
+    /// Returns the file's text.
+    pub fn toml(&self) -> String {
+        let mut text = String::from("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"data\"\ngrace_s = 10\n\n");
+        // Writing to a string can't fail.
+        let _ = write!(text, "{}", self.sections);
+        text
+    }
+
+    /// Returns the variables that it needs.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// Starts a gateway with this configuration in a folder of its own, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(self) -> TestGateway {
+        TestGateway::start(self, TempFolder::new()).await
+    }
+}
+
+/// Writes a list of texts in TOML.
+fn list(words: &[&str]) -> String {
+    let words = words.iter().map(|word| toml::Value::from(*word)).collect::<Vec<_>>();
+    toml::Value::from(words).to_string()
+}

@@ -1,0 +1,164 @@
+//! `channel` and `component` on the bundled components, in a folder of their own.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::binary::{self, Outcome};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder is made")
+}
+
+fn file_in(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("sluicegate.toml")).expect("the configuration is there")
+}
+
+fn json(outcome: &Outcome) -> Value {
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    serde_json::from_str(&outcome.out).expect("the answer is JSON")
+}
+
+#[test]
+fn a_channel_is_added_listed_shown_and_removed() {
+    let folder = folder();
+    let add = binary::run(folder.path(), ["channel", "add", "websocket", "web", "--open", "--yes"]);
+    assert_eq!(add.code, Some(0), "{}", add.err);
+    assert!(
+        add.err.contains("serves clients that connect"),
+        "the card is shown: {}",
+        add.err
+    );
+    assert_eq!(
+        file_in(folder.path()),
+        "[channels.web]\ncomponent = \"websocket\"\naccess = \"open\"\n"
+    );
+    let list = json(&binary::run(folder.path(), ["channel", "list", "--json"]));
+    assert_eq!(list[0]["name"], "web");
+    assert_eq!(list[0]["default"], false);
+    let show = json(&binary::run(folder.path(), ["channel", "show", "web", "--json"]));
+    assert_eq!(
+        (&show["component"], &show["access"]),
+        (&Value::from("websocket"), &Value::from("open"))
+    );
+    assert_eq!(binary::run(folder.path(), ["config", "check"]).code, Some(0));
+    assert_eq!(binary::run(folder.path(), ["channel", "remove", "web"]).code, Some(0));
+    assert_eq!(file_in(folder.path()), "");
+}
+
+#[test]
+fn what_is_asked_for_is_not_granted_by_silence() {
+    let folder = folder();
+    let silent = binary::run(folder.path(), ["channel", "add", "terminal", "--open"]);
+    assert_eq!(silent.code, Some(2));
+    assert!(silent.err.contains("--grant terminal, or --yes"), "{}", silent.err);
+    assert!(!folder.path().join("sluicegate.toml").exists(), "nothing is written");
+    let granted = binary::run(
+        folder.path(),
+        ["channel", "add", "terminal", "--open", "--grant", "terminal"],
+    );
+    assert_eq!(granted.code, Some(0), "{}", granted.err);
+    assert!(file_in(folder.path()).contains("grant = [\"terminal\"]"));
+}
+
+#[test]
+fn who_may_talk_is_not_decided_by_silence() {
+    let folder = folder();
+    let outcome = binary::run(folder.path(), ["channel", "add", "websocket"]);
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.err.contains("--allow ID"), "{}", outcome.err);
+}
+
+#[test]
+fn comments_and_order_outlive_every_edit() {
+    let folder = folder();
+    let text = "# Ours.\n\n[agents.main] # who\nkind = \"echo\"\n\n# The web.\n[channels.web]\ncomponent = \"websocket\" # bundled\naccess = \"open\"\n";
+    std::fs::write(folder.path().join("sluicegate.toml"), text).expect("the file is written");
+    let add = binary::run(folder.path(), ["channel", "add", "websocket", "other", "--allow", "7"]);
+    assert_eq!(add.code, Some(0), "{}", add.err);
+    assert!(file_in(folder.path()).starts_with(text));
+    assert_eq!(binary::run(folder.path(), ["channel", "remove", "other"]).code, Some(0));
+    assert_eq!(file_in(folder.path()), text);
+    let again = binary::run(folder.path(), ["channel", "add", "websocket", "web", "--open"]);
+    assert_eq!(again.code, Some(2));
+    assert!(
+        again.err.contains("there is a channel \"web\" already"),
+        "{}",
+        again.err
+    );
+}
+
+#[test]
+fn a_component_from_a_file_is_written_with_a_path_that_is_found_again() {
+    let (folder, elsewhere) = (folder(), folder());
+    let wasm = sluicegate_bundle::find("websocket")
+        .expect("the websocket channel is bundled")
+        .wasm;
+    std::fs::write(elsewhere.path().join("mine.wasm"), wasm).expect("the component is written");
+    std::fs::create_dir(folder.path().join("below")).expect("a folder is made");
+    std::fs::write(folder.path().join("below/mine.wasm"), wasm).expect("the component is written");
+    let config = folder.path().join("sluicegate.toml");
+    for (from, component, name) in [
+        (folder.path(), "below/mine.wasm", "near"),
+        (elsewhere.path(), "mine.wasm", "far"),
+    ] {
+        let config = config.to_str().expect("the path is UTF-8");
+        let add = binary::run(from, ["channel", "add", component, name, "--open", "--config", config]);
+        assert_eq!(add.code, Some(0), "{}", add.err);
+    }
+    assert!(
+        file_in(folder.path()).contains("component = \"./below/mine.wasm\""),
+        "{}",
+        file_in(folder.path())
+    );
+    assert_eq!(binary::run(folder.path(), ["config", "check"]).code, Some(0));
+}
+
+#[test]
+fn a_component_is_described_for_people_and_for_programs() {
+    let here = Path::new(".");
+    let text = binary::run(here, ["component", "inspect", "terminal"]);
+    assert_eq!(text.code, Some(0), "{}", text.err);
+    assert!(
+        text.out
+            .contains("It asks for:\n  the terminal of the gateway's process"),
+        "{}",
+        text.out
+    );
+    let inspection = json(&binary::run(here, ["component", "inspect", "terminal", "--json"]));
+    assert_eq!(inspection["terminal"], true);
+    assert_eq!(inspection["digest"].as_str().map(str::len), Some(64));
+    let names = json(&binary::run(here, ["component", "list", "--json"]));
+    assert!(
+        names
+            .as_array()
+            .is_some_and(|names| names.iter().any(|it| it["name"] == "terminal")),
+        "{names}"
+    );
+}
+
+#[test]
+fn what_is_no_component_is_refused_in_words() {
+    let folder = folder();
+    std::fs::write(folder.path().join("text.wasm"), "not wasm").expect("the file is written");
+    let outcome = binary::run(folder.path(), ["component", "inspect", "text.wasm"]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(
+        outcome.err.starts_with("error: text.wasm is refused: "),
+        "{}",
+        outcome.err
+    );
+    let unknown = binary::run(folder.path(), ["component", "inspect", "terminl"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.err.contains("did you mean terminal?"), "{}", unknown.err);
+}
+
+#[test]
+fn an_unknown_channel_is_a_wrong_command_line() {
+    let folder = folder();
+    for command in ["show", "remove"] {
+        let outcome = binary::run(folder.path(), ["channel", command, "none"]);
+        assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+        assert!(outcome.err.contains("  fix: "), "{}", outcome.err);
+    }
+}

@@ -1,0 +1,146 @@
+//! Who answers: a model server, a program, and what happens when they fail.
+
+use harness::{FakePlatform, MockModel, Saying, Setup, TempFolder, TestGateway};
+use serde_json::{Value, json};
+
+fn contents(request: &Value) -> Vec<&str> {
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    messages.iter().filter_map(|message| message["content"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_streamed_answer_arrives_whole_and_the_second_question_carries_the_first() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    let long = "all of these words come one by one ".repeat(50);
+    model.next([Saying::Answer(long.clone())]);
+    gateway.tell("hook", "m1", "c1", "first").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(taken[0].text.trim_end(), long.trim_end());
+    gateway.tell("hook", "m2", "c1", "second").await;
+    platform.wait_for_accepted("c1", 2).await;
+    let asked = model.asked().all();
+    assert_eq!(contents(&asked[0]), ["first"]);
+    let second = contents(&asked[1]);
+    assert_eq!((second[0], second[1].trim_end(), second[2]), ("first", long.trim_end(), "second"));
+    for request in &asked {
+        assert_eq!((&request["model"], &request["stream"]), (&json!("mock"), &json!(true)));
+    }
+}
+
+#[tokio::test]
+async fn conversations_do_not_see_each_other() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    gateway.tell("hook", "m1", "c1", "the word is swordfish").await;
+    platform.wait_for_accepted("c1", 1).await;
+    gateway.tell("hook", "m2", "c2", "what is the word?").await;
+    platform.wait_for_accepted("c2", 1).await;
+    assert_eq!(contents(&model.asked().all()[1]), ["what is the word?"]);
+}
+
+#[tokio::test]
+async fn the_key_and_the_system_prompt_reach_the_model_and_the_key_no_log() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let agent = format!(
+        "[agents.main]\nkind = \"openai\"\nbase_url = \"{}\"\nmodel = \"mock\"\nsystem = \"You are brief.\"\n\
+         api_key = {{ env = \"MODEL_KEY\" }}",
+        model.base_url()
+    );
+    let mut gateway = Setup::new()
+        .section(&agent)
+        .env("MODEL_KEY", "sk-very-secret-indeed")
+        .env("SLUICEGATE_LOG", "trace")
+        .webhook("hook", &platform)
+        .start()
+        .await;
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(model.authorizations().all(), [Some("Bearer sk-very-secret-indeed".to_owned())]);
+    assert_eq!(contents(&model.asked().all()[0]), ["You are brief.", "hi"]);
+    gateway.terminate().await;
+    let log = gateway.program().errors().all().join("\n");
+    assert!(log.len() > 1000, "the log must say much at this level:\n{log}");
+    assert!(!log.contains("sk-very-secret-indeed"), "the key is in the log:\n{log}");
+}
+
+/// Says one thing to a gateway whose model fails once, and returns how often the model was asked.
+async fn asked_after(failure: Saying) -> usize {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    model.next([failure]);
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    // A second message waits for its turn: the answers come in order.
+    gateway.tell("hook", "m2", "c1", "there").await;
+    let taken = platform.wait_for_accepted("c1", 2).await;
+    let texts: Vec<&str> = taken.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(texts, ["re: hi", "re: there"], "answered once each, whole, and in order");
+    model.times_asked("hi")
+}
+
+#[tokio::test]
+async fn a_model_that_fails_once_is_asked_again_and_answers_once() {
+    assert_eq!(asked_after(Saying::Status(500)).await, 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_off_is_never_taken_for_whole() {
+    assert_eq!(asked_after(Saying::Cut("only half of".to_owned())).await, 2);
+}
+
+#[tokio::test]
+async fn a_busy_model_is_asked_again_when_it_said() {
+    assert_eq!(asked_after(Saying::Busy(1)).await, 2);
+}
+
+#[tokio::test]
+async fn what_the_model_refuses_for_good_is_told_to_the_person_and_not_asked_again() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    model.next([Saying::Status(400)]);
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert!(!taken[0].text.is_empty() && !taken[0].text.contains("400"), "words for a person: {:?}", taken[0].text);
+    gateway.tell("hook", "m2", "c1", "and now?").await;
+    let taken = platform.wait_for_accepted("c1", 2).await;
+    assert_eq!(taken[1].text, "re: and now?");
+    assert_eq!(model.times_asked("hi"), 1);
+}
+
+/// Starts a gateway whose agent is this shell script.
+async fn scripted(platform: &FakePlatform, script: &str) -> TestGateway {
+    let folder = TempFolder::new();
+    let path = folder.write("agent.sh", script).display().to_string();
+    TestGateway::start(Setup::new().command(&["sh", &path]).webhook("hook", platform), folder).await
+}
+
+#[tokio::test]
+async fn a_program_reads_the_message_as_a_line_of_json_and_writes_its_answer() {
+    let platform = FakePlatform::start().await;
+    // The script answers with what it was given, written as a JSON text.
+    let script = "read -r line\nprintf '%s' \"$line\" > seen.json\n\
+                  printf '{\"delta\":\"gro\"}\\n{\"text\":\"from a program\"}\\n'\n";
+    let gateway = scripted(&platform, script).await;
+    gateway.tell("hook", "m1", "c1", "hi \"there\"").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(taken[0].text, "from a program");
+    let seen = std::fs::read(gateway.folder().join("seen.json")).expect("the program wrote what it read");
+    let seen: Value = serde_json::from_slice(&seen).expect("it was JSON");
+    assert_eq!((&seen["text"], &seen["conversation"], &seen["channel"]), (
+        &json!("hi \"there\""),
+        &json!("c1"),
+        &json!("hook")
+    ));
+}
+
+#[tokio::test]
+async fn a_program_that_fails_once_runs_again_and_its_words_reach_the_log_only() {
+    let platform = FakePlatform::start().await;
+    let script = "read -r line\nif [ ! -e ran ]; then touch ran; echo 'out of paper' >&2; exit 7; fi\n\
+                  printf '{\"text\":\"at last\"}\\n'\n";
+    let gateway = scripted(&platform, script).await;
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(taken[0].text, "at last");
+    gateway.wait_for_log(&["out of paper"]).await;
+}

@@ -1,0 +1,14 @@
+//! The whole path of a message through the real binary: a platform's raw bytes in, recorded calls of the platform out.
+//!
+//! Nothing here reaches into the gateway. What a test knows it has seen from outside: frames, requests, pages, output.
+
+mod agents;
+mod delivery;
+mod peers;
+mod restart;
+mod startup;
+mod surface;
+mod telegram;
+mod terminal;
+mod webhook;
+mod websocket;

@@ -1,0 +1,122 @@
+//! Starts that can't work: one clear message with its remedy, and nothing half-started.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use harness::{Program, Setup, TempFolder, http, sluicegate_binary};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+/// The exit codes, as `sluicegate --help` lists them.
+const CONFIGURATION: i32 = 3;
+const BUSY: i32 = 4;
+
+/// Starts `sluicegate run` with a configuration file, and returns its exit code and what it said.
+async fn refused(folder: &TempFolder, file: &Path, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(sluicegate_binary());
+    command.arg("run").arg("--config").arg(file).args(arguments).current_dir(folder.path());
+    let mut program = Program::spawn(command);
+    let (code, output, errors) = program.outcome().await;
+    assert_eq!(output, "", "a failure belongs on standard error");
+    assert!(!errors.contains("panicked"), "{errors}");
+    (code.unwrap_or_else(|| panic!("it was killed: {errors}")), errors)
+}
+
+#[track_caller]
+fn says(errors: &str, words: &[&str]) {
+    for word in words {
+        assert!(errors.contains(word), "expected {word:?} in:\n{errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_remedy_and_no_data_directory_is_left() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let (code, errors) = refused(&folder, &file, &["--listen", &address]).await;
+    assert_eq!(code, BUSY, "{errors}");
+    says(&errors, &[&address, "in use", "fix:", "--listen"]);
+    assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_is_named_and_its_gateway_goes_on() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let data = gateway.data().display().to_string();
+    let (code, errors) = refused(&folder, &file, &["--data", &data]).await;
+    assert_eq!(code, BUSY, "{errors}");
+    says(&errors, &[&data, "in use"]);
+    assert_eq!(gateway.get("/ready").await.status, 200);
+    let mut client = gateway.client().await;
+    client.say("m1", "c1", "hi").await;
+    client.until("reply").await;
+}
+
+#[tokio::test]
+async fn all_faults_of_a_configuration_are_named_at_once_with_file_key_and_remedy() {
+    let folder = TempFolder::new();
+    let file = folder.write(
+        "sluicegate.toml",
+        "[gateway]\nlisten = 7\ncolour = \"red\"\n\n[agents.main]\nkind = \"openai\"\nmodel = \"m\"\n\
+         api_key = { env = \"SURELY_NOT_SET_ANYWHERE\" }\n\n\
+         [channels.a]\ncomponent = \"telegraph\"\n\n[channels.b]\ncomponent = \"webhook\"\nagent = \"nobody\"\n\
+         grant = [\"example.com\"]\n",
+    );
+    let (code, errors) = refused(&folder, &file, &[]).await;
+    assert_eq!(code, CONFIGURATION, "{errors}");
+    let keys = ["listen", "colour", "base_url", "SURELY_NOT_SET_ANYWHERE", "telegraph", "nobody", "example.com"];
+    says(&errors, &keys);
+    says(&errors, &["sluicegate.toml"]);
+    assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_no_toml_is_named_with_its_line() {
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", "[gateway]\nlisten = \"127.0.0.1:0\"\nthis is no toml\n");
+    let (code, errors) = refused(&folder, &file, &[]).await;
+    assert_eq!(code, CONFIGURATION, "{errors}");
+    says(&errors, &["sluicegate.toml", "3"]);
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_missing_or_no_file_is_named() {
+    let folder = TempFolder::new();
+    for path in [folder.path().join("missing.toml"), folder.path().to_owned()] {
+        let (code, errors) = refused(&folder, &path, &[]).await;
+        assert_eq!(code, CONFIGURATION, "{errors}");
+        says(&errors, &[&path.display().to_string()]);
+        assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_component_is_refused_in_words() {
+    let folder = TempFolder::new();
+    let wasm = folder.write("channel.wasm", "no component at all");
+    let setup = Setup::new().echo().section(&format!(
+        "[channels.odd]\ncomponent = \"{}\"\naccess = \"open\"",
+        wasm.display()
+    ));
+    let file = folder.write("sluicegate.toml", &setup.toml());
+    let (code, errors) = refused(&folder, &file, &[]).await;
+    assert_eq!(code, CONFIGURATION, "{errors}");
+    says(&errors, &["odd", "component"]);
+}
+
+#[tokio::test]
+async fn a_start_that_failed_gives_the_port_back() {
+    let folder = TempFolder::new();
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address: SocketAddr = free.local_addr().expect("an address");
+    drop(free);
+    let file = folder.write("sluicegate.toml", "[channels.a]\ncomponent = \"telegraph\"\naccess = \"open\"\n");
+    let (code, errors) = refused(&folder, &file, &["--listen", &address.to_string()]).await;
+    assert_eq!(code, CONFIGURATION, "{errors}");
+    let answer = http::request(address, "GET", "/live", &[], b"").await;
+    assert!(answer.is_err(), "something still listens: {answer:?}");
+}

@@ -1,0 +1,157 @@
+//! Programs that post to the generic webhook: what is taken, and what is refused with which status.
+
+use harness::{FakePlatform, Setup, TestGateway, signature};
+use serde_json::{Value, json};
+
+const KEY: &str = "a key that both sides know";
+
+fn body(id: &str) -> Value {
+    json!({"id": id, "conversation": "c1", "sender": "ada", "text": "hi"})
+}
+
+/// Starts a gateway with the channels `signed` and `open`.
+async fn gateway(platform: &FakePlatform) -> TestGateway {
+    Setup::new()
+        .echo()
+        .webhook_with("signed", platform, "secrets = { signing-key = { env = \"HOOK_KEY\" } }")
+        .webhook("open", platform)
+        .env("HOOK_KEY", KEY)
+        .start()
+        .await
+}
+
+#[tokio::test]
+async fn only_what_is_signed_with_the_key_is_taken() {
+    let platform = FakePlatform::start().await;
+    let gateway = gateway(&platform).await;
+    let body = body("m1").to_string();
+    let right = signature(KEY, body.as_bytes());
+    let of_another_key = signature("another key", body.as_bytes());
+    let of_another_body = signature(KEY, b"{}");
+    let cases: Vec<(&str, Vec<(&str, &str)>, u16)> = vec![
+        ("unsigned", vec![], 401),
+        ("signed with another key", vec![("x-signature", &of_another_key)], 401),
+        ("the signature of another body", vec![("x-signature", &of_another_body)], 401),
+        ("without its prefix", vec![("x-signature", &right["sha256=".len()..])], 401),
+        ("empty", vec![("x-signature", "")], 401),
+        ("not hexadecimal", vec![("x-signature", "sha256=zz")], 401),
+        ("cut", vec![("x-signature", &right[..40])], 401),
+        ("two signatures, one of them right", vec![("x-signature", &right), ("x-signature", &of_another_key)], 401),
+        ("rightly signed", vec![("x-signature", &right)], 200),
+    ];
+    for (what, headers, status) in cases {
+        let answer = gateway.request("POST", "/hooks/signed", &headers, body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+    }
+    let in_query = format!("/hooks/signed?x-signature={right}");
+    assert_eq!(gateway.request("POST", &in_query, &[], body.as_bytes()).await.status, 401, "a signature in the query");
+
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    let signed = signature(KEY, &taken[0].request.body);
+    assert_eq!(taken[0].request.header("x-signature"), Some(signed.as_str()), "the reply is signed as well");
+    assert!((gateway.metric("sluicegate_channel_inbound_accepted_total", "signed").await - 1.0).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn a_repeated_message_is_a_success_and_changes_nothing() {
+    let platform = FakePlatform::start().await;
+    let gateway = gateway(&platform).await;
+    gateway.tell("open", "m1", "c1", "hi").await;
+    let again = gateway.post("open", &body("m1")).await;
+    assert_eq!((again.status, again.text().as_str()), (200, r#"{"status":"duplicate"}"#));
+    gateway.tell("open", "m2", "c1", "next").await;
+    let texts: Vec<String> = platform.wait_for_accepted("c1", 2).await.into_iter().map(|one| one.text).collect();
+    assert_eq!(texts, ["hi", "next"]);
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_refused_with_400_that_names_what_is_wrong() {
+    let platform = FakePlatform::start().await;
+    let gateway = gateway(&platform).await;
+    let long = "x".repeat(257);
+    let with = |field: &str, value: Value| {
+        let mut body = body("m1");
+        body[field] = value;
+        body.to_string()
+    };
+    let without = |field: &str| {
+        let mut body = body("m1");
+        body.as_object_mut().expect("an object").remove(field);
+        body.to_string()
+    };
+    let mut cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), ""),
+        (b"hi".to_vec(), ""),
+        (b"{".to_vec(), ""),
+        (b"[]".to_vec(), ""),
+        (b"\xff\xfe".to_vec(), ""),
+    ];
+    for field in ["id", "conversation", "sender", "text"] {
+        cases.push((without(field).into_bytes(), field));
+        cases.push((with(field, json!("")).into_bytes(), field));
+        cases.push((with(field, json!(7)).into_bytes(), ""));
+    }
+    for field in ["id", "conversation", "sender", "thread", "sender_name"] {
+        cases.push((with(field, json!(long)).into_bytes(), field));
+    }
+    for (body, named) in cases {
+        let answer = gateway.request("POST", "/hooks/open", &[], &body).await;
+        let shown = String::from_utf8_lossy(&body[..body.len().min(100)]).into_owned();
+        assert_eq!(answer.status, 400, "{shown}: {}", answer.text());
+        let error: Value = serde_json::from_slice(&answer.body).expect("an error is JSON");
+        let words = error["error"].as_str().unwrap_or_default().to_owned();
+        assert!(!words.is_empty() && words.contains(named), "{shown}: {words}");
+    }
+    assert!((gateway.metric("sluicegate_channel_inbound_accepted_total", "open").await).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn what_is_no_call_of_a_channel_gets_the_status_that_says_so() {
+    let platform = FakePlatform::start().await;
+    let gateway = gateway(&platform).await;
+    let body = body("m1").to_string();
+    for (method, path, status) in [
+        ("GET", "/hooks/open", 405),
+        ("PUT", "/hooks/open", 405),
+        ("POST", "/hooks/nobody", 404),
+        ("POST", "/hooks/open/deeper", 404),
+        ("POST", "/hooks", 404),
+        ("POST", "/hooks/..%2Fopen", 404),
+        ("POST", "/hooks/open/", 200),
+    ] {
+        let answer = gateway.request(method, path, &[], body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+    }
+    let get = gateway.request("GET", "/hooks/open", &[], b"").await;
+    assert_eq!(get.header("allow"), Some("POST"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_its_signature_is_looked_at() {
+    let platform = FakePlatform::start().await;
+    let gateway = gateway(&platform).await;
+    let mut large = body("m1");
+    large["text"] = json!("x".repeat(300 * 1024));
+    let large = large.to_string();
+    for channel in ["open", "signed"] {
+        let answer = gateway.request("POST", &format!("/hooks/{channel}"), &[], large.as_bytes()).await;
+        assert_eq!(answer.status, 413, "{channel}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_sender_who_is_not_on_the_list_is_refused() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new()
+        .echo()
+        .section("[channels.family]\ncomponent = \"webhook\"\naccess = { allow = [\"grace\"] }")
+        .start()
+        .await;
+    let stranger = gateway.post("family", &body("m1")).await;
+    assert_eq!(stranger.status, 403, "{}", stranger.text());
+    let mut known = body("m1");
+    known["sender"] = json!("grace");
+    let answer = gateway.post("family", &known).await;
+    assert_eq!(answer.status, 200, "a refused id is not used up: {}", answer.text());
+    assert!(platform.arrived().is_empty());
+}

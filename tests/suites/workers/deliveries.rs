@@ -1,0 +1,428 @@
+//! The delivery worker: order, isolation, repeats, pauses, recovery.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sluicegate::bus::{Bus, Event, Received};
+use sluicegate::clock::Clock;
+use sluicegate::delivery::{Attempt, Drafts, Failure, Finding, Guarantees};
+use sluicegate::event::{DeliveryError, WaitScope};
+use sluicegate::limit;
+use sluicegate::store::EventStore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::*;
+
+const FAMILY: &[&str] = &["family"];
+
+async fn nothing_left(store: &Arc<TestStore>) {
+    let store = Arc::clone(store);
+    until("everything is delivered or dead", move || store.depth().outbox == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_delivered_without_any_wake_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let platform = Platform::willing(FAMILY);
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = Instant::now();
+    store
+        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+        .await
+        .unwrap();
+    nothing_left(&store).await;
+    assert!(
+        began.elapsed() <= limit::RECHECK_PERIOD + Duration::from_millis(200),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(platform.texts_taken(), ["hi"]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_up_makes_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let (began_tx, mut began_rx) = tokio::sync::mpsc::channel(1);
+    let platform = Platform::new(FAMILY, CAREFUL, move |_, _| {
+        let began_tx = began_tx.clone();
+        async move {
+            began_tx.send(Instant::now()).await.unwrap();
+            taken()
+        }
+    });
+    let (bus, shutdown) = (Bus::new(), CancellationToken::new());
+    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    tokio::time::sleep(Duration::from_millis(10_700)).await;
+    let stored = Instant::now();
+    store
+        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+        .await
+        .unwrap();
+    bus.deliveries_due().wake();
+    assert_eq!(began_rx.recv().await.unwrap().duration_since(stored), Duration::ZERO);
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!(store.depth().outbox, 0, "the attempt in flight was waited for");
+}
+
+/// Outcomes by dice; about half of the attempts deliver.
+fn by_dice(dice: &mut Dice) -> Attempt {
+    match dice.roll(10) {
+        0 => unavailable(),
+        1 => Attempt {
+            result: Err(Failure::Trapped("unreachable".to_owned())),
+            bytes_left: false,
+        },
+        2 => Attempt {
+            result: Err(Failure::DeadlineExceeded),
+            bytes_left: true,
+        },
+        3 => reported(DeliveryError::RateLimited {
+            retry_after_ms: 3000,
+            scope: WaitScope::Conversation,
+        }),
+        4 => Attempt {
+            result: Err(Failure::NotUp),
+            bytes_left: false,
+        },
+        _ => taken(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_holds_in_every_lane_whatever_fails() {
+    const LANES: u64 = 8;
+    const MESSAGES: u64 = 12;
+    for seed in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let dice = Arc::new(Mutex::new(Dice::seeded(seed)));
+        // The same key goes out again: the platform drops what it took before, as one that deduplicates does.
+        let guarantees = Guarantees {
+            deduplicates_for: Some(limit::DELIVERY_EXPIRY),
+            ..CAREFUL
+        };
+        let platform = Platform::new(FAMILY, guarantees, move |_, _| {
+            let (pause, attempt) = {
+                let mut dice = dice.lock().unwrap();
+                (Duration::from_millis(dice.roll(900)), by_dice(&mut dice))
+            };
+            async move {
+                tokio::time::sleep(pause).await;
+                attempt
+            }
+        });
+        for n in 0..MESSAGES {
+            let batch = (0..LANES)
+                .map(|lane| outbound("family", &format!("c{lane}"), &format!("{n:02}")))
+                .collect();
+            store.enqueue(batch, clock.now_ms()).await.unwrap();
+        }
+        let running = Running::new().deliveries(&store, &clock, &platform);
+        nothing_left(&store).await;
+        running.stop().await;
+        assert_eq!(store.depth().dead, 0, "seed {seed}");
+        for lane in 0..LANES {
+            let mut seen = platform.taken.lock().unwrap().clone();
+            seen.retain(|(place, _)| *place == format!("c{lane}"));
+            seen.dedup();
+            let texts: Vec<&str> = seen.iter().map(|(_, text)| text.as_str()).collect();
+            let expected: Vec<String> = (0..MESSAGES).map(|n| format!("{n:02}")).collect();
+            assert_eq!(texts, expected, "seed {seed}, lane {lane}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_lane_delays_no_other_and_a_slow_channel_no_other_channel() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    // Every attempt of `slow` hangs; the conversation `stuck` of `family` always fails.
+    let platform = Platform::new(&["slow", "family"], CAREFUL, |request, _| async move {
+        match (request.event.channel.as_str(), request.event.conversation.id.as_str()) {
+            ("slow", _) => std::future::pending().await,
+            (_, "stuck") => unavailable(),
+            _ => taken(),
+        }
+    });
+    let slow = (0..200).map(|n| outbound("slow", &format!("s{n}"), "never")).collect();
+    store.enqueue(slow, clock.now_ms()).await.unwrap();
+    store
+        .enqueue(
+            (0..5).map(|_| outbound("family", "stuck", "never")).collect(),
+            clock.now_ms(),
+        )
+        .await
+        .unwrap();
+    let quick: Vec<_> = (0..200)
+        .map(|n| outbound("family", &format!("c{n}"), "quick"))
+        .collect();
+    store.enqueue(quick, clock.now_ms()).await.unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    let began = Instant::now();
+    until("all quick ones are out", || platform.texts_taken().len() == 200).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let hanging = platform
+        .attempts
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|it| it.event.channel.as_str() == "slow")
+        .count();
+    assert_eq!(hanging, limit::DELIVERIES_PER_CHANNEL_MAX);
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_makes_at_most_the_copies_that_are_allowed() {
+    for (resends, attempts) in [(0, 1), (1, 2), (3, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let guarantees = Guarantees {
+            ambiguous_resends: resends,
+            ..CAREFUL
+        };
+        let platform = Platform::new(FAMILY, guarantees, |_, _| async { cut_off() });
+        store
+            .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+            .await
+            .unwrap();
+        let running = Running::new().deliveries(&store, &clock, &platform);
+        nothing_left(&store).await;
+        running.stop().await;
+        assert_eq!(platform.attempts.lock().unwrap().len(), attempts, "{resends} allowed");
+        let dead = store.dead_letters(10).await.unwrap();
+        assert!(dead[0].reason.starts_with("outcome unknown"), "{}", dead[0].reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again() {
+    let receipt = taken().result.unwrap();
+    // The findings are taken from the end.
+    for (findings, asked, attempts, dead) in [
+        (vec![Finding::Delivered(receipt.clone())], 1, 1, 0),
+        (vec![Finding::Delivered(receipt), Finding::NotDelivered], 2, 2, 0),
+        (vec![Finding::Unknown], 1, 1, 1),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let guarantees = Guarantees {
+            reconciles: true,
+            ambiguous_resends: 0,
+            ..CAREFUL
+        };
+        let platform = Platform::new(FAMILY, guarantees, |_, _| async { cut_off() });
+        *platform.findings.lock().unwrap() = findings;
+        store
+            .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+            .await
+            .unwrap();
+        let running = Running::new().deliveries(&store, &clock, &platform);
+        nothing_left(&store).await;
+        running.stop().await;
+        assert_eq!(platform.asked.load(std::sync::atomic::Ordering::Relaxed), asked);
+        assert_eq!(platform.attempts.lock().unwrap().len(), attempts);
+        assert_eq!(store.depth().dead, dead);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_wide_limit_holds_the_whole_channel_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let began = Instant::now();
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&times);
+    let platform = Platform::new(&["family", "other"], CAREFUL, move |request, before| {
+        let text = request.event.text.clone();
+        seen.lock().unwrap().push((text.clone(), began.elapsed().as_secs()));
+        async move {
+            match (text.as_str(), before) {
+                ("first", 0) => reported(DeliveryError::RateLimited {
+                    retry_after_ms: 30_000,
+                    scope: WaitScope::Channel,
+                }),
+                _ => taken(),
+            }
+        }
+    });
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    store
+        .enqueue(vec![outbound("family", "c1", "first")], clock.now_ms())
+        .await
+        .unwrap();
+    until("the limit is known", || !times.lock().unwrap().is_empty()).await;
+    let later = vec![outbound("family", "c2", "second"), outbound("other", "c3", "third")];
+    store.enqueue(later, clock.now_ms()).await.unwrap();
+    nothing_left(&store).await;
+    running.stop().await;
+    let times = times.lock().unwrap();
+    let of = |text: &str| {
+        times
+            .iter()
+            .filter(|(other, _)| other == text)
+            .map(|(_, at)| *at)
+            .collect::<Vec<_>>()
+    };
+    assert!(of("first")[1] >= 30 && of("second")[0] >= 30, "{times:?}");
+    assert!(of("third")[0] <= 5, "{times:?}");
+    let second_attempt = platform
+        .attempts
+        .lock()
+        .unwrap()
+        .iter()
+        .rfind(|it| it.event.text == "first")
+        .unwrap()
+        .attempt;
+    assert_eq!(second_attempt, 1, "a limit costs no attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_pause_the_channel_until_the_operator_resumes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let platform = Platform::new(FAMILY, CAREFUL, |_, before| async move {
+        if before == 0 {
+            reported(DeliveryError::Unauthorized("401".to_owned()))
+        } else {
+            taken()
+        }
+    });
+    store
+        .enqueue(
+            vec![outbound("family", "c1", "one"), outbound("family", "c1", "two")],
+            clock.now_ms(),
+        )
+        .await
+        .unwrap();
+    let (bus, shutdown) = (Bus::new(), CancellationToken::new());
+    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    until("it is paused", || !platform.paused().is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(platform.attempts.lock().unwrap().len(), 1);
+    // The second message is refused once as well, and that pauses the channel again.
+    while store.depth().outbox > 0 {
+        platform.resume();
+        bus.deliveries_due().wake();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(platform.texts_taken(), ["one", "two"]);
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_and_never_confirmed_goes_out_again_with_the_same_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let guarantees = Guarantees {
+        deduplicates_for: Some(limit::DELIVERY_EXPIRY),
+        ..CAREFUL
+    };
+    let platform = Platform::new(FAMILY, guarantees, |_, before| async move {
+        if before < 2 { handed_over() } else { taken() }
+    });
+    let message = outbound("family", "c1", "hi");
+    store
+        .enqueue(vec![message.clone(), outbound("family", "c1", "next")], clock.now_ms())
+        .await
+        .unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    nothing_left(&store).await;
+    running.stop().await;
+    let attempts = platform.attempts.lock().unwrap();
+    let texts: Vec<(&str, u32)> = attempts.iter().map(|it| (it.event.text.as_str(), it.attempt)).collect();
+    assert_eq!(texts[..2], [("hi", 1), ("next", 1)], "the lane goes on meanwhile");
+    assert_eq!(attempts.iter().filter(|it| it.event.key == message.key).count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_delivery_is_an_attempt_without_a_known_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let platform = Platform::new(FAMILY, CAREFUL, |request, before| async move {
+        assert!(before > 0 || request.event.text != "boom", "a fault of the host");
+        taken()
+    });
+    let messages = vec![outbound("family", "c1", "boom"), outbound("family", "c2", "calm")];
+    store.enqueue(messages, clock.now_ms()).await.unwrap();
+    let worker = delivery_worker(&store, &clock, &platform, Bus::new(), Drafts::default());
+    let (counters, shutdown) = (worker.counters(), CancellationToken::new());
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    nothing_left(&store).await;
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!(platform.texts_taken(), ["calm", "boom"]);
+    assert_eq!(
+        (counters.panicked(), counters.ambiguous(), counters.delivered()),
+        (1, 1, 2)
+    );
+    assert_eq!(counters.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_store_gets_the_outcome_later_and_nothing_goes_out_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acks = 0;
+    let store = TestStore::open_with(dir.path(), move |name| {
+        acks += usize::from(name == "lazy_ack");
+        if name == "lazy_ack" && acks < 6 {
+            Fault::Busy
+        } else {
+            Fault::None
+        }
+    });
+    let (clock, platform) = (TestClock::starting_at(1_000_000), Platform::willing(FAMILY));
+    store
+        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+        .await
+        .unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    nothing_left(&store).await;
+    running.stop().await;
+    assert_eq!(platform.texts_taken(), ["hi"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_draft_goes_with_its_answer_and_the_live_view_sees_each_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let platform = Platform::new(FAMILY, CAREFUL, |_, before| async move {
+        if before == 0 { unavailable() } else { taken() }
+    });
+    let (bus, drafts, shutdown) = (Bus::new(), Drafts::default(), CancellationToken::new());
+    let mut view = bus.subscribe();
+    let message = outbound("family", "c1", "hi");
+    drafts.remember(&message, "d7".to_owned());
+    store.enqueue(vec![message.clone()], clock.now_ms()).await.unwrap();
+    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), drafts.clone());
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    nothing_left(&store).await;
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+    let draft_ids: Vec<_> = platform
+        .attempts
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|it| it.draft_id.clone())
+        .collect();
+    assert_eq!(draft_ids, [Some("d7".to_owned()), Some("d7".to_owned())]);
+    assert_eq!(drafts.of(&message), None, "the answer took its place");
+    let Some(Received::Event(failed)) = view.recv().await else {
+        panic!("no event")
+    };
+    assert!(matches!(&*failed, Event::Failed { attempt: 1, retry_at_ms, at_ms, .. } if retry_at_ms > at_ms));
+    let Some(Received::Event(delivered)) = view.recv().await else {
+        panic!("no event")
+    };
+    assert!(matches!(&*delivered, Event::Delivered { attempt: 2, message_ids, .. } if message_ids == &["p1"]));
+}
