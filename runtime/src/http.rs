@@ -21,6 +21,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use axum::serve::ListenerExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
@@ -79,13 +80,20 @@ pub async fn serve(
     grace: Duration,
 ) -> std::io::Result<()> {
     let stopped = shutdown.clone().cancelled_owned();
-    let served = axum::serve(listener, routes(surface)).with_graceful_shutdown(stopped).into_future();
+    let served = axum::serve(listener.tap_io(send_at_once), routes(surface)).with_graceful_shutdown(stopped).into_future();
     tokio::select! {
         served = served => served,
         () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => {
             tracing::warn!("requests were still in flight at the end of the grace period");
             Ok(())
         }
+    }
+}
+
+/// Turns off Nagle's algorithm: it holds a small frame back until the last one is acknowledged, which takes 40 ms.
+fn send_at_once(stream: &mut tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused; small frames may wait");
     }
 }
 

@@ -58,11 +58,20 @@ impl Request {
         self
     }
 
-    /// Sets the body to `value` in JSON, with its content type.
-    pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
-        self.body = serde_json::to_vec(value)
-            .map(raw::Body::Bytes)
-            .map_err(|error| error.to_string());
+    /// Sets the body to `value` in JSON, with its content type. `{{` in its texts stays text: what a person wrote can
+    /// never become a placeholder for a secret.
+    pub fn json(self, value: &(impl Serialize + ?Sized)) -> Self {
+        self.json_body(serde_json::to_vec(value).map(without_placeholders))
+    }
+
+    /// Sets the body to `value` in JSON, in which the host fills in a string that is nothing but `{{name}}`: for a
+    /// `value` that no person wrote a part of.
+    pub fn json_with_secrets(self, value: &(impl Serialize + ?Sized)) -> Self {
+        self.json_body(serde_json::to_vec(value))
+    }
+
+    fn json_body(mut self, body: Result<Vec<u8>, serde_json::Error>) -> Self {
+        self.body = body.map(raw::Body::Bytes).map_err(|error| error.to_string());
         self.header("content-type", "application/json")
     }
 
@@ -226,6 +235,20 @@ impl From<HttpError> for DeliveryError {
     }
 }
 
+/// Writes every `{{` of a JSON document as `{\u007b`: the same text, but no placeholder. Outside of strings JSON has no
+/// `{{`.
+fn without_placeholders(json: Vec<u8>) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(json.len());
+    for byte in json {
+        if byte == b'{' && escaped.last() == Some(&b'{') {
+            escaped.extend_from_slice(b"\\u007b");
+        } else {
+            escaped.push(byte);
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,5 +306,14 @@ mod tests {
         let keys_are_lists = std::collections::HashMap::from([(vec![1], 2)]);
         let request = Request::post("https://example.org").json(&keys_are_lists);
         assert!(matches!(request.into_raw(), Err(HttpError::Invalid(_))));
+    }
+
+    #[test]
+    fn a_persons_text_is_never_a_placeholder() {
+        let text = "{{bot-token}} {{{{ {";
+        let escaped = without_placeholders(serde_json::to_vec(&serde_json::json!({ "text": text })).expect("JSON"));
+        assert!(!escaped.windows(2).any(|pair| pair == b"{{"), "{}", String::from_utf8_lossy(&escaped));
+        let read: serde_json::Value = serde_json::from_slice(&escaped).expect("still JSON");
+        assert_eq!(read["text"], text);
     }
 }

@@ -65,6 +65,16 @@ impl Bot {
         Failure::or_result(response.status, &response.body)
     }
 
+    /// Calls a method whose parameters hold placeholders for secrets, and nothing that a person wrote.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn call_with_secrets(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+        let request = Request::post(self.url(method)).json_with_secrets(params);
+        let response = request.timeout_ms(CALL_TIMEOUT_MS).send()?;
+        Failure::or_result(response.status, &response.body)
+    }
+
     /// Calls a method with a file, and returns its result.
     ///
     /// # Errors

@@ -159,7 +159,7 @@ impl Lifecycle for Telegram {
         let params = json!({
             "url": url, "secret_token": "{{webhook-secret}}", "allowed_updates": receive::allowed_updates(),
         });
-        bot.call("setWebhook", &params)
+        bot.call_with_secrets("setWebhook", &params)
             .map(|_| ())
             .map_err(|failure| format!("setWebhook: {failure}"))
     }

@@ -69,7 +69,7 @@ impl Room {
         }];
         for channel in open {
             let used = self.in_flight.get(channel).copied().unwrap_or_default();
-            let left = limit::DELIVERIES_IN_FLIGHT_MAX.saturating_sub(used);
+            let left = limit::DELIVERIES_PER_CHANNEL_MAX.saturating_sub(used);
             if left >= max {
                 asks[0].channels.push(channel.clone());
             } else {

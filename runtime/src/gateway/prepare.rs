@@ -56,14 +56,14 @@ impl Gateway {
         if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
             warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
         }
+        lines.into_iter().for_each(|line| switchboard.add(line));
         let summary = Summary {
             address,
             data,
-            channels: summarised(&config, &components),
+            channels: summarised(&config, &components, switchboard.default_serving_name().as_ref()),
             agents: made.iter().map(|(name, it)| (name.clone(), it.agent.describe(), it.why.clone())).collect(),
             warnings,
         };
-        lines.into_iter().for_each(|line| switchboard.add(line));
         Ok(Self {
             listener,
             address,
@@ -232,7 +232,11 @@ fn located(config: &Config, mut faults: Vec<Fault>) -> Error {
     Error::Channels(ConfigError { faults })
 }
 
-fn summarised(config: &Config, components: &BTreeMap<ChannelName, Arc<LoadedComponent>>) -> Vec<ChannelSummary> {
+fn summarised(
+    config: &Config,
+    components: &BTreeMap<ChannelName, Arc<LoadedComponent>>,
+    serves_by_default: Option<&ChannelName>,
+) -> Vec<ChannelSummary> {
     let channels = config.channels.iter().filter_map(|(name, channel)| {
         let inspection = components.get(name)?.inspection();
         Some(ChannelSummary {
@@ -240,16 +244,16 @@ fn summarised(config: &Config, components: &BTreeMap<ChannelName, Arc<LoadedComp
             component: channel.component.to_string(),
             terminal: inspection.terminal,
             agent: channel.agent.clone(),
-            paths: paths(name, inspection),
+            paths: paths(name, inspection, serves_by_default),
         })
     });
     channels.collect()
 }
 
-fn paths(name: &ChannelName, inspection: &Inspection) -> Vec<String> {
+fn paths(name: &ChannelName, inspection: &Inspection, serves_by_default: Option<&ChannelName>) -> Vec<String> {
     let mut paths = Vec::new();
     if inspection.offers("connections") {
-        paths.push(if name.as_str() == "websocket" { "/ws".to_owned() } else { format!("/ws/{name}") });
+        paths.push(if serves_by_default == Some(name) { "/ws".to_owned() } else { format!("/ws/{name}") });
     }
     if inspection.offers("webhook") {
         paths.push(format!("/hooks/{name}"));

@@ -67,6 +67,11 @@ impl Switchboard {
         self.bus.deliveries_due().wake();
     }
 
+    /// Returns the channel that `/ws` leads to.
+    pub fn default_serving_name(&self) -> Option<ChannelName> {
+        self.default_serving().map(|line| line.channel.services().name.clone())
+    }
+
     fn find(&self, name: &str) -> Option<Arc<Line>> {
         self.lines().get(name).cloned()
     }

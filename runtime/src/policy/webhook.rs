@@ -3,7 +3,6 @@
 //! The order is fixed: body limit, presence of exactly one signature, timestamp, signature (in constant time), replay.
 //! A request that fails learns nothing but that it failed.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +12,10 @@ use ring::{digest, hmac, signature};
 use crate::clock::{UnixMillis, millis};
 use crate::limit;
 use crate::secret::{self, Secret};
+
+mod seen;
+
+use seen::{Fingerprint, Seen, fingerprint};
 
 /// How a signature is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,54 +324,6 @@ impl Timestamp {
     }
 }
 
-type Fingerprint = [u8; 32];
-
-/// The requests that were admitted, until their timestamps expire. Bounded by [`limit::WEBHOOK_SEEN_MAX`].
-#[derive(Default)]
-struct Seen {
-    until: HashMap<Fingerprint, UnixMillis>,
-    /// In order of admission: what is dropped first when room is needed.
-    order: VecDeque<Fingerprint>,
-}
-
-impl Seen {
-    fn admit(&mut self, fingerprint: Fingerprint, until: UnixMillis, now: UnixMillis) -> Result<(), Refusal> {
-        if self.until.contains_key(&fingerprint) {
-            return Err(Refusal::Replayed);
-        }
-        while let Some(oldest) = self.order.front() {
-            // An entry without an expiry was forgotten already.
-            if self.until.get(oldest).is_some_and(|until| *until >= now) {
-                break;
-            }
-            self.until.remove(oldest);
-            self.order.pop_front();
-        }
-        // To forget an entry that is still valid would let its replay in.
-        if self.order.len() >= limit::WEBHOOK_SEEN_MAX {
-            return Err(Refusal::Busy);
-        }
-        self.until.insert(fingerprint, until);
-        self.order.push_back(fingerprint);
-        Ok(())
-    }
-
-    fn forget(&mut self, fingerprint: &Fingerprint) {
-        self.until.remove(fingerprint);
-        self.order.retain(|kept| kept != fingerprint);
-    }
-}
-
-fn fingerprint(timestamp: &[u8], body: &[u8]) -> Fingerprint {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(timestamp);
-    context.update(b".");
-    context.update(body);
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
-}
-
 /// Compares two digests without telling by its time where they differ.
 fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
     // Verifying a tag under a key that nobody knows compares in constant time; ring offers no bare comparison.
@@ -597,17 +552,6 @@ mod tests {
             Err(Refusal::Replayed),
             "another spelling is the same request"
         );
-    }
-
-    #[test]
-    fn the_replay_cache_is_bounded_and_forgets_what_expired() {
-        let mut seen = Seen::default();
-        for n in 0..limit::WEBHOOK_SEEN_MAX {
-            seen.admit(fingerprint(&n.to_le_bytes(), b""), NOW, NOW).unwrap();
-        }
-        assert_eq!(seen.admit([1; 32], NOW, NOW), Err(Refusal::Busy));
-        assert_eq!(seen.admit([1; 32], NOW + 1, NOW + 1), Ok(()));
-        assert_eq!((seen.until.len(), seen.order.len()), (1, 1));
     }
 
     #[test]

@@ -8,10 +8,12 @@
 //! hands out is durable, so nothing leaves the gateway that a power cut could unwrite. After a failed commit or flush
 //! nothing more is written.
 
+mod attempt;
 mod blob;
 mod checkpointer;
 mod flusher;
 mod inbox;
+mod intents;
 mod keep;
 mod open;
 mod outbox;
@@ -22,34 +24,23 @@ mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
-pub use self::open::OpenError;
 use self::flusher::Durability;
-use self::inbox::{ClaimedRow, Incoming, TurnEnd};
 use self::open::DataDir;
-use self::outbox::{Claimed, Outgoing};
+pub use self::open::OpenError;
 use self::reader::Readers;
 use self::work::{Board, Memory, Work};
 use self::writer::{Answer, Entry, Failure, Writer};
-use crate::clock::UnixMillis;
-use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart};
-use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
-use crate::store::{
-    Accepted, Attempted, ClaimedTurn, DeadLetter, DeliveryClaim, Depth, Dispatch, Error, EventStore, HistoryEntry,
-    TurnCommit, TurnFence,
-};
+use crate::store::Error;
 
 /// The event store of one data directory, which it holds until it is dropped.
 ///
-/// Dropping it carries out what was queued and waits for the flush; [`EventStore::close`] does the same without
+/// Dropping it carries out what was queued and waits for the flush; [`crate::store::EventStore::close`] does the same without
 /// blocking, and tells of a failure.
 pub struct SqliteStore {
     /// The writer's queue; gone when the store is closed.
@@ -81,16 +72,30 @@ impl SqliteStore {
         let data = DataDir::lock(dir)?;
         let db = data.writer()?;
         let board = Arc::new(Board::default());
-        let at_file = |source| OpenError::Database { file: data.file.clone(), source };
+        let at_file = |source| OpenError::Database {
+            file: data.file.clone(),
+            source,
+        };
         let memory = Memory::load(&db, Arc::clone(&board)).map_err(at_file)?;
-        let readers = (0..limit::STORE_READERS).map(|_| data.reader()).collect::<Result<_, _>>()?;
-        blob::remove_strays(&data.blobs, &db)
-            .map_err(|source| OpenError::Io { path: data.blobs.clone(), source })?;
+        let readers = (0..limit::STORE_READERS)
+            .map(|_| data.reader())
+            .collect::<Result<_, _>>()?;
+        blob::remove_strays(&data.blobs, &db).map_err(|source| OpenError::Io {
+            path: data.blobs.clone(),
+            source,
+        })?;
         let wal = data.wal()?;
         let durability = Durability::new(memory.next_seq());
         let (queue, waiting) = mpsc::channel(limit::STORE_QUEUE_MAX);
         let (blobs, boot) = (data.blobs.clone(), memory.boot);
-        let parts = Threads { data, db, memory, durability: Arc::clone(&durability), queue: waiting, sync: sync(wal) };
+        let parts = Threads {
+            data,
+            db,
+            memory,
+            durability: Arc::clone(&durability),
+            queue: waiting,
+            sync: sync(wal),
+        };
         let thread = parts.start()?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
@@ -115,43 +120,6 @@ impl SqliteStore {
         queue.send(entry).await.map_err(|_| self.durability.error())?;
         drop(queue);
         result.await.map_err(|_| self.durability.error())?
-    }
-
-    /// Reads the JSON of a claimed turn. A damaged one is buried rather than handed out for ever.
-    async fn open_turn(&self, row: ClaimedRow, now: UnixMillis) -> Result<Option<ClaimedTurn>, Error> {
-        let fence = TurnFence(self.boot);
-        match serde_json::from_str(&row.body) {
-            Ok(event) => Ok(Some(ClaimedTurn { event, failures: row.failures, answer: row.answer, fence })),
-            Err(error) => {
-                let reason = format!("its stored form is damaged: {error}");
-                tracing::error!(event = %row.event_id, reason, "an inbound event was given up");
-                self.bury_turn(fence, &row.event_id, &reason, None, now).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Reads the JSON of a claimed delivery. A damaged one is buried: its lane goes on.
-    async fn open_dispatch(&self, row: Claimed, now: UnixMillis) -> Result<Option<Dispatch>, Error> {
-        let parts = outbox::sent_parts(row.parts.as_deref());
-        let event = serde_json::from_str(&row.body).map_err(|error| Error::Refused(error.to_string()));
-        match (event, parts) {
-            (Ok(event), Ok(already_sent)) => Ok(Some(Dispatch {
-                claim: row.claim,
-                event,
-                already_sent,
-                ambiguous: row.ambiguous,
-                ambiguous_at_ms: row.ambiguous_at_ms,
-                unconfirmed: row.is_unconfirmed,
-                created_at_ms: row.created_at_ms,
-            })),
-            (Err(error), _) | (_, Err(error)) => {
-                let reason = format!("its stored form is damaged: {error}");
-                tracing::error!(row = row.claim.row, reason, "an outbound event was given up");
-                self.bury(row.claim, &reason, now).await?;
-                Ok(None)
-            }
-        }
     }
 
     /// Ends the queue, and returns the thread that works off the rest of it.
@@ -189,15 +157,26 @@ impl Threads {
     /// Starts the threads; the one that is returned ends after the others.
     fn start(self) -> Result<JoinHandle<()>, OpenError> {
         let file = self.data.file.clone();
-        let at_file = |source| OpenError::Io { path: file.clone(), source };
+        let at_file = |source| OpenError::Io {
+            path: file.clone(),
+            source,
+        };
         let moving = self.data.checkpointer()?;
         let (checkpoints, woken) = checkpointer::pair();
         let durability = Arc::clone(&self.durability);
-        let checkpointer = spawn("store-checkpoint", move || checkpointer::run(&moving, &woken, &durability));
+        let checkpointer = spawn("store-checkpoint", move || {
+            checkpointer::run(&moving, &woken, &durability);
+        });
         let checkpointer = checkpointer.map_err(at_file)?;
         let (durability, sync) = (Arc::clone(&self.durability), self.sync);
         let flusher = spawn("store-flush", move || flusher::run(&durability, sync)).map_err(at_file)?;
-        let writer = Writer::new(self.db, self.memory, Arc::clone(&self.durability), checkpoints, self.queue);
+        let writer = Writer::new(
+            self.db,
+            self.memory,
+            Arc::clone(&self.durability),
+            checkpoints,
+            self.queue,
+        );
         let (durability, data) = (self.durability, self.data);
         let write = move || {
             let db = writer.run();
@@ -220,342 +199,4 @@ impl Threads {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
-#[async_trait]
-impl EventStore for SqliteStore {
-    async fn accept(
-        &self,
-        channel: &ChannelName,
-        events: Vec<InboundEvent>,
-        cursor: Option<String>,
-        now: UnixMillis,
-    ) -> Result<Vec<Accepted>, Error> {
-        let channel = channel.as_str().to_owned();
-        let events = events.iter().map(Incoming::of).collect::<Result<Vec<_>, _>>()?;
-        let bytes = events.iter().map(Incoming::bytes).sum();
-        self.write(Answer::Durable, bytes, move |work| work.accept(&channel, &events, cursor.as_deref(), now)).await
-    }
-
-    async fn cursor(&self, channel: &ChannelName) -> Result<Option<String>, Error> {
-        let channel = channel.as_str().to_owned();
-        let found = self.readers.read(move |db| reader::cursor(db, &channel)).await?;
-        // A guest confirms its cursor to the platform, which then forgets what came before it.
-        self.durability.wait_for(self.board.cursor_lsn.load(Ordering::Acquire)).await?;
-        Ok(found)
-    }
-
-    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error> {
-        let rows = self.write(Answer::Claim, 0, move |work| work.claim_turns(max, now)).await?;
-        let mut turns = Vec::with_capacity(rows.len());
-        for row in rows {
-            turns.extend(self.open_turn(row, now).await?);
-        }
-        Ok(turns)
-    }
-
-    async fn lazy_record_answer(&self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Error> {
-        let (event, answer) = (event.clone(), answer.to_owned());
-        self.write(Answer::Lazy, answer.len(), move |work| work.record_answer(fence, &event, &answer)).await
-    }
-
-    async fn commit_turn(&self, fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> Result<(), Error> {
-        let outbound = commit.outbound.iter().map(Outgoing::of).collect::<Result<_, _>>()?;
-        let session = commit.session.as_str().to_owned();
-        let end = TurnEnd { event: commit.event, session, history: commit.history, outbound };
-        self.write(Answer::Durable, end.bytes(), move |work| work.commit_turn(fence, &end, now)).await
-    }
-
-    async fn postpone_turn(
-        &self,
-        fence: TurnFence,
-        event: &EventId,
-        due: UnixMillis,
-        reason: &str,
-        notice: Option<OutboundEvent>,
-        now: UnixMillis,
-    ) -> Result<(), Error> {
-        let (event, reason) = (event.clone(), reason.to_owned());
-        let notice = notice.as_ref().map(Outgoing::of).transpose()?;
-        self.write(Answer::Durable, 0, move |work| {
-            work.postpone_turn(fence, &event, due, &reason, notice.as_ref(), now)
-        })
-        .await
-    }
-
-    async fn bury_turn(
-        &self,
-        fence: TurnFence,
-        event: &EventId,
-        reason: &str,
-        notice: Option<OutboundEvent>,
-        now: UnixMillis,
-    ) -> Result<(), Error> {
-        let (event, reason) = (event.clone(), reason.to_owned());
-        let notice = notice.as_ref().map(Outgoing::of).transpose()?;
-        self.write(Answer::Durable, 0, move |work| work.bury_turn(fence, &event, &reason, notice.as_ref(), now)).await
-    }
-
-    async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error> {
-        let event = event.clone();
-        self.write(Answer::Durable, 0, move |work| work.release_turn(fence, &event)).await
-    }
-
-    async fn history(
-        &self,
-        session: &SessionKey,
-        entries_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<HistoryEntry>, Error> {
-        let session = session.as_str().to_owned();
-        self.readers.read(move |db| reader::history(db, &session, entries_max, bytes_max)).await
-    }
-
-    async fn next_turn_due(&self) -> Result<Option<UnixMillis>, Error> {
-        self.write(Answer::Lazy, 0, |work| work.next_turn_due()).await
-    }
-
-    async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error> {
-        let events = events.iter().map(Outgoing::of).collect::<Result<Vec<_>, _>>()?;
-        let bytes = events.iter().map(Outgoing::bytes).sum();
-        self.write(Answer::Durable, bytes, move |work| events.iter().try_for_each(|event| work.enqueue(event, now)))
-            .await
-    }
-
-    async fn lazy_claim_heads(
-        &self,
-        channels: &[ChannelName],
-        max: usize,
-        now: UnixMillis,
-    ) -> Result<Vec<Dispatch>, Error> {
-        let channels = names(channels);
-        let rows = self.write(Answer::Claim, 0, move |work| work.claim_heads(&channels, max, now)).await?;
-        let mut dispatches = Vec::with_capacity(rows.len());
-        for row in rows {
-            dispatches.extend(self.open_dispatch(row, now).await?);
-        }
-        Ok(dispatches)
-    }
-
-    async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error> {
-        let (channel, key) = (channel.as_str().to_owned(), key.as_str().to_owned());
-        self.write(Answer::Durable, 0, move |work| work.part_sent(&channel, &key, &part)).await
-    }
-
-    async fn lazy_ack(&self, claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> Result<(), Error> {
-        let receipt = outbox::receipt_json(&receipt)?;
-        self.write(Answer::Lazy, 0, move |work| work.ack(claim, &receipt, now)).await
-    }
-
-    async fn lazy_await_confirmation(
-        &self,
-        claim: DeliveryClaim,
-        receipt: Receipt,
-        deadline: UnixMillis,
-        _now: UnixMillis,
-    ) -> Result<(), Error> {
-        let receipt = outbox::receipt_json(&receipt)?;
-        self.write(Answer::Lazy, 0, move |work| work.await_confirmation(claim, &receipt, deadline)).await
-    }
-
-    async fn confirm(
-        &self,
-        channel: &ChannelName,
-        key: &DeliveryKey,
-        outcome: Result<(), DeliveryError>,
-        now: UnixMillis,
-    ) -> Result<bool, Error> {
-        let (channel, key) = (channel.as_str().to_owned(), key.as_str().to_owned());
-        let refused = outcome.err().map(|error| error.to_string());
-        self.write(Answer::Durable, 0, move |work| work.confirm(&channel, &key, refused.as_deref(), now)).await
-    }
-
-    async fn lazy_reschedule(
-        &self,
-        claim: DeliveryClaim,
-        due: UnixMillis,
-        floor: bool,
-        attempted: Attempted,
-        reason: &str,
-        _now: UnixMillis,
-    ) -> Result<(), Error> {
-        let reason = reason.to_owned();
-        self.write(Answer::Lazy, 0, move |work| work.reschedule(claim, due, floor, attempted, &reason)).await
-    }
-
-    async fn bury(&self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Error> {
-        let reason = reason.to_owned();
-        self.write(Answer::Durable, 0, move |work| work.bury(claim, &reason, now)).await
-    }
-
-    async fn reachable(
-        &self,
-        channel: &ChannelName,
-        conversation: &str,
-        thread: Option<&str>,
-        now: UnixMillis,
-    ) -> Result<(), Error> {
-        let (channel, conversation) = (channel.as_str().to_owned(), conversation.to_owned());
-        let thread = thread.map(str::to_owned);
-        self.write(Answer::Durable, 0, move |work| work.hasten(&channel, &conversation, thread.as_deref(), true, now))
-            .await
-    }
-
-    async fn next_head_due(&self, channels: &[ChannelName]) -> Result<Option<UnixMillis>, Error> {
-        let channels = names(channels);
-        self.write(Answer::Lazy, 0, move |work| work.next_head_due(&channels)).await
-    }
-
-    async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error> {
-        let rows = self.readers.read(move |db| reader::dead_letters(db, max)).await?;
-        let mut letters = Vec::with_capacity(rows.len());
-        for row in rows {
-            match serde_json::from_str(&row.body) {
-                Ok(event) => letters.push(DeadLetter {
-                    event,
-                    reason: row.reason,
-                    attempts: row.attempts,
-                    died_at_ms: row.died_at_ms,
-                }),
-                Err(error) => tracing::warn!(key = row.key, %error, "a damaged dead letter can't be shown"),
-            }
-        }
-        Ok(letters)
-    }
-
-    async fn redrive(&self, key: &DeliveryKey, now: UnixMillis) -> Result<bool, Error> {
-        let key = key.as_str().to_owned();
-        self.write(Answer::Durable, 0, move |work| work.redrive(&key, now)).await
-    }
-
-    async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error> {
-        let key = key.as_str().to_owned();
-        self.write(Answer::Durable, 0, move |work| work.drop_dead(&key)).await
-    }
-
-    async fn state_get(&self, channel: &ChannelName, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        let (channel, key) = (channel.as_str().to_owned(), key.to_owned());
-        let found = self.readers.read(move |db| reader::state_get(db, &channel, &key)).await?;
-        self.durability.wait_for(self.board.state_lsn.load(Ordering::Acquire)).await?;
-        Ok(found)
-    }
-
-    async fn state_set(&self, channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
-        check_state(key, value.as_deref())?;
-        let (channel, key) = (channel.as_str().to_owned(), key.to_owned());
-        let bytes = value.as_ref().map_or(0, Vec::len);
-        self.write(Answer::Durable, bytes, move |work| work.state_set(&channel, &key, value.as_deref())).await
-    }
-
-    async fn state_swap(
-        &self,
-        channel: &ChannelName,
-        key: &str,
-        expected: Option<Vec<u8>>,
-        value: Option<Vec<u8>>,
-    ) -> Result<bool, Error> {
-        check_state(key, value.as_deref())?;
-        let (channel, key) = (channel.as_str().to_owned(), key.to_owned());
-        let bytes = value.as_ref().map_or(0, Vec::len);
-        self.write(Answer::Durable, bytes, move |work| {
-            work.state_swap(&channel, &key, expected.as_deref(), value.as_deref())
-        })
-        .await
-    }
-
-    async fn state_keys(&self, channel: &ChannelName, prefix: &str) -> Result<Vec<String>, Error> {
-        let (channel, prefix) = (channel.as_str().to_owned(), prefix.to_owned());
-        let found = self.readers.read(move |db| reader::state_keys(db, &channel, &prefix)).await?;
-        self.durability.wait_for(self.board.state_lsn.load(Ordering::Acquire)).await?;
-        Ok(found)
-    }
-
-    async fn blob_put(
-        &self,
-        channel: &ChannelName,
-        media_type: &str,
-        bytes: Vec<u8>,
-        now: UnixMillis,
-    ) -> Result<String, Error> {
-        self.durability.check()?;
-        let size = bytes.len();
-        if size > limit::BLOB_BYTES_MAX {
-            return Err(Error::Quota(format!("at most {} bytes a blob", limit::BLOB_BYTES_MAX)));
-        }
-        let (channel, media_type) = (channel.as_str().to_owned(), media_type.to_owned());
-        let name = channel.clone();
-        let kept = self.readers.read(move |db| reader::blob_bytes(db, &name)).await?;
-        // Asked again with the row; here it only saves writing a file for nothing.
-        if keep::is_past(kept.saturating_add(outbox::count(size)), limit::BLOBS_BYTES_MAX) {
-            return Err(keep::blob_quota());
-        }
-        let blob = format!("blob_{}", random_hex::<16>());
-        let (dir, file) = (self.blobs.clone(), blob.clone());
-        let written = spawn_blocking(move || blob::write(&dir, &file, &bytes)).await;
-        let unstored = written.map_err(refused)?.map_err(refused)?;
-        // From here on the command may be carried out even if this future is dropped: the file must stay.
-        unstored.keep();
-        let row = blob.clone();
-        let added = self
-            .write(Answer::Durable, 0, move |work| work.add_blob(&channel, &row, &media_type, size, now))
-            .await;
-        if let Err(Error::Quota(_) | Error::Busy | Error::Refused(_)) = added {
-            blob::remove(&self.blobs.join(&blob));
-        }
-        added.map(|()| blob)
-    }
-
-    async fn blob_get(&self, channel: &ChannelName, blob: &str) -> Result<Option<(String, Vec<u8>)>, Error> {
-        let (channel, name) = (channel.as_str().to_owned(), blob.to_owned());
-        let found = self.readers.read(move |db| reader::blob(db, &channel, &name)).await?;
-        let Some((media_type, size)) = found else { return Ok(None) };
-        // The name is one that this store made: it is in the table.
-        let path = self.blobs.join(blob);
-        let bytes = spawn_blocking(move || blob::read(&path, size)).await.map_err(refused)?.map_err(refused)?;
-        Ok(Some((media_type, bytes)))
-    }
-
-    fn depth(&self) -> Depth {
-        self.board.depth()
-    }
-
-    fn is_sound(&self) -> bool {
-        !self.durability.is_poisoned() && lock(&self.queue).is_some()
-    }
-
-    async fn sweep(&self, now: UnixMillis) -> Result<u64, Error> {
-        let swept = self.write(Answer::Durable, 0, move |work| work.sweep(now)).await?;
-        let dir = self.blobs.clone();
-        let removed = spawn_blocking(move || swept.blobs.iter().for_each(|name| blob::remove(&dir.join(name))));
-        removed.await.map_err(refused)?;
-        Ok(swept.rows)
-    }
-
-    async fn close(&self) -> Result<(), Error> {
-        if let Some(thread) = self.end_queue() {
-            let joined = spawn_blocking(move || thread.join()).await.map_err(refused)?;
-            if joined.is_err() {
-                self.durability.poison("the writer panicked".to_owned());
-            }
-        }
-        self.durability.check()
-    }
-}
-
-fn names(channels: &[ChannelName]) -> Vec<String> {
-    channels.iter().map(|channel| channel.as_str().to_owned()).collect()
-}
-
-fn refused(error: impl std::fmt::Display) -> Error {
-    Error::Refused(error.to_string())
-}
-
-fn check_state(key: &str, value: Option<&[u8]>) -> Result<(), Error> {
-    if key.len() > limit::STATE_KEY_BYTES_MAX {
-        return Err(Error::Quota(format!("at most {} bytes a key of state", limit::STATE_KEY_BYTES_MAX)));
-    }
-    if value.is_some_and(|value| value.len() > limit::STATE_VALUE_BYTES_MAX) {
-        return Err(Error::Quota(format!("at most {} bytes a value of state", limit::STATE_VALUE_BYTES_MAX)));
-    }
-    Ok(())
 }

@@ -30,7 +30,10 @@ const LOG_BYTES: u64 = 512 * 1024 * 1024;
 /// When the disk or the store refuses: there is no figure then.
 pub fn run(out: &mut impl FnMut(&str, f64, &str), quick: bool) {
     let time = Duration::from_secs(if quick { 1 } else { 4 });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
     out("store.flush_ms", flush_ms(), "ms");
     for clients in [64, 512] {
         let floor = runtime.block_on(floor_pairs(clients, time, true));
@@ -75,7 +78,12 @@ fn event(client: usize, round: u64) -> OutboundEvent {
     OutboundEvent {
         key: DeliveryKey::of_turn(&EventId::from_trusted(format!("evt_{client}_{round}")), 0),
         channel: ChannelName::from_trusted("bench"),
-        conversation: Conversation { id, thread: None, kind: ConversationKind::Direct, title: None },
+        conversation: Conversation {
+            id,
+            thread: None,
+            kind: ConversationKind::Direct,
+            title: None,
+        },
         action: Action::Send,
         in_reply_to: Some(format!("message-{round}")),
         text: "All work and no play makes a gateway dull. ".repeat(6),
@@ -92,7 +100,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let meter = Arc::new(Meter::default());
-    let tasks: Vec<_> = (0..clients).map(|index| tokio::spawn(client(index, Arc::clone(&meter)))).collect();
+    let tasks: Vec<_> = (0..clients)
+        .map(|index| tokio::spawn(client(index, Arc::clone(&meter))))
+        .collect();
     let began = Instant::now();
     let from = meter.pairs.load(Ordering::Relaxed);
     tokio::time::sleep(time).await;
@@ -166,7 +176,10 @@ impl Courier {
 async fn dispatch(store: Arc<SqliteStore>, courier: Arc<Courier>) {
     let channels = [ChannelName::from_trusted("bench")];
     while !courier.is_over.load(Ordering::Relaxed) {
-        let claimed = store.lazy_claim_heads(&channels, 1024, NOW).await.expect("the store hands out claims");
+        let claimed = store
+            .lazy_claim_heads(&channels, 1024, NOW)
+            .await
+            .expect("the store hands out claims");
         if claimed.is_empty() {
             courier.wake.notified().await;
         }
@@ -184,8 +197,14 @@ async fn store_client(index: usize, meter: Arc<Meter>, store: Arc<SqliteStore>, 
         store.enqueue(vec![event], NOW).await.expect("the store takes an event");
         courier.wake.notify_one();
         let claim = claim.await.expect("the dispatcher hands the event out");
-        let receipt = Receipt { message_ids: vec![round.to_string()], confirmation: Confirmation::Complete };
-        store.lazy_ack(claim, receipt, NOW).await.expect("the store takes the acknowledgement");
+        let receipt = Receipt {
+            message_ids: vec![round.to_string()],
+            confirmation: Confirmation::Complete,
+        };
+        store
+            .lazy_ack(claim, receipt, NOW)
+            .await
+            .expect("the store takes the acknowledgement");
         meter.count();
         round += 1;
     }
@@ -226,11 +245,18 @@ fn append(mut file: File, mut records: mpsc::Receiver<Record>) {
         at += bytes.len() as u64;
         file.write_all(&bytes).expect("the disk takes a batch");
         let (durable, lazy): (Vec<_>, Vec<_>) = batch.drain(..).partition(|record| record.is_durable);
-        lazy.into_iter().for_each(|record| drop(record.written.send(())));
+        tell(lazy);
         if !durable.is_empty() {
             file.sync_data().expect("the disk flushes");
         }
-        durable.into_iter().for_each(|record| drop(record.written.send(())));
+        tell(durable);
+    }
+}
+
+fn tell(written: Vec<Record>) {
+    for record in written {
+        // Its client may have gone.
+        let _ = record.written.send(());
     }
 }
 
@@ -248,7 +274,17 @@ async fn floor_client(index: usize, meter: Arc<Meter>, records: mpsc::Sender<Rec
 
 async fn write(records: &mpsc::Sender<Record>, bytes: Vec<u8>, is_durable: bool) {
     let (written, done) = oneshot::channel();
-    assert!(records.send(Record { bytes, is_durable, written }).await.is_ok(), "the log lives");
+    assert!(
+        records
+            .send(Record {
+                bytes,
+                is_durable,
+                written
+            })
+            .await
+            .is_ok(),
+        "the log lives"
+    );
     done.await.expect("the log answers");
 }
 
@@ -271,13 +307,19 @@ fn file_pairs(clients: usize, time: Duration) -> f64 {
             })
         })
         .collect();
-    let pairs: u64 = threads.into_iter().map(|thread| thread.join().expect("a client ends")).sum();
+    let pairs: u64 = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("a client ends"))
+        .sum();
     pairs as f64 / began.elapsed().as_secs_f64()
 }
 
 fn write_event_file(dir: &Path, path: &Path, event: &OutboundEvent) {
     let mut file = File::create_new(path).expect("a file for the event");
-    file.write_all(&serde_json::to_vec(event).expect("an event is JSON")).expect("the disk takes an event");
+    file.write_all(&serde_json::to_vec(event).expect("an event is JSON"))
+        .expect("the disk takes an event");
     file.sync_all().expect("the disk flushes");
-    File::open(dir).and_then(|dir| dir.sync_all()).expect("the directory flushes");
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .expect("the directory flushes");
 }

@@ -157,10 +157,14 @@ impl WsClient {
         }
     }
 
-    /// Ends the connection as a client that says goodbye.
+    /// Ends the connection as a client that says goodbye, and waits for the gateway's goodbye.
+    ///
+    /// # Panics
+    /// When the gateway keeps the connection for [`PATIENCE`].
     pub async fn close(mut self) {
         // The gateway may be gone already.
         let _ = self.stream.close(None).await;
-        while let Some(Ok(_)) = self.stream.next().await {}
+        let ended = tokio::time::timeout(PATIENCE, async { while let Some(Ok(_)) = self.stream.next().await {} });
+        assert!(ended.await.is_ok(), "expected within {PATIENCE:?}: the gateway ends the connection of a client that left");
     }
 }

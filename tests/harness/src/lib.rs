@@ -17,6 +17,7 @@ mod platform;
 mod program;
 mod record;
 mod setup;
+mod toll;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ pub use platform::{Act, Delivery, FakePlatform};
 pub use program::{Program, Signal};
 pub use record::Record;
 pub use setup::Setup;
+pub use toll::{Stop, Toll};
 
 /// How long a test waits for what must happen before it fails. Chosen far above what a loaded machine of two cores needs.
 pub const PATIENCE: Duration = Duration::from_secs(40);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use harness::{MockModel, PATIENCE, Saying, Setup, TestGateway, eventually};
+use harness::{MockModel, PATIENCE, Saying, Setup, Stop, TestGateway, Toll, eventually};
 use serde_json::json;
 use telegram_fake::{BotMessage, Call, Fault, TelegramFake};
 
@@ -13,7 +13,11 @@ const ADA: i64 = 5001;
 
 /// Adds the channel `tg`, which polls the fake.
 fn telegram(setup: Setup, fake: &TelegramFake) -> Setup {
-    let base = fake.base_url();
+    telegram_at(setup, fake, &fake.base_url())
+}
+
+/// Adds the channel `tg`, which polls the fake through another address.
+fn telegram_at(setup: Setup, fake: &TelegramFake, base: &str) -> Setup {
     setup.env("TELEGRAM_TOKEN", &fake.token()).section(&format!(
         "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
          settings = {{ mode = \"poll\", api-base = \"{base}\", poll-seconds = 2 }}\n\
@@ -208,14 +212,15 @@ async fn a_message_that_telegram_certainly_refused_is_never_copied() {
 
 #[tokio::test]
 async fn an_answer_in_parts_goes_on_after_the_last_part_that_telegram_took() {
-    let (fake, model, gateway) = modelled().await;
+    let (fake, model) = (TelegramFake::start().await.expect("a free port"), MockModel::start().await);
+    let toll = Toll::start(fake.address()).await;
+    let gateway = telegram_at(Setup::new().model(&model), &fake, &toll.base_url()).start().await;
     let paragraph = |name: &str| format!("{name} {}", "words and more words ".repeat(170));
     model.next([Saying::Answer([paragraph("one"), paragraph("two"), paragraph("three")].join("\n\n"))]);
-    // The first part passes; the second is refused once.
+    toll.stop_after("/sendMessage", 1, Stop::Refuse(503));
     fake.say(ADA, ADA, "tell me much");
-    fake.await_calls("getUpdates", 1, PATIENCE).await.unwrap_or_else(|seen| panic!("{seen:?}"));
-    fake.fail_next("sendMessage", 1, Fault::gateway(503));
     gateway.wait_for_metric("sluicegate_delivery_delivered_total", 1.0).await;
+    assert_eq!(toll.stopped().len(), 1, "the second part was refused once");
     let parts = fake.messages(ADA);
     let first_words: Vec<&str> = parts.iter().filter_map(|part| part.text.split(' ').next()).collect();
     assert_eq!(first_words, ["one", "two", "three"], "each part once and in order");

@@ -36,8 +36,15 @@ impl Drop for Unstored {
 
 /// Writes a new file and makes it durable.
 pub(super) fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<Unstored> {
-    let unstored = Unstored { path: dir.join(name), is_kept: false };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unstored.path)?;
+    let unstored = Unstored {
+        path: dir.join(name),
+        is_kept: false,
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unstored.path)?;
     for chunk in bytes.chunks(SYNC_BYTES) {
         file.write_all(chunk)?;
         file.sync_data()?;
@@ -52,7 +59,11 @@ pub(super) fn read(path: &Path, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than expected tells a file that grew from one that is whole.
     File::open(path)?.take(size.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 == size { Ok(bytes) } else { Err(io::Error::other("the file has another size than its row")) }
+    if bytes.len() as u64 == size {
+        Ok(bytes)
+    } else {
+        Err(io::Error::other("the file has another size than its row"))
+    }
 }
 
 /// Removes a file whose row is gone.
@@ -66,7 +77,9 @@ pub(super) fn remove(path: &Path) {
 
 /// Removes the files that have no row.
 pub(super) fn remove_strays(dir: &Path, db: &Connection) -> io::Result<()> {
-    let mut known = db.prepare("SELECT 1 FROM blob WHERE id = ?1").map_err(io::Error::other)?;
+    let mut known = db
+        .prepare("SELECT 1 FROM blob WHERE id = ?1")
+        .map_err(io::Error::other)?;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();

@@ -48,7 +48,6 @@ struct Queue {
     /// The newest transaction that somebody waits for.
     wanted: Lsn,
     flushed: Lsn,
-    is_flushing: bool,
     is_closing: bool,
 }
 
@@ -109,7 +108,12 @@ impl Durability {
 
     /// Returns why nothing more is written.
     pub(super) fn error(&self) -> Error {
-        Error::Poisoned(self.poison.get().cloned().unwrap_or_else(|| "the store is closed".to_owned()))
+        Error::Poisoned(
+            self.poison
+                .get()
+                .cloned()
+                .unwrap_or_else(|| "the store is closed".to_owned()),
+        )
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -140,11 +144,6 @@ impl Durability {
             self.changed.notify_all();
         }
         Ok(ready)
-    }
-
-    /// Returns whether a flush is under way or about to begin.
-    pub(super) fn is_flushing(&self) -> bool {
-        self.lock().is_flushing
     }
 
     /// Lets the flusher make everything durable, and end.
@@ -202,8 +201,7 @@ fn next_flush(durability: &Durability, rhythm: &Rhythm) -> Option<(Lsn, i64)> {
     }
     let lonely = |queue: &mut Queue| queue.withheld.len() < rhythm.company && !queue.is_closing;
     let waited = durability.changed.wait_timeout_while(queue, rhythm.linger, lonely);
-    let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-    queue.is_flushing = true;
+    let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
     Some(queue.committed)
 }
 
@@ -211,10 +209,11 @@ fn next_flush(durability: &Durability, rhythm: &Rhythm) -> Option<(Lsn, i64)> {
 fn settle(durability: &Durability, target: Lsn, next_seq: i64) -> Vec<Withheld> {
     let mut queue = durability.lock();
     queue.flushed = target;
-    queue.is_flushing = false;
     durability.flushed_seq.store(next_seq, Ordering::Release);
     durability.flushed.send_replace(target);
-    let (ready, waiting) = std::mem::take(&mut queue.withheld).into_iter().partition(|one| one.need <= target);
+    let (ready, waiting) = std::mem::take(&mut queue.withheld)
+        .into_iter()
+        .partition(|one| one.need <= target);
     queue.withheld = waiting;
     ready
 }

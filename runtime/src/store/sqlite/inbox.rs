@@ -22,7 +22,11 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn of(event: &InboundEvent) -> Result<Self, Error> {
-        let body = if event.message.starts_turn() { Some(to_json(event)?) } else { None };
+        let body = if event.message.starts_turn() {
+            Some(to_json(event)?)
+        } else {
+            None
+        };
         Ok(Self {
             ext_id: event.message.id.clone(),
             event_id: event.id.as_str().to_owned(),
@@ -96,7 +100,8 @@ impl Work<'_> {
             return Ok(Accepted::Duplicate);
         }
         if let Some(body) = &event.body {
-            self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?.execute(params![seq, body])?;
+            self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?
+                .execute(params![seq, body])?;
             self.memory.counts.inbox += 1;
             self.sql("UPDATE session SET due_at = ?2 WHERE id = ?1 AND (due_at IS NULL OR due_at > ?2)")?
                 .execute(params![session, now])?;
@@ -116,11 +121,17 @@ impl Work<'_> {
                 ORDER BY due_at, seq LIMIT 1";
             let found = self.sql(sql)?.query_row(params![session, now], |row| {
                 let event_id = EventId::from_trusted(row.get::<_, String>(1)?);
-                let turn = ClaimedRow { event_id, failures: row.get(2)?, body: row.get(3)?, answer: row.get(4)? };
+                let turn = ClaimedRow {
+                    event_id,
+                    failures: row.get(2)?,
+                    body: row.get(3)?,
+                    answer: row.get(4)?,
+                };
                 Ok((row.get(0)?, turn))
             });
             let Some((seq, turn)) = found.optional()? else { continue };
-            self.memory.take_turn(turn.event_id.clone(), RunningTurn { seq, session });
+            self.memory
+                .take_turn(turn.event_id.clone(), RunningTurn { seq, session });
             self.seen_seq = self.seen_seq.max(seq);
             claimed.push(turn);
         }
@@ -155,7 +166,8 @@ impl Work<'_> {
 
     pub(super) fn record_answer(&mut self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Failure> {
         let turn = self.held_turn(fence, event)?;
-        self.sql("UPDATE inbox_body SET answer = ?2 WHERE seq = ?1")?.execute(params![turn.seq, answer])?;
+        self.sql("UPDATE inbox_body SET answer = ?2 WHERE seq = ?1")?
+            .execute(params![turn.seq, answer])?;
         Ok(())
     }
 
@@ -168,7 +180,8 @@ impl Work<'_> {
         for event in &end.outbound {
             self.enqueue(event, now)?;
         }
-        self.sql("UPDATE inbox SET state = 1, note = NULL WHERE seq = ?1")?.execute([turn.seq])?;
+        self.sql("UPDATE inbox SET state = 1, note = NULL WHERE seq = ?1")?
+            .execute([turn.seq])?;
         self.sql("DELETE FROM inbox_body WHERE seq = ?1")?.execute([turn.seq])?;
         self.memory.counts.inbox -= 1;
         self.end_turn(&end.event, turn)

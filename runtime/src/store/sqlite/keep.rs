@@ -54,10 +54,14 @@ impl Work<'_> {
         self.memory.is_state_touched = true;
         match value {
             Some(value) => self
-                .sql("INSERT INTO state (channel, key, value) VALUES (?1, ?2, ?3)
-                    ON CONFLICT (channel, key) DO UPDATE SET value = excluded.value")?
+                .sql(
+                    "INSERT INTO state (channel, key, value) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (channel, key) DO UPDATE SET value = excluded.value",
+                )?
                 .execute(params![id, key, value])?,
-            None => self.sql("DELETE FROM state WHERE channel = ?1 AND key = ?2")?.execute(params![id, key])?,
+            None => self
+                .sql("DELETE FROM state WHERE channel = ?1 AND key = ?2")?
+                .execute(params![id, key])?,
         };
         Ok(())
     }
@@ -137,7 +141,10 @@ impl Work<'_> {
         self.memory.swept = swept;
         self.memory.forget_names();
         let blobs = self.sweep_blobs(now - millis(limit::BLOB_RETENTION))?;
-        Ok(Sweepings { rows: rows + blobs.len() as u64, blobs })
+        Ok(Sweepings {
+            rows: rows + blobs.len() as u64,
+            blobs,
+        })
     }
 
     fn sweep_table(&mut self, sweep: &Sweep, from: &mut i64, until: UnixMillis) -> Result<u64, Failure> {
@@ -151,7 +158,11 @@ impl Work<'_> {
             return Ok(0);
         };
         let dropped = self.sql(sweep.delete)?.execute(params![*from, last, until])?;
-        *from = if is_old && window.len() == limit::SWEEP_ROWS_MAX { last } else { 0 };
+        *from = if is_old && window.len() == limit::SWEEP_ROWS_MAX {
+            last
+        } else {
+            0
+        };
         Ok(dropped as u64)
     }
 

@@ -92,27 +92,42 @@ impl DataDir {
     /// Makes the directory where it is missing (mode 0700) and takes its lock.
     pub(super) fn lock(dir: &Path) -> Result<Self, OpenError> {
         let blobs = dir.join("blobs");
-        DirBuilder::new().recursive(true).mode(0o700).create(&blobs).map_err(at(dir))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&blobs)
+            .map_err(at(dir))?;
         let path = dir.join("sluicegate.lock");
         let mut lock = private().open(&path).map_err(at(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked { dir: dir.to_owned(), holder: holder(&mut lock) });
+                return Err(OpenError::Locked {
+                    dir: dir.to_owned(),
+                    holder: holder(&mut lock),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
         }
-        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(at(&path))?;
         let file = dir.join("sluicegate.db");
         // Made here rather than by SQLite, so that nobody else may read it; the WAL takes over its mode.
         private().open(&file).map_err(at(&file))?;
-        Ok(Self { file, blobs, _lock: lock })
+        Ok(Self {
+            file,
+            blobs,
+            _lock: lock,
+        })
     }
 
     /// Opens the connection that writes and brings the schema up to date.
     pub(super) fn writer(&self) -> Result<Connection, OpenError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
-            return Err(OpenError::Library { found: rusqlite::version().to_owned() });
+            return Err(OpenError::Library {
+                found: rusqlite::version().to_owned(),
+            });
         }
         let mut db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version = self.check_owner(&db)?;
@@ -121,7 +136,8 @@ impl DataDir {
             apply(&mut db, step + 1, sql).map_err(self.database())?;
         }
         // Flushes are the flusher's: it syncs the WAL itself, while the next transaction is being written.
-        db.pragma_update(None, "synchronous", "NORMAL").map_err(self.database())?;
+        db.pragma_update(None, "synchronous", "NORMAL")
+            .map_err(self.database())?;
         Ok(db)
     }
 
@@ -145,7 +161,11 @@ impl DataDir {
         let mut name = self.file.clone().into_os_string();
         name.push("-wal");
         let path = PathBuf::from(name);
-        let wal = OpenOptions::new().read(true).write(true).open(&path).map_err(at(&path))?;
+        let wal = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(at(&path))?;
         wal.sync_all().map_err(at(&path))?;
         if let Some(dir) = self.file.parent() {
             File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
@@ -172,16 +192,26 @@ impl DataDir {
         let (owner, version, tables) = ownership(db).map_err(self.database())?;
         let is_new = owner == 0 && version == 0 && tables == 0;
         if owner != APPLICATION_ID && !is_new {
-            return Err(OpenError::Foreign { file: self.file.clone(), found: owner });
+            return Err(OpenError::Foreign {
+                file: self.file.clone(),
+                found: owner,
+            });
         }
         if version > MIGRATIONS.len() {
-            return Err(OpenError::Newer { file: self.file.clone(), found: version, known: MIGRATIONS.len() });
+            return Err(OpenError::Newer {
+                file: self.file.clone(),
+                found: version,
+                known: MIGRATIONS.len(),
+            });
         }
         Ok(version)
     }
 
     fn database(&self) -> impl Fn(rusqlite::Error) -> OpenError + '_ {
-        |source| OpenError::Database { file: self.file.clone(), source }
+        |source| OpenError::Database {
+            file: self.file.clone(),
+            source,
+        }
     }
 }
 
@@ -227,5 +257,8 @@ fn holder(lock: &mut File) -> String {
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
-    |source| OpenError::Io { path: path.to_owned(), source }
+    |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }

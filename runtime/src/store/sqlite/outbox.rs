@@ -9,9 +9,9 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::work::Work;
 use super::writer::Failure;
 use crate::clock::{UnixMillis, millis};
-use crate::event::{OutboundEvent, Receipt, SentPart};
+use crate::event::OutboundEvent;
 use crate::limit;
-use crate::store::{Attempted, DeliveryClaim, Error};
+use crate::store::{DeliveryClaim, Error};
 
 /// An outbound event as it is stored: made by the caller, so that the writer does not spend its time on JSON.
 #[derive(Debug, Clone)]
@@ -68,16 +68,17 @@ struct Candidate {
     due_at: i64,
 }
 
+/// The state of a row that is being sent.
+pub(super) const SENDING: i64 = 2;
 /// The state of a row that was handed over and awaits its confirmation.
-const AWAITING: i64 = 3;
+pub(super) const AWAITING: i64 = 3;
 
 impl Work<'_> {
     // ---- in
 
     /// Stores an event, unless its key is known.
     pub(super) fn enqueue(&mut self, event: &Outgoing, now: UnixMillis) -> Result<(), Failure> {
-        let channel = self.channel_id(&event.channel)?;
-        let lane = self.lane_id(channel, &event.conversation, &event.thread)?;
+        let lane = self.lane_for(event)?;
         let seq = self.next_seq();
         let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?4)
                    ON CONFLICT (key) DO NOTHING";
@@ -86,25 +87,38 @@ impl Work<'_> {
             self.unuse_seq();
             return Ok(());
         }
-        self.sql("INSERT INTO outbox_body (seq, body) VALUES (?1, ?2)")?.execute(params![seq, event.body])?;
+        self.sql("INSERT INTO outbox_body (seq, body) VALUES (?1, ?2)")?
+            .execute(params![seq, event.body])?;
         self.memory.counts.outbox += 1;
-        self.wake_lane(lane, seq, now)
+        self.wake_lane(lane, seq, now, expires_at)
+    }
+
+    /// Returns the lane that an event belongs to.
+    pub(super) fn lane_for(&mut self, event: &Outgoing) -> Result<i64, Failure> {
+        let channel = self.channel_id(&event.channel)?;
+        Ok(self.lane_id(channel, &event.conversation, &event.thread)?)
     }
 
     /// Makes a lane due for its new last row `seq`, unless it has a head already.
-    fn wake_lane(&mut self, lane: i64, seq: i64, now: UnixMillis) -> Result<(), Failure> {
-        let idle = "UPDATE lane SET due_at = max(floor_at, ?2) WHERE id = ?1 AND due_at IS NULL";
-        if self.sql(idle)?.execute(params![lane, now])? == 0 {
+    pub(super) fn wake_lane(
+        &mut self,
+        lane: i64,
+        seq: i64,
+        now: UnixMillis,
+        expires_at: UnixMillis,
+    ) -> Result<(), Failure> {
+        let idle = "UPDATE lane SET due_at = min(?3, max(floor_at, ?2)) WHERE id = ?1 AND due_at IS NULL";
+        if self.sql(idle)?.execute(params![lane, now, expires_at])? == 0 && self.memory.counts.awaiting > 0 {
             // All its other rows may be awaiting confirmations: those do not hold up a new one.
-            let headless = "UPDATE lane SET due_at = min(due_at, max(floor_at, ?2)) WHERE id = ?1 AND NOT EXISTS
-                (SELECT 1 FROM outbox WHERE lane = ?1 AND state <= 2 AND seq < ?3)";
-            self.sql(headless)?.execute(params![lane, now, seq])?;
+            let headless = "UPDATE lane SET due_at = min(due_at, ?3, max(floor_at, ?2)) WHERE id = ?1 AND NOT EXISTS
+                (SELECT 1 FROM outbox WHERE lane = ?1 AND state <= 2 AND seq < ?4)";
+            self.sql(headless)?.execute(params![lane, now, expires_at, seq])?;
         }
         Ok(())
     }
 
     /// Sets when a lane next has something to do, from its rows.
-    fn refresh_lane(&mut self, lane: i64) -> Result<(), Failure> {
+    pub(super) fn refresh_lane(&mut self, lane: i64) -> Result<(), Failure> {
         // An expired head is buried at its expiry, floor or not.
         let of_head = "UPDATE lane SET due_at = (SELECT min(outbox.expires_at, max(lane.floor_at, outbox.due_at))
                 FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1)
@@ -193,18 +207,27 @@ impl Work<'_> {
     fn candidate(&self, lane: i64, now: UnixMillis) -> Result<Option<Candidate>, Failure> {
         let head = "SELECT seq, expires_at, state, due_at FROM outbox WHERE lane = ?1 AND state <= 2
             ORDER BY seq LIMIT 1";
-        let mut found = self.sql(head)?.query_row([lane], candidate).optional()?.filter(|head| head.due_at <= now);
+        let mut found = self
+            .sql(head)?
+            .query_row([lane], candidate)
+            .optional()?
+            .filter(|head| head.due_at <= now);
         if self.memory.counts.awaiting > 0 {
             let awaiting = "SELECT seq, expires_at, state, due_at FROM outbox INDEXED BY outbox_wait
                 WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
-            let first = self.sql(awaiting)?.query_row(params![lane, now], candidate).optional()?;
+            let first = self
+                .sql(awaiting)?
+                .query_row(params![lane, now], candidate)
+                .optional()?;
             found = found.into_iter().chain(first).min_by_key(|row| row.seq);
         }
         Ok(found)
     }
 
     fn has_floor_ahead(&self, lane: i64, now: UnixMillis) -> Result<bool, Failure> {
-        Ok(self.sql("SELECT 1 FROM lane WHERE id = ?1 AND floor_at > ?2")?.exists(params![lane, now])?)
+        Ok(self
+            .sql("SELECT 1 FROM lane WHERE id = ?1 AND floor_at > ?2")?
+            .exists(params![lane, now])?)
     }
 
     /// Marks a row as being sent. One that is marked so already was cut short by the end of an earlier process.
@@ -217,7 +240,7 @@ impl Work<'_> {
             RETURNING attempts, ambiguous, ambiguous_at, unconfirmed, created_at, parts,
                 (SELECT body FROM outbox_body WHERE seq = ?1)";
         let claimed = self.sql(sql)?.query_row(params![seq, now], |row| claimed(seq, row))?;
-        self.memory.take_lane(seq, lane);
+        self.memory.take_lane(claimed.claim, lane);
         self.memory.counts.awaiting -= i64::from(next.state == AWAITING);
         self.seen_seq = self.seen_seq.max(seq);
         Ok(claimed)
@@ -241,250 +264,23 @@ impl Work<'_> {
         }
         Ok(next)
     }
-
-    // ---- what became of an attempt
-
-    /// Stores that a part reached the platform, for a row of the channel that is in flight.
-    pub(super) fn part_sent(&mut self, channel: &str, key: &str, part: &SentPart) -> Result<(), Failure> {
-        let sql = "SELECT seq, parts FROM outbox JOIN lane ON lane.id = outbox.lane
-            WHERE key = ?1 AND state = 2 AND channel = ?2";
-        let channel = self.channel_id(channel)?;
-        let found: Option<(i64, Option<String>)> =
-            self.sql(sql)?.query_row(params![key, channel], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((seq, parts)) = found.filter(|(seq, _)| self.memory.lane_of(*seq).is_some()) else {
-            return Ok(());
-        };
-        let mut parts = sent_parts(parts.as_deref())?;
-        parts.retain(|known| known.index != part.index);
-        parts.push(part.clone());
-        parts.sort_by_key(|known| known.index);
-        self.sql("UPDATE outbox SET parts = ?2 WHERE seq = ?1")?.execute(params![seq, to_json(&parts)?])?;
-        Ok(())
-    }
-
-    pub(super) fn ack(&mut self, claim: DeliveryClaim, receipt: &str, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?3, receipt = ?4, parts = NULL, note = NULL
-            WHERE seq = ?1 AND state = 2 AND attempts = ?2";
-        let lane = self.held_lane(claim)?;
-        if self.sql(sql)?.execute(params![claim.row, claim.attempt, now, receipt])? == 0 {
-            return self.keep_settled(claim, lane, Some(receipt));
-        }
-        self.drop_body(claim.row)?;
-        self.memory.counts.outbox -= 1;
-        self.give_back(claim, lane)
-    }
-
-    pub(super) fn await_confirmation(
-        &mut self,
-        claim: DeliveryClaim,
-        receipt: &str,
-        deadline: UnixMillis,
-    ) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 3, due_at = min(?3, expires_at), receipt = ?4, unconfirmed = 1
-            WHERE seq = ?1 AND state = 2 AND attempts = ?2";
-        let lane = self.held_lane(claim)?;
-        if self.sql(sql)?.execute(params![claim.row, claim.attempt, deadline, receipt])? == 0 {
-            return self.keep_settled(claim, lane, Some(receipt));
-        }
-        self.memory.counts.awaiting += 1;
-        self.give_back(claim, lane)
-    }
-
-    pub(super) fn reschedule(
-        &mut self,
-        claim: DeliveryClaim,
-        due: UnixMillis,
-        floor: bool,
-        attempted: Attempted,
-        reason: &str,
-    ) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 1, due_at = min(?3, expires_at), note = ?4, attempts = attempts - ?5,
-                ambiguous = ambiguous + ?6, ambiguous_at = CASE WHEN ?6 THEN attempt_at ELSE ambiguous_at END
-            WHERE seq = ?1 AND state = 2 AND attempts = ?2";
-        let lane = self.held_lane(claim)?;
-        let values = params![
-            claim.row,
-            claim.attempt,
-            due,
-            cut(reason),
-            attempted == Attempted::NotAtAll,
-            attempted == Attempted::Ambiguous
-        ];
-        if self.sql(sql)?.execute(values)? == 0 {
-            return self.keep_settled(claim, lane, None);
-        }
-        if floor {
-            self.sql("UPDATE lane SET floor_at = max(floor_at, ?2) WHERE id = ?1")?.execute(params![lane, due])?;
-        }
-        self.give_back(claim, lane)
-    }
-
-    pub(super) fn bury(&mut self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Failure> {
-        let lane = self.held_lane(claim)?;
-        let sql = "SELECT 1 FROM outbox WHERE seq = ?1 AND state = 2 AND attempts = ?2";
-        if !self.sql(sql)?.exists(params![claim.row, claim.attempt])? {
-            return self.keep_settled(claim, lane, None);
-        }
-        self.make_dead(claim.row, 2, reason, now)?;
-        self.give_back(claim, lane)
-    }
-
-    /// Returns the lane that a claim holds.
-    fn held_lane(&self, claim: DeliveryClaim) -> Result<i64, Failure> {
-        self.memory.lane_of(claim.row).ok_or_else(|| Error::Stale.into())
-    }
-
-    fn give_back(&mut self, claim: DeliveryClaim, lane: i64) -> Result<(), Failure> {
-        self.memory.give_lane(claim.row);
-        self.refresh_lane(lane)
-    }
-
-    /// Ends a claim whose row was settled by a confirmation while the attempt was still under way.
-    fn keep_settled(&mut self, claim: DeliveryClaim, lane: i64, receipt: Option<&str>) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET receipt = coalesce(?3, receipt) WHERE seq = ?1 AND attempts = ?2 AND state >= 4";
-        if self.sql(sql)?.execute(params![claim.row, claim.attempt, receipt])? == 0 {
-            return Err(Error::Stale.into());
-        }
-        self.give_back(claim, lane)
-    }
-
-    // ---- confirmations
-
-    /// Settles a delivery by what the platform said later. It may say so before the attempt itself has ended.
-    pub(super) fn confirm(
-        &mut self,
-        channel: &str,
-        key: &str,
-        refused: Option<&str>,
-        now: UnixMillis,
-    ) -> Result<bool, Failure> {
-        let sql = "SELECT seq, outbox.lane, state, attempts FROM outbox
-            JOIN lane ON lane.id = outbox.lane JOIN channel ON channel.id = lane.channel
-            WHERE key = ?1 AND name = ?2 AND state IN (1, 2, 3)";
-        let found: Option<(i64, i64, i64, u32)> = self
-            .sql(sql)?
-            .query_row([key, channel], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-            .optional()?;
-        match (found, refused) {
-            // Good news about any attempt settles it; bad news only where no further attempt is planned.
-            (Some((seq, lane, state, attempts)), None) if attempts > 0 => self.deliver_late(seq, lane, state, now)?,
-            (Some((seq, lane, state @ (2 | AWAITING), _)), Some(reason)) => {
-                self.make_dead(seq, state, reason, now)?;
-                self.refresh_lane(lane)?;
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn deliver_late(&mut self, seq: i64, lane: i64, state: i64, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL WHERE seq = ?1";
-        self.sql(sql)?.execute(params![seq, now])?;
-        self.drop_body(seq)?;
-        self.memory.counts.outbox -= 1;
-        self.memory.counts.awaiting -= i64::from(state == AWAITING);
-        self.refresh_lane(lane)
-    }
-
-    // ---- waits cut short
-
-    /// Makes the retries of a conversation due now; with `confirmations`, also what awaits one. `thread` is any where
-    /// none. A floor stays.
-    pub(super) fn hasten(
-        &mut self,
-        channel: &str,
-        conversation: &str,
-        thread: Option<&str>,
-        confirmations: bool,
-        now: UnixMillis,
-    ) -> Result<(), Failure> {
-        let channel = self.channel_id(channel)?;
-        let sql = "SELECT id FROM lane WHERE channel = ?1 AND conversation = ?2 AND (?3 IS NULL OR thread = ?3)
-            AND due_at > ?4";
-        let lanes = self.sql(sql)?;
-        for lane in ids(lanes, params![channel, conversation, thread, now])? {
-            let sql = "UPDATE outbox INDEXED BY outbox_wait SET due_at = ?2
-                WHERE lane = ?1 AND (state = 1 OR state = 3) AND due_at > ?2 AND (state = 1 OR ?3)";
-            if self.sql(sql)?.execute(params![lane, now, confirmations])? > 0 {
-                self.refresh_lane(lane)?;
-            }
-        }
-        Ok(())
-    }
-
-    // ---- dead letters
-
-    /// Makes a live row, in `state`, a dead letter. The lane is left to the caller.
-    fn make_dead(&mut self, seq: i64, state: i64, reason: &str, now: UnixMillis) -> Result<(), Failure> {
-        self.sql("UPDATE outbox SET state = 5, finished_at = ?2, note = ?3 WHERE seq = ?1")?
-            .execute(params![seq, now, cut(reason)])?;
-        self.memory.counts.outbox -= 1;
-        self.memory.counts.dead += 1;
-        self.memory.counts.awaiting -= i64::from(state == AWAITING);
-        Ok(())
-    }
-
-    /// Puts a dead letter back, as the last of its lane.
-    pub(super) fn redrive(&mut self, key: &str, now: UnixMillis) -> Result<bool, Failure> {
-        let Some((old, body)) = self.dead_row(key)? else { return Ok(false) };
-        let event: OutboundEvent =
-            serde_json::from_str(&body).map_err(|error| Error::Refused(format!("a damaged dead letter: {error}")))?;
-        let place = Outgoing::of(&event)?;
-        let channel = self.channel_id(&place.channel)?;
-        let lane = self.lane_id(channel, &place.conversation, &place.thread)?;
-        let seq = self.next_seq();
-        let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
-                attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, unconfirmed = 0,
-                finished_at = NULL, note = NULL
-            WHERE seq = ?1";
-        let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
-        self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
-        self.sql("UPDATE outbox_body SET seq = ?2 WHERE seq = ?1")?.execute(params![old, seq])?;
-        self.memory.counts.dead -= 1;
-        self.memory.counts.outbox += 1;
-        self.wake_lane(lane, seq, now)?;
-        Ok(true)
-    }
-
-    /// Drops a dead letter. Its key stays known, so that nothing brings it back.
-    pub(super) fn drop_dead(&mut self, key: &str) -> Result<bool, Failure> {
-        let Some((seq, _)) = self.dead_row(key)? else { return Ok(false) };
-        self.sql("UPDATE outbox SET state = 6 WHERE seq = ?1")?.execute([seq])?;
-        self.drop_body(seq)?;
-        self.memory.counts.dead -= 1;
-        Ok(true)
-    }
-
-    fn dead_row(&self, key: &str) -> Result<Option<(i64, String)>, Failure> {
-        let sql = "SELECT seq, body FROM outbox JOIN outbox_body USING (seq) WHERE key = ?1 AND state = 5";
-        Ok(self.sql(sql)?.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-    }
-
-    fn drop_body(&mut self, seq: i64) -> Result<(), Failure> {
-        self.sql("DELETE FROM outbox_body WHERE seq = ?1")?.execute([seq])?;
-        Ok(())
-    }
-}
-
-/// Reads what the platform accepted so far.
-pub(super) fn sent_parts(json: Option<&str>) -> Result<Vec<SentPart>, Error> {
-    json.map_or(Ok(Vec::new()), |json| {
-        serde_json::from_str(json).map_err(|error| Error::Refused(format!("damaged parts: {error}")))
-    })
-}
-
-/// Writes a receipt's message ids.
-pub(super) fn receipt_json(receipt: &Receipt) -> Result<String, Error> {
-    to_json(&receipt.message_ids)
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    Ok(Candidate { seq: row.get(0)?, expires_at: row.get(1)?, state: row.get(2)?, due_at: row.get(3)? })
+    Ok(Candidate {
+        seq: row.get(0)?,
+        expires_at: row.get(1)?,
+        state: row.get(2)?,
+        due_at: row.get(3)?,
+    })
 }
 
 fn claimed(seq: i64, row: &Row<'_>) -> rusqlite::Result<Claimed> {
     Ok(Claimed {
-        claim: DeliveryClaim { row: seq, attempt: row.get(0)? },
+        claim: DeliveryClaim {
+            row: seq,
+            attempt: row.get(0)?,
+        },
         ambiguous: row.get(1)?,
         ambiguous_at_ms: row.get(2)?,
         is_unconfirmed: row.get(3)?,
@@ -492,11 +288,6 @@ fn claimed(seq: i64, row: &Row<'_>) -> rusqlite::Result<Claimed> {
         parts: row.get(5)?,
         body: row.get(6)?,
     })
-}
-
-/// Runs a query whose only column is an id.
-pub(super) fn ids(mut statement: rusqlite::CachedStatement<'_>, values: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
-    statement.query_map(values, |row| row.get(0))?.collect()
 }
 
 /// Makes an SQL limit of a count.

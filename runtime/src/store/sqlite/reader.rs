@@ -19,7 +19,10 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(connections: Vec<Connection>) -> Arc<Self> {
-        Arc::new(Self { permits: Semaphore::new(connections.len()), idle: Mutex::new(connections) })
+        Arc::new(Self {
+            permits: Semaphore::new(connections.len()),
+            idle: Mutex::new(connections),
+        })
     }
 
     /// Runs a query on a free connection.
@@ -58,7 +61,9 @@ pub(super) struct DeadRow {
 }
 
 pub(super) fn cursor(db: &Connection, channel: &str) -> rusqlite::Result<Option<String>> {
-    let found = db.prepare_cached("SELECT cursor FROM channel WHERE name = ?1")?.query_row([channel], |row| row.get(0));
+    let found = db
+        .prepare_cached("SELECT cursor FROM channel WHERE name = ?1")?
+        .query_row([channel], |row| row.get(0));
     Ok(found.optional()?.flatten())
 }
 
@@ -90,7 +95,9 @@ pub(super) fn history(
 
 pub(super) fn state_get(db: &Connection, channel: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT value FROM state WHERE channel = (SELECT id FROM channel WHERE name = ?1) AND key = ?2";
-    db.prepare_cached(sql)?.query_row([channel, key], |row| row.get(0)).optional()
+    db.prepare_cached(sql)?
+        .query_row([channel, key], |row| row.get(0))
+        .optional()
 }
 
 /// Reads the keys that start with `prefix`: from the first that could, up to the first that does not.
@@ -129,12 +136,20 @@ pub(super) fn dead_letters(db: &Connection, max: usize) -> rusqlite::Result<Vec<
 /// Reads how many bytes a channel's blobs have.
 pub(super) fn blob_bytes(db: &Connection, channel: &str) -> rusqlite::Result<i64> {
     let sql = "SELECT blob_bytes FROM channel WHERE name = ?1";
-    Ok(db.prepare_cached(sql)?.query_row([channel], |row| row.get(0)).optional()?.unwrap_or(0))
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([channel], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
 }
 
 /// Reads a blob's media type and size.
 pub(super) fn blob(db: &Connection, channel: &str, blob: &str) -> rusqlite::Result<Option<(String, u64)>> {
     let sql = "SELECT media_type, size FROM blob WHERE id = ?2 AND channel = (SELECT id FROM channel WHERE name = ?1)";
-    let found = db.prepare_cached(sql)?.query_row([channel, blob], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
-    Ok(found.optional()?.map(|(media_type, size)| (media_type, size.unsigned_abs())))
+    let found = db
+        .prepare_cached(sql)?
+        .query_row([channel, blob], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+    Ok(found
+        .optional()?
+        .map(|(media_type, size)| (media_type, size.unsigned_abs())))
 }

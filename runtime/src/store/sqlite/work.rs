@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::flusher::Lsn;
 use crate::id::EventId;
-use crate::store::Depth;
+use crate::store::{DeliveryClaim, Depth};
 
 /// Names of lanes and channels that are remembered; above it they are looked up again.
 const NAMES_MAX: usize = 16_384;
@@ -62,7 +62,7 @@ pub(super) struct RunningTurn {
 
 enum Undo {
     LaneTaken(i64),
-    LaneGiven(i64, i64),
+    LaneGiven(DeliveryClaim, i64),
     TurnTaken(EventId),
     TurnGiven(EventId, RunningTurn),
 }
@@ -80,8 +80,8 @@ pub(super) struct Memory {
     pub(super) boot: i64,
     pub(super) counts: Counts,
     saved: Counts,
-    /// Lane of each outbox row in flight.
-    rows: HashMap<i64, i64>,
+    /// Attempt and lane of each outbox row in flight.
+    rows: HashMap<i64, (u32, i64)>,
     lanes: HashSet<i64>,
     turns: HashMap<EventId, RunningTurn>,
     sessions: HashSet<i64>,
@@ -112,7 +112,13 @@ impl Memory {
         let (boot, counts) = db.query_row(sql, [], |row| {
             let [next_seq, inbox, outbox, dead, awaiting] =
                 [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
-            let counts = Counts { next_seq, inbox, outbox, dead, awaiting };
+            let counts = Counts {
+                next_seq,
+                inbox,
+                outbox,
+                dead,
+                awaiting,
+            };
             Ok((row.get(0)?, counts))
         })?;
         board.show(&counts);
@@ -148,9 +154,16 @@ impl Memory {
     /// Writes the counters into the transaction.
     pub(super) fn save(&self, db: &Connection) -> rusqlite::Result<()> {
         if self.counts != self.saved {
-            let Counts { next_seq, inbox, outbox, dead, awaiting } = self.counts;
+            let Counts {
+                next_seq,
+                inbox,
+                outbox,
+                dead,
+                awaiting,
+            } = self.counts;
             let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, awaiting = ?5";
-            db.prepare_cached(sql)?.execute(params![next_seq, inbox, outbox, dead, awaiting])?;
+            db.prepare_cached(sql)?
+                .execute(params![next_seq, inbox, outbox, dead, awaiting])?;
         }
         Ok(())
     }
@@ -172,7 +185,10 @@ impl Memory {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { undo: self.undo.len(), counts: self.counts }
+        Mark {
+            undo: self.undo.len(),
+            counts: self.counts,
+        }
     }
 
     pub(super) fn roll_back_to(&mut self, mark: Mark) {
@@ -182,7 +198,7 @@ impl Memory {
         while self.undo.len() > mark.undo {
             match self.undo.pop() {
                 Some(Undo::LaneTaken(row)) => drop(self.drop_row(row)),
-                Some(Undo::LaneGiven(row, lane)) => self.put_row(row, lane),
+                Some(Undo::LaneGiven(claim, lane)) => self.put_row(claim, lane),
                 Some(Undo::TurnTaken(event)) => drop(self.drop_turn(&event)),
                 Some(Undo::TurnGiven(event, turn)) => self.put_turn(event, turn),
                 None => break,
@@ -191,7 +207,10 @@ impl Memory {
     }
 
     pub(super) fn roll_back(&mut self) {
-        self.roll_back_to(Mark { undo: 0, counts: self.saved });
+        self.roll_back_to(Mark {
+            undo: 0,
+            counts: self.saved,
+        });
         self.is_cursor_touched = false;
         self.is_state_touched = false;
     }
@@ -211,31 +230,38 @@ impl Memory {
         self.lanes.len()
     }
 
-    /// Returns the lane of a row in flight.
-    pub(super) fn lane_of(&self, row: i64) -> Option<i64> {
-        self.rows.get(&row).copied()
+    pub(super) fn is_row_in_flight(&self, row: i64) -> bool {
+        self.rows.contains_key(&row)
     }
 
-    pub(super) fn take_lane(&mut self, row: i64, lane: i64) {
-        self.put_row(row, lane);
-        self.undo.push(Undo::LaneTaken(row));
+    /// Returns the lane that an attempt in flight holds.
+    pub(super) fn lane_of(&self, claim: DeliveryClaim) -> Option<i64> {
+        self.rows
+            .get(&claim.row)
+            .filter(|(attempt, _)| *attempt == claim.attempt)
+            .map(|(_, lane)| *lane)
+    }
+
+    pub(super) fn take_lane(&mut self, claim: DeliveryClaim, lane: i64) {
+        self.put_row(claim, lane);
+        self.undo.push(Undo::LaneTaken(claim.row));
     }
 
     pub(super) fn give_lane(&mut self, row: i64) {
-        if let Some(lane) = self.drop_row(row) {
-            self.undo.push(Undo::LaneGiven(row, lane));
+        if let Some((claim, lane)) = self.drop_row(row) {
+            self.undo.push(Undo::LaneGiven(claim, lane));
         }
     }
 
-    fn put_row(&mut self, row: i64, lane: i64) {
-        self.rows.insert(row, lane);
+    fn put_row(&mut self, claim: DeliveryClaim, lane: i64) {
+        self.rows.insert(claim.row, (claim.attempt, lane));
         self.lanes.insert(lane);
     }
 
-    fn drop_row(&mut self, row: i64) -> Option<i64> {
-        let lane = self.rows.remove(&row)?;
+    fn drop_row(&mut self, row: i64) -> Option<(DeliveryClaim, i64)> {
+        let (attempt, lane) = self.rows.remove(&row)?;
         self.lanes.remove(&lane);
-        Some(lane)
+        Some((DeliveryClaim { row, attempt }, lane))
     }
 
     // ---- turns that run
@@ -285,7 +311,11 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub(super) fn new(db: &'a Connection, memory: &'a mut Memory) -> Self {
-        Self { db, memory, seen_seq: 0 }
+        Self {
+            db,
+            memory,
+            seen_seq: 0,
+        }
     }
 
     /// Prepares a statement, or takes it from the cache.
@@ -344,10 +374,15 @@ impl<'a> Work<'a> {
 
     /// Returns the row of a session, made where it is missing.
     pub(super) fn session_id(&self, key: &str) -> rusqlite::Result<i64> {
-        let found = self.sql("SELECT id FROM session WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()?;
+        let found = self
+            .sql("SELECT id FROM session WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()?;
         match found {
             Some(id) => Ok(id),
-            None => self.sql("INSERT INTO session (key) VALUES (?1) RETURNING id")?.query_row([key], |row| row.get(0)),
+            None => self
+                .sql("INSERT INTO session (key) VALUES (?1) RETURNING id")?
+                .query_row([key], |row| row.get(0)),
         }
     }
 }

@@ -96,7 +96,18 @@ impl Entry {
         F: FnMut(&mut Work<'_>) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, result) = oneshot::channel();
-        (Self { job: Box::new(TypedJob { work, value: None, reply }), answer, bytes }, result)
+        (
+            Self {
+                job: Box::new(TypedJob {
+                    work,
+                    value: None,
+                    reply,
+                }),
+                answer,
+                bytes,
+            },
+            result,
+        )
     }
 }
 
@@ -141,7 +152,16 @@ impl Writer {
         checkpoints: Checkpoints,
         queue: mpsc::Receiver<Entry>,
     ) -> Self {
-        Self { db, memory, durability, checkpoints, queue, lsn: 0, promised: 0, left_over: None }
+        Self {
+            db,
+            memory,
+            durability,
+            checkpoints,
+            queue,
+            lsn: 0,
+            promised: 0,
+            left_over: None,
+        }
     }
 
     /// Works until the last handle is gone or the store is closed.
@@ -214,7 +234,11 @@ impl Writer {
         self.statement("BEGIN IMMEDIATE").map_err(|e| abort(&e))?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for entry in batch {
-            outcomes.push(if apart { self.run_apart(entry)? } else { self.run_plain(entry)? });
+            outcomes.push(if apart {
+                self.run_apart(entry)?
+            } else {
+                self.run_plain(entry)?
+            });
         }
         self.memory.save(&self.db).map_err(|e| abort(&e))?;
         self.memory.announce(self.lsn);
@@ -238,7 +262,11 @@ impl Writer {
                 Err(refusal(failure)?)
             }
         };
-        Ok(Outcome { verdict, wrote, seen_seq })
+        Ok(Outcome {
+            verdict,
+            wrote,
+            seen_seq,
+        })
     }
 
     fn run_apart(&mut self, entry: &mut Entry) -> Result<Outcome, Abort> {
@@ -259,7 +287,11 @@ impl Writer {
             }
         };
         self.statement("RELEASE command").map_err(|e| abort(&e))?;
-        Ok(Outcome { verdict, wrote, seen_seq })
+        Ok(Outcome {
+            verdict,
+            wrote,
+            seen_seq,
+        })
     }
 
     fn roll_back(&mut self) {
@@ -267,13 +299,18 @@ impl Writer {
         if !self.db.is_autocommit()
             && let Err(error) = self.statement("ROLLBACK")
         {
-            self.durability.poison(format!("a transaction could not be rolled back: {error}"));
+            self.durability
+                .poison(format!("a transaction could not be rolled back: {error}"));
         }
     }
 
     /// Answers the commands of a committed transaction, now or after the flush that they depend on.
     fn conclude(&mut self, batch: Vec<Entry>, outcomes: Vec<Outcome>) {
-        if batch.iter().zip(&outcomes).any(|(entry, outcome)| entry.answer == Answer::Durable && outcome.wrote) {
+        if batch
+            .iter()
+            .zip(&outcomes)
+            .any(|(entry, outcome)| entry.answer == Answer::Durable && outcome.wrote)
+        {
             self.promised = self.lsn;
         }
         let flushed_seq = self.durability.flushed_seq();
@@ -293,7 +330,9 @@ impl Writer {
         }
         match self.durability.committed(self.lsn, self.memory.next_seq(), withheld) {
             Ok(ready) => ready.into_iter().for_each(|one| one.job.answer(Ok(()))),
-            Err(lost) => lost.into_iter().for_each(|one| one.job.answer(Err(self.durability.error()))),
+            Err(lost) => lost
+                .into_iter()
+                .for_each(|one| one.job.answer(Err(self.durability.error()))),
         }
         if let Err(error) = self.checkpoints.after_commit(&self.db) {
             self.durability.poison(format!("a checkpoint failed: {error}"));

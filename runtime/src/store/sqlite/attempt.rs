@@ -1,0 +1,264 @@
+//! What became of an attempt to deliver, and of what was given up.
+
+use rusqlite::{OptionalExtension as _, params};
+
+use super::outbox::{AWAITING, Outgoing, SENDING, cut, to_json};
+use super::work::Work;
+use super::writer::Failure;
+use crate::clock::{UnixMillis, millis};
+use crate::event::{OutboundEvent, Receipt, SentPart};
+use crate::limit;
+use crate::store::{Attempted, DeliveryClaim, Error};
+
+impl Work<'_> {
+    // ---- what became of an attempt
+
+    /// Stores that a part reached the platform, for a row of the channel that is in flight.
+    pub(super) fn part_sent(&mut self, channel: &str, key: &str, part: &SentPart) -> Result<(), Failure> {
+        let sql = "SELECT seq, parts FROM outbox JOIN lane ON lane.id = outbox.lane
+            WHERE key = ?1 AND state = 2 AND channel = ?2";
+        let channel = self.channel_id(channel)?;
+        let found: Option<(i64, Option<String>)> = self
+            .sql(sql)?
+            .query_row(params![key, channel], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((seq, parts)) = found.filter(|(seq, _)| self.memory.is_row_in_flight(*seq)) else {
+            return Ok(());
+        };
+        let mut parts = sent_parts(parts.as_deref())?;
+        parts.retain(|known| known.index != part.index);
+        parts.push(part.clone());
+        parts.sort_by_key(|known| known.index);
+        self.sql("UPDATE outbox SET parts = ?2 WHERE seq = ?1")?
+            .execute(params![seq, to_json(&parts)?])?;
+        Ok(())
+    }
+
+    pub(super) fn ack(&mut self, claim: DeliveryClaim, receipt: &str, now: UnixMillis) -> Result<(), Failure> {
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL
+            WHERE seq = ?1 AND state = 2";
+        let lane = self.held_lane(claim)?;
+        if self.sql(sql)?.execute(params![claim.row, now, receipt])? == 0 {
+            return self.keep_settled(claim, lane, Some(receipt));
+        }
+        self.drop_body(claim.row)?;
+        self.memory.counts.outbox -= 1;
+        self.give_back(claim, lane)
+    }
+
+    pub(super) fn await_confirmation(
+        &mut self,
+        claim: DeliveryClaim,
+        receipt: &str,
+        deadline: UnixMillis,
+    ) -> Result<(), Failure> {
+        let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3, unconfirmed = 1
+            WHERE seq = ?1 AND state = 2";
+        let lane = self.held_lane(claim)?;
+        if self.sql(sql)?.execute(params![claim.row, deadline, receipt])? == 0 {
+            return self.keep_settled(claim, lane, Some(receipt));
+        }
+        self.memory.counts.awaiting += 1;
+        self.give_back(claim, lane)
+    }
+
+    pub(super) fn reschedule(
+        &mut self,
+        claim: DeliveryClaim,
+        due: UnixMillis,
+        floor: bool,
+        attempted: Attempted,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let sql = "UPDATE outbox SET state = 1, due_at = min(?2, expires_at), note = ?3, attempts = attempts - ?4,
+                ambiguous = ambiguous + ?5, ambiguous_at = CASE WHEN ?5 THEN attempt_at ELSE ambiguous_at END
+            WHERE seq = ?1 AND state = 2";
+        let lane = self.held_lane(claim)?;
+        let values = params![
+            claim.row,
+            due,
+            cut(reason),
+            attempted == Attempted::NotAtAll,
+            attempted == Attempted::Ambiguous
+        ];
+        if self.sql(sql)?.execute(values)? == 0 {
+            return self.keep_settled(claim, lane, None);
+        }
+        if floor {
+            self.sql("UPDATE lane SET floor_at = max(floor_at, ?2) WHERE id = ?1")?
+                .execute(params![lane, due])?;
+        }
+        self.give_back(claim, lane)
+    }
+
+    pub(super) fn bury(&mut self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Failure> {
+        let lane = self.held_lane(claim)?;
+        if !self
+            .sql("SELECT 1 FROM outbox WHERE seq = ?1 AND state = 2")?
+            .exists([claim.row])?
+        {
+            return self.keep_settled(claim, lane, None);
+        }
+        self.make_dead(claim.row, SENDING, reason, now)?;
+        self.give_back(claim, lane)
+    }
+
+    /// Returns the lane that a claim holds.
+    fn held_lane(&self, claim: DeliveryClaim) -> Result<i64, Failure> {
+        self.memory.lane_of(claim).ok_or_else(|| Error::Stale.into())
+    }
+
+    fn give_back(&mut self, claim: DeliveryClaim, lane: i64) -> Result<(), Failure> {
+        self.memory.give_lane(claim.row);
+        self.refresh_lane(lane)
+    }
+
+    /// Ends a claim whose row was settled by a confirmation while the attempt was still under way.
+    fn keep_settled(&mut self, claim: DeliveryClaim, lane: i64, receipt: Option<&str>) -> Result<(), Failure> {
+        let sql = "UPDATE outbox SET receipt = coalesce(?2, receipt) WHERE seq = ?1 AND state = 4";
+        self.sql(sql)?.execute(params![claim.row, receipt])?;
+        self.give_back(claim, lane)
+    }
+
+    // ---- confirmations
+
+    /// Settles a delivery by what the platform said later. It may say so before the attempt itself has ended.
+    pub(super) fn confirm(
+        &mut self,
+        channel: &str,
+        key: &str,
+        refused: Option<&str>,
+        now: UnixMillis,
+    ) -> Result<bool, Failure> {
+        let sql = "SELECT seq, outbox.lane, state, attempts FROM outbox
+            JOIN lane ON lane.id = outbox.lane JOIN channel ON channel.id = lane.channel
+            WHERE key = ?1 AND name = ?2 AND state IN (1, 2, 3)";
+        let found: Option<(i64, i64, i64, u32)> = self
+            .sql(sql)?
+            .query_row([key, channel], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .optional()?;
+        match (found, refused) {
+            // Good news about any attempt settles it; bad news only where no further attempt is planned.
+            (Some((seq, lane, state, attempts)), None) if attempts > 0 => self.deliver_late(seq, lane, state, now)?,
+            (Some((seq, lane, state @ (SENDING | AWAITING), _)), Some(reason)) => {
+                self.make_dead(seq, state, reason, now)?;
+                self.refresh_lane(lane)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn deliver_late(&mut self, seq: i64, lane: i64, state: i64, now: UnixMillis) -> Result<(), Failure> {
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL WHERE seq = ?1";
+        self.sql(sql)?.execute(params![seq, now])?;
+        self.drop_body(seq)?;
+        self.memory.counts.outbox -= 1;
+        self.memory.counts.awaiting -= i64::from(state == AWAITING);
+        self.refresh_lane(lane)
+    }
+
+    // ---- waits cut short
+
+    /// Makes the retries of a conversation due now; with `confirmations`, also what awaits one. `thread` is any where
+    /// none. A floor stays.
+    pub(super) fn hasten(
+        &mut self,
+        channel: &str,
+        conversation: &str,
+        thread: Option<&str>,
+        confirmations: bool,
+        now: UnixMillis,
+    ) -> Result<(), Failure> {
+        let channel = self.channel_id(channel)?;
+        let sql = "SELECT id FROM lane WHERE channel = ?1 AND conversation = ?2 AND (?3 IS NULL OR thread = ?3)
+            AND due_at IS NOT NULL";
+        let lanes = self.sql(sql)?;
+        for lane in ids(lanes, params![channel, conversation, thread])? {
+            let sql = "UPDATE outbox INDEXED BY outbox_wait SET due_at = ?2
+                WHERE lane = ?1 AND (state = 1 OR state = 3) AND due_at > ?2 AND (state = 1 OR ?3)";
+            if self.sql(sql)?.execute(params![lane, now, confirmations])? > 0 {
+                self.refresh_lane(lane)?;
+            }
+        }
+        Ok(())
+    }
+
+    // ---- dead letters
+
+    /// Makes a live row, in `state`, a dead letter. The lane is left to the caller.
+    pub(super) fn make_dead(&mut self, seq: i64, state: i64, reason: &str, now: UnixMillis) -> Result<(), Failure> {
+        self.sql("UPDATE outbox SET state = 5, finished_at = ?2, note = ?3 WHERE seq = ?1")?
+            .execute(params![seq, now, cut(reason)])?;
+        self.memory.counts.outbox -= 1;
+        self.memory.counts.dead += 1;
+        self.memory.counts.awaiting -= i64::from(state == AWAITING);
+        Ok(())
+    }
+
+    /// Puts a dead letter back, as the last of its lane.
+    pub(super) fn redrive(&mut self, key: &str, now: UnixMillis) -> Result<bool, Failure> {
+        let Some((old, body)) = self.dead_row(key)? else {
+            return Ok(false);
+        };
+        let event: OutboundEvent =
+            serde_json::from_str(&body).map_err(|error| Error::Refused(format!("a damaged dead letter: {error}")))?;
+        let lane = self.lane_for(&Outgoing::of(&event)?)?;
+        let seq = self.next_seq();
+        let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
+                attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, unconfirmed = 0,
+                finished_at = NULL, note = NULL
+            WHERE seq = ?1";
+        let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
+        self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
+        self.sql("UPDATE outbox_body SET seq = ?2 WHERE seq = ?1")?
+            .execute(params![old, seq])?;
+        self.memory.counts.dead -= 1;
+        self.memory.counts.outbox += 1;
+        self.wake_lane(lane, seq, now, expires_at)?;
+        Ok(true)
+    }
+
+    /// Drops a dead letter. Its key stays known, so that nothing brings it back.
+    pub(super) fn drop_dead(&mut self, key: &str) -> Result<bool, Failure> {
+        let Some((seq, _)) = self.dead_row(key)? else {
+            return Ok(false);
+        };
+        self.sql("UPDATE outbox SET state = 6 WHERE seq = ?1")?.execute([seq])?;
+        self.drop_body(seq)?;
+        self.memory.counts.dead -= 1;
+        Ok(true)
+    }
+
+    fn dead_row(&self, key: &str) -> Result<Option<(i64, String)>, Failure> {
+        let sql = "SELECT seq, body FROM outbox JOIN outbox_body USING (seq) WHERE key = ?1 AND state = 5";
+        Ok(self
+            .sql(sql)?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?)
+    }
+
+    fn drop_body(&mut self, seq: i64) -> Result<(), Failure> {
+        self.sql("DELETE FROM outbox_body WHERE seq = ?1")?.execute([seq])?;
+        Ok(())
+    }
+}
+
+/// Reads what the platform accepted so far.
+pub(super) fn sent_parts(json: Option<&str>) -> Result<Vec<SentPart>, Error> {
+    json.map_or(Ok(Vec::new()), |json| {
+        serde_json::from_str(json).map_err(|error| Error::Refused(format!("damaged parts: {error}")))
+    })
+}
+
+/// Writes a receipt's message ids.
+pub(super) fn receipt_json(receipt: &Receipt) -> Result<String, Error> {
+    to_json(&receipt.message_ids)
+}
+
+/// Runs a query whose only column is an id.
+fn ids(mut statement: rusqlite::CachedStatement<'_>, values: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
+    statement.query_map(values, |row| row.get(0))?.collect()
+}

@@ -1,0 +1,19 @@
+//! The death of the process (SIGKILL of the real binary) at each point of a message's path, triggered by what a platform
+//! or a model sees from outside: the product has no switch for tests in it.
+//!
+//! What must hold after each: nothing that was accepted is lost; a copy only where bytes had left and no answer had come;
+//! each copy has the key of its original; the order of a conversation is kept.
+//!
+//! | died | test |
+//! | --- | --- |
+//! | before and after the inbox commit | [`inbound`] |
+//! | during a turn, after the model's answer, after the turn's commit, during the drain | [`turn`] |
+//! | after the sending mark, after the platform took it, after its answer, before the client's ack | [`outbound`] |
+//! | between two parts | [`parts`] |
+//! | anywhere, many times, under load | [`kill_loop`] |
+
+mod inbound;
+mod kill_loop;
+mod outbound;
+mod parts;
+mod turn;

@@ -1,0 +1,248 @@
+//! What holds for the SQLite files themselves: who may open them, and what a crash leaves of them.
+
+use std::path::Path;
+
+use sluicegate::store::EventStore;
+use sluicegate::store::sqlite::{OpenError, SqliteStore};
+
+use crate::fixtures::{
+    NOW, accept, ack, block_on, channel, claim, claim_one, claim_turns, end_of, enqueue, names, outbound,
+};
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir).expect("the store opens")
+}
+
+fn sql(dir: &Path, sql: &str) {
+    let db = rusqlite::Connection::open(dir.join("sluicegate.db")).expect("the file opens");
+    db.execute_batch(sql).expect("the statement runs");
+}
+
+/// Copies the database and its log as a crash would leave them: without a word to the store that uses them.
+fn crash_image(from: &Path) -> tempfile::TempDir {
+    let image = tempfile::tempdir().expect("a directory");
+    for file in ["sluicegate.db", "sluicegate.db-wal"] {
+        std::fs::copy(from.join(file), image.path().join(file)).expect("the file is copied");
+    }
+    image
+}
+
+#[test]
+fn a_directory_has_one_user() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let first = open(dir.path());
+    let Err(refused) = SqliteStore::open(dir.path()) else {
+        panic!("it was opened twice")
+    };
+    assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+    let words = refused.to_string();
+    assert!(
+        words.contains(&std::process::id().to_string()),
+        "it names the process: {words}"
+    );
+    assert!(
+        words.contains(&dir.path().display().to_string()),
+        "it names the directory: {words}"
+    );
+    drop(first);
+    drop(open(dir.path()));
+}
+
+#[test]
+fn the_files_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("new").join("data");
+    let store = open(&dir);
+    block_on(async {
+        let blob = store
+            .blob_put(&channel("family"), "x/y", vec![1], NOW)
+            .await
+            .expect("put");
+        let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join("blobs"))), (0o700, 0o700));
+        for file in ["sluicegate.db", "sluicegate.db-wal", "sluicegate.lock"] {
+            assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
+        }
+        assert_eq!(mode(&dir.join("blobs").join(blob)), 0o600);
+    });
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path()));
+    sql(dir.path(), "PRAGMA user_version = 999");
+    let before = std::fs::read(dir.path().join("sluicegate.db")).expect("the file is read");
+    let Err(refused) = SqliteStore::open(dir.path()) else {
+        panic!("it was opened")
+    };
+    assert!(matches!(refused, OpenError::Newer { found: 999, .. }), "{refused:?}");
+    assert!(before == std::fs::read(dir.path().join("sluicegate.db")).expect("the file is read"));
+}
+
+#[test]
+fn a_foreign_database_is_refused_and_left_alone() {
+    for foreign in ["PRAGMA application_id = 7", "CREATE TABLE theirs (a)"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        sql(dir.path(), foreign);
+        let before = std::fs::read(dir.path().join("sluicegate.db")).expect("the file is read");
+        let Err(refused) = SqliteStore::open(dir.path()) else {
+            panic!("it was opened")
+        };
+        assert!(matches!(refused, OpenError::Foreign { .. }), "{refused:?}");
+        assert!(before == std::fs::read(dir.path().join("sluicegate.db")).expect("the file is read"));
+    }
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(
+        dir.path().join("sluicegate.db"),
+        "this is a letter to my aunt ".repeat(99),
+    )
+    .expect("written");
+    let Err(refused) = SqliteStore::open(dir.path()) else {
+        panic!("it was opened")
+    };
+    assert!(matches!(refused, OpenError::Database { .. }), "{refused:?}");
+}
+
+#[test]
+fn the_schema_is_marked_and_sound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    block_on(enqueue(&open(dir.path()), &[("1", "ada")], NOW));
+    let db = rusqlite::Connection::open(dir.path().join("sluicegate.db")).expect("the file opens");
+    let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).expect("an answer");
+    assert_eq!(
+        text("SELECT printf('%x', application_id) FROM pragma_application_id"),
+        "534c4754"
+    );
+    assert_eq!(text("PRAGMA integrity_check"), "ok");
+    assert_eq!(text("PRAGMA journal_mode"), "wal");
+    let lax = "SELECT count(*) || '' FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' AND NOT strict";
+    assert_eq!(text(lax), "0", "every table is strict");
+}
+
+#[test]
+fn every_answered_write_is_in_the_image_of_a_crash() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    block_on(async {
+        accept(&store, &[("m", "ada")], NOW).await;
+        let image = crash_image(dir.path());
+        assert_eq!(claim_turns(&open(image.path()), NOW).await.len(), 1, "after accept");
+
+        let turn = claim_turns(&store, NOW).await.remove(0);
+        store
+            .lazy_record_answer(turn.fence, &turn.event.id, "forty-two")
+            .await
+            .expect("record");
+        let image = crash_image(dir.path());
+        let again = claim_turns(&open(image.path()), NOW).await.remove(0);
+        assert_eq!(again.answer.as_deref(), Some("forty-two"), "after a lazy write");
+
+        let end = end_of(&turn, vec![outbound("a", "ada"), outbound("b", "ada")]);
+        store.commit_turn(turn.fence, end, NOW).await.expect("commit");
+        let image = crash_image(dir.path());
+        let after_commit = open(image.path());
+        assert!(claim_turns(&after_commit, NOW).await.is_empty(), "after commit_turn");
+        assert_eq!(claim_one(&after_commit, NOW).await.ambiguous, 0, "after commit_turn");
+
+        let dispatch = claim_one(&store, NOW).await;
+        let image = crash_image(dir.path());
+        assert_eq!(
+            claim_one(&open(image.path()), NOW).await.ambiguous,
+            1,
+            "after the sending mark"
+        );
+
+        ack(&store, &dispatch).await;
+        let image = crash_image(dir.path());
+        let after_ack = open(image.path());
+        assert_eq!(names(&claim(&after_ack, NOW).await), ["b"], "after the acknowledgement");
+        assert_eq!(after_ack.depth(), store.depth());
+    });
+}
+
+#[test]
+fn a_torn_log_loses_its_end_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    for name in &names {
+        block_on(enqueue(&store, &[(name, "ada")], NOW));
+    }
+    let log = std::fs::metadata(dir.path().join("sluicegate.db-wal"))
+        .expect("the log is there")
+        .len();
+    for part in 1..=8 {
+        let image = crash_image(dir.path());
+        let file = std::fs::File::options()
+            .write(true)
+            .open(image.path().join("sluicegate.db-wal"));
+        file.and_then(|file| file.set_len(log * part / 8))
+            .expect("the log is cut");
+        let Ok(cut) = SqliteStore::open(image.path()) else {
+            panic!("a torn log must not stop the store")
+        };
+        let mut found = Vec::new();
+        while let Some(dispatch) = block_on(claim(&cut, NOW)).into_iter().next() {
+            found.push(dispatch.event.key.as_str().trim_start_matches("dlv_").to_owned());
+            block_on(ack(&cut, &dispatch));
+        }
+        assert_eq!(found, names[..found.len()], "the first ones, in order, without a hole");
+        assert!(part < 8 || found.len() == names.len(), "the whole log has them all");
+    }
+}
+
+#[test]
+fn a_blob_file_without_a_row_goes_at_the_next_opening() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let family = channel("family");
+    let store = open(dir.path());
+    let blob = block_on(store.blob_put(&family, "x/y", vec![1, 2], NOW)).expect("put");
+    drop(store);
+    let stray = dir.path().join("blobs").join("blob_stray");
+    std::fs::write(&stray, "left by a crash").expect("written");
+    let store = open(dir.path());
+    assert!(!stray.exists());
+    assert!(block_on(store.blob_get(&family, &blob)).expect("get").is_some());
+    std::fs::write(dir.path().join("blobs").join(&blob), [1]).expect("written");
+    assert!(
+        block_on(store.blob_get(&family, &blob)).is_err(),
+        "a file that is not whole is not handed out"
+    );
+}
+
+#[test]
+fn a_message_that_can_no_longer_be_read_does_not_block_its_lane() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    block_on(async {
+        enqueue(&store, &[("1", "ada"), ("2", "ada")], NOW).await;
+        accept(&store, &[("m1", "ada"), ("m2", "ada")], NOW).await;
+    });
+    drop(store);
+    sql(
+        dir.path(),
+        "UPDATE outbox_body SET body = '{' WHERE seq = (SELECT min(seq) FROM outbox_body)",
+    );
+    sql(
+        dir.path(),
+        "UPDATE inbox_body SET body = '{' WHERE seq = (SELECT min(seq) FROM inbox_body)",
+    );
+    let store = open(dir.path());
+    block_on(async {
+        assert!(claim(&store, NOW).await.is_empty());
+        assert_eq!(names(&claim(&store, NOW).await), ["2"]);
+        assert!(claim_turns(&store, NOW).await.is_empty());
+        assert_eq!(claim_turns(&store, NOW).await.len(), 1);
+        assert_eq!(
+            (store.depth().dead, store.depth().inbox),
+            (1, 1),
+            "it is counted, not lost from sight"
+        );
+    });
+}

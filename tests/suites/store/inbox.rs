@@ -1,0 +1,330 @@
+//! Events in, and their turns.
+
+use sluicegate::event::EventKind;
+use sluicegate::id::SessionKey;
+use sluicegate::store::{Accepted, Error, HistoryEntry, Role};
+
+use crate::Open;
+use crate::fixtures::{NOW, accept, channel, claim, claim_turns, end_of, enqueue, ids, inbound, names, outbound};
+
+pub async fn a_repeated_event_changes_nothing(open: Open<'_>) {
+    let store = open();
+    let family = channel("family");
+    let twice = vec![inbound("1", "ada"), inbound("1", "ada"), inbound("2", "ada")];
+    let answers = store.accept(&family, twice, None, NOW).await.expect("accept");
+    assert_eq!(answers, [Accepted::New, Accepted::Duplicate, Accepted::New]);
+    drop(store);
+
+    let store = open();
+    let again = store
+        .accept(&family, vec![inbound("2", "ada")], None, NOW + 1)
+        .await
+        .expect("accept");
+    assert_eq!(again, [Accepted::Duplicate]);
+    let elsewhere = store
+        .accept(&channel("work"), vec![inbound("2", "ada")], None, NOW)
+        .await
+        .expect("accept");
+    assert_eq!(elsewhere, [Accepted::New], "ids are the channel's own");
+    assert_eq!(store.depth().inbox, 3);
+}
+
+pub async fn a_cursor_is_kept_with_its_events(open: Open<'_>) {
+    let store = open();
+    let family = channel("family");
+    assert_eq!(store.cursor(&family).await.expect("cursor"), None);
+    store
+        .accept(&family, vec![inbound("1", "ada")], Some("41".into()), NOW)
+        .await
+        .expect("accept");
+    store
+        .accept(&family, vec![inbound("2", "ada")], None, NOW)
+        .await
+        .expect("accept");
+    store
+        .accept(&family, vec![inbound("2", "ada")], Some("42".into()), NOW)
+        .await
+        .expect("accept");
+    drop(store);
+
+    let store = open();
+    assert_eq!(store.cursor(&family).await.expect("cursor").as_deref(), Some("42"));
+    assert_eq!(store.cursor(&channel("work")).await.expect("cursor"), None);
+    assert_eq!(store.depth().inbox, 2);
+}
+
+pub async fn an_event_that_starts_no_turn_is_only_remembered(open: Open<'_>) {
+    let store = open();
+    let mut reaction = inbound("1", "ada");
+    reaction.message.kind = EventKind::Reaction;
+    let mut unaddressed = inbound("2", "ada");
+    unaddressed.message.addressed = false;
+    let answers = store
+        .accept(&channel("family"), vec![reaction, unaddressed], None, NOW)
+        .await
+        .expect("accept");
+    assert_eq!(answers, [Accepted::New, Accepted::New]);
+    assert!(claim_turns(&*store, NOW).await.is_empty());
+    assert_eq!(store.depth().inbox, 0);
+    let again = store
+        .accept(&channel("family"), vec![inbound("1", "ada")], None, NOW)
+        .await
+        .expect("accept");
+    assert_eq!(again, [Accepted::Duplicate]);
+}
+
+pub async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob"), ("4", "eve")], NOW).await;
+    let first = store.claim_turns(2, NOW).await.expect("claim");
+    assert_eq!(first.len(), 2, "no more than asked for");
+    let rest = claim_turns(&*store, NOW).await;
+    assert_eq!(rest.len(), 1);
+    let all: Vec<_> = ids(&first).into_iter().chain(ids(&rest)).collect();
+    assert!(
+        ["1", "3", "4"].iter().all(|id| all.contains(id)),
+        "the oldest of each session, not {all:?}"
+    );
+
+    let ada = first
+        .iter()
+        .chain(&rest)
+        .find(|turn| turn.event.message.id == "1")
+        .expect("turn 1");
+    store
+        .commit_turn(ada.fence, end_of(ada, Vec::new()), NOW)
+        .await
+        .expect("commit");
+    assert_eq!(ids(&claim_turns(&*store, NOW).await), ["2"]);
+}
+
+pub async fn the_longest_due_turn_comes_first(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("late", "ada")], NOW + 5).await;
+    accept(&*store, &[("early", "bob")], NOW).await;
+    assert_eq!(ids(&store.claim_turns(1, NOW + 9).await.expect("claim")), ["early"]);
+    assert_eq!(ids(&store.claim_turns(1, NOW + 9).await.expect("claim")), ["late"]);
+}
+
+pub async fn a_turn_ends_in_one_transaction(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    let said = |role, text: &str| HistoryEntry {
+        role,
+        text: text.to_owned(),
+    };
+    let mut end = end_of(
+        &turn,
+        vec![outbound("a", "ada"), outbound("b", "ada"), outbound("a", "ada")],
+    );
+    end.history = vec![said(Role::User, "hi"), said(Role::Assistant, "hello")];
+    store.commit_turn(turn.fence, end.clone(), NOW).await.expect("commit");
+
+    let again = store.commit_turn(turn.fence, end.clone(), NOW).await;
+    assert!(matches!(again, Err(Error::Stale)), "{again:?}");
+    drop(store);
+    let store = open();
+    assert_eq!(
+        store.history(&turn.event.session, 9, 999).await.expect("history"),
+        end.history
+    );
+    assert_eq!(
+        (store.depth().inbox, store.depth().outbox),
+        (0, 2),
+        "a key that is known is left as it is"
+    );
+    assert!(claim_turns(&*store, NOW).await.is_empty());
+    assert_eq!(names(&claim(&*store, NOW).await), ["a"]);
+}
+
+pub async fn a_turn_of_an_earlier_process_is_stale(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let old = claim_turns(&*store, NOW).await.remove(0);
+    drop(store);
+
+    let store = open();
+    let new = claim_turns(&*store, NOW).await.remove(0);
+    assert_eq!((new.event.id.clone(), new.failures), (old.event.id.clone(), 0));
+    let mut end = end_of(&old, vec![outbound("a", "ada")]);
+    end.history = vec![HistoryEntry {
+        role: Role::User,
+        text: "hi".into(),
+    }];
+    let id = &old.event.id;
+    let stale = [
+        store.commit_turn(old.fence, end, NOW).await,
+        store.lazy_record_answer(old.fence, id, "an answer").await,
+        store
+            .postpone_turn(old.fence, id, NOW, "late", Some(outbound("b", "ada")), NOW)
+            .await,
+        store
+            .bury_turn(old.fence, id, "late", Some(outbound("c", "ada")), NOW)
+            .await,
+        store.release_turn(old.fence, id).await,
+    ];
+    assert!(
+        stale.iter().all(|result| matches!(result, Err(Error::Stale))),
+        "{stale:?}"
+    );
+    assert_eq!(
+        (store.depth().inbox, store.depth().outbox),
+        (1, 0),
+        "nothing was written"
+    );
+    assert!(
+        store
+            .history(&old.event.session, 9, 999)
+            .await
+            .expect("history")
+            .is_empty()
+    );
+    store
+        .commit_turn(new.fence, end_of(&new, Vec::new()), NOW)
+        .await
+        .expect("the new claim holds");
+}
+
+pub async fn a_recorded_answer_comes_back_after_a_restart(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    assert_eq!(turn.answer, None);
+    store
+        .lazy_record_answer(turn.fence, &turn.event.id, "forty-two")
+        .await
+        .expect("record");
+    drop(store);
+    assert_eq!(claim_turns(&*open(), NOW).await[0].answer.as_deref(), Some("forty-two"));
+}
+
+pub async fn a_postponed_turn_waits_and_tells_once(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    for failures in 0..3 {
+        let turn = claim_turns(&*store, NOW + 10).await.remove(0);
+        assert_eq!(turn.failures, failures);
+        let notice = Some(outbound("sorry", "ada"));
+        store
+            .postpone_turn(turn.fence, &turn.event.id, NOW + 10, "no model", notice, NOW)
+            .await
+            .expect("postpone");
+    }
+    assert!(claim_turns(&*store, NOW + 9).await.is_empty(), "not before it is due");
+    assert_eq!(store.depth().outbox, 1, "one notice, however often");
+    accept(&*store, &[("2", "ada")], NOW).await;
+    assert_eq!(
+        ids(&claim_turns(&*store, NOW + 9).await),
+        ["2"],
+        "a postponed turn does not hold up its session"
+    );
+    drop(store);
+    assert_eq!(
+        claim_turns(&*open(), NOW + 10)
+            .await
+            .iter()
+            .map(|turn| turn.failures)
+            .max(),
+        Some(0)
+    );
+    let store = open();
+    let two = claim_turns(&*store, NOW + 10).await.remove(0);
+    store
+        .commit_turn(two.fence, end_of(&two, Vec::new()), NOW)
+        .await
+        .expect("commit");
+    assert_eq!(claim_turns(&*store, NOW + 10).await[0].failures, 3);
+}
+
+pub async fn a_buried_turn_is_gone_but_known(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    let notice = Some(outbound("given-up", "ada"));
+    store
+        .bury_turn(turn.fence, &turn.event.id, "no model", notice, NOW)
+        .await
+        .expect("bury");
+    drop(store);
+
+    let store = open();
+    assert!(claim_turns(&*store, NOW + 1_000_000).await.is_empty());
+    assert_eq!((store.depth().inbox, store.depth().outbox), (0, 1));
+    let again = store
+        .accept(&channel("family"), vec![inbound("1", "ada")], None, NOW)
+        .await
+        .expect("accept");
+    assert_eq!(again, [Accepted::Duplicate]);
+}
+
+pub async fn a_released_turn_is_as_before(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    store.release_turn(turn.fence, &turn.event.id).await.expect("release");
+    let late = store
+        .commit_turn(turn.fence, end_of(&turn, vec![outbound("a", "ada")]), NOW)
+        .await;
+    assert!(matches!(late, Err(Error::Stale)), "{late:?}");
+    assert_eq!(store.depth().outbox, 0);
+    let again = claim_turns(&*store, NOW).await;
+    assert_eq!((ids(&again), again[0].failures), (vec!["1"], 0));
+}
+
+pub async fn history_is_cut_from_the_old_end(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    let mut end = end_of(&turn, Vec::new());
+    end.history = (0..4)
+        .map(|n| HistoryEntry {
+            role: Role::User,
+            text: format!("line{n}"),
+        })
+        .collect();
+    store.commit_turn(turn.fence, end, NOW).await.expect("commit");
+    let texts = async |entries, bytes| -> Vec<String> {
+        let lines = store
+            .history(&turn.event.session, entries, bytes)
+            .await
+            .expect("history");
+        lines.into_iter().map(|line| line.text).collect()
+    };
+    assert_eq!(texts(9, 999).await, ["line0", "line1", "line2", "line3"]);
+    assert_eq!(texts(2, 999).await, ["line2", "line3"]);
+    assert_eq!(texts(9, 14).await, ["line2", "line3"], "whole lines within the bytes");
+    assert!(texts(9, 4).await.is_empty());
+    let nobody = SessionKey::from_trusted("nobody");
+    assert!(store.history(&nobody, 9, 999).await.expect("history").is_empty());
+}
+
+pub async fn the_next_due_turn_is_known(open: Open<'_>) {
+    let store = open();
+    assert_eq!(store.next_turn_due().await.expect("next"), None);
+    accept(&*store, &[("1", "ada")], NOW).await;
+    accept(&*store, &[("2", "bob")], NOW + 3).await;
+    assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW));
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    assert_eq!(
+        store.next_turn_due().await.expect("next"),
+        Some(NOW + 3),
+        "running turns do not count"
+    );
+    store
+        .postpone_turn(turn.fence, &turn.event.id, NOW + 9, "later", None, NOW)
+        .await
+        .expect("postpone");
+    let turn = claim_turns(&*store, NOW + 3).await.remove(0);
+    store
+        .commit_turn(turn.fence, end_of(&turn, Vec::new()), NOW)
+        .await
+        .expect("commit");
+    assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW + 9));
+    enqueue(&*store, &[("a", "ada")], NOW).await;
+    assert_eq!(
+        store.next_turn_due().await.expect("next"),
+        Some(NOW + 9),
+        "the outbox is another matter"
+    );
+}
