@@ -133,7 +133,7 @@ impl Gateway {
     }
 
     fn surface(&self, work: &Work, shutdown: &Shutdown) -> Surface {
-        let (store, intake) = (self.store.clone(), shutdown.intake.clone());
+        let (store, intake, switchboard) = (self.store.clone(), shutdown.intake.clone(), self.switchboard.clone());
         let public = self.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
         Surface {
             ingress: self.switchboard.clone(),
@@ -142,7 +142,10 @@ impl Gateway {
                 if intake.is_cancelled() {
                     return Err("going down".into());
                 }
-                if store.is_sound() { Ok(()) } else { Err("the store failed; the gateway will exit".into()) }
+                if !store.is_sound() {
+                    return Err("the store failed; the gateway will exit".into());
+                }
+                if switchboard.is_started() { Ok(()) } else { Err("channels are being started".into()) }
             }),
             metrics: metrics::printer(metrics::Sources {
                 switchboard: self.switchboard.clone(),

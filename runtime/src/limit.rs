@@ -67,7 +67,8 @@ pub const SWEEP_ROWS_MAX: usize = 1000;
 pub const STORE_CHECK_PERIOD: Duration = Duration::from_millis(200);
 /// How often the store is swept.
 pub const SWEEP_PERIOD: Duration = Duration::from_secs(60);
-/// Free space, in bytes, under which the WAL file is cut back after a checkpoint.
+/// The write-ahead log, in bytes: at this size the writer pauses until it is moved into the database, and no longer file
+/// is kept.
 pub const WAL_BYTES_MAX: i64 = 64 * MIB as i64;
 
 // ---- the bus

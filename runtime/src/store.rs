@@ -112,7 +112,7 @@ pub struct Dispatch {
     pub ambiguous: u32,
     /// When the last of those attempts began.
     pub ambiguous_at_ms: Option<UnixMillis>,
-    /// Whether the earlier attempt was handed over and its confirmation did not come (in time).
+    /// Whether an earlier attempt was handed over and its confirmation did not come (in time).
     pub unconfirmed: bool,
     /// When the event was stored.
     pub created_at_ms: UnixMillis,
@@ -188,7 +188,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     // ---- turns
 
-    /// Claims up to `max` due turns, oldest first, at most one for each session that has none running.
+    /// Claims up to `max` due turns, the longest due first, at most one for each session that has none running.
+    ///
+    /// What is handed out is durable. A postponed turn does not hold up its session.
     async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error>;
 
     /// Stores the finished answer of a running turn, so that a crash before its commit does not ask the agent again.
@@ -237,7 +239,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// Stores outbound events that no turn made. An event whose key is known already is left as it is.
     async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error>;
 
-    /// Claims up to `max` due lane heads of these channels, longest due first, and marks them as being sent (lazily).
+    /// Claims up to `max` due lane heads of these channels, the longest due first, the channels taking turns, and marks them as being sent (lazily).
     ///
     /// Expired heads are buried here instead. A row that an earlier process left marked as being sent is handed out like any other,
     /// with its ambiguous count raised: this is the whole recovery.

@@ -53,8 +53,8 @@ async fn gate_request(
     let (parts, body) = request.into_parts();
     let read = Limited::new(body, limit::HTTP_REQUEST_BODY_BYTES_MAX).collect();
     let bytes = read.await.map_err(|_| Error::HttpRequestBodySize(None))?.to_bytes();
-    // The library adds `host` itself; the gate derives it from the URL that it checked.
-    let named = parts.headers.iter().filter(|(name, _)| **name != http::header::HOST && **name != http::header::CONTENT_LENGTH);
+    // Libraries add headers of the connection by themselves; the gate has its own, from the URL that it checked.
+    let named = parts.headers.iter().filter(|(name, _)| !belongs_to_the_connection(name));
     let headers = named
         .map(|(name, value)| Ok((name.as_str().to_owned(), value.to_str().map_err(|_| Error::HttpProtocolError)?.to_owned())))
         .collect::<Result<Vec<_>, Error>>()?;
@@ -65,6 +65,11 @@ async fn gate_request(
         body: if bytes.is_empty() { egress::Body::Empty } else { egress::Body::Bytes(bytes) },
         timeout: options.and_then(total_timeout),
     })
+}
+
+fn belongs_to_the_connection(name: &http::HeaderName) -> bool {
+    use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+    [HOST, CONTENT_LENGTH, CONNECTION, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
 }
 
 /// The gate bounds the whole exchange; the guest's own bounds can only make it shorter.

@@ -57,6 +57,11 @@ impl Switchboard {
         self.lines().values().map(|line| line.channel.clone()).collect()
     }
 
+    /// Returns whether no channel is still being started.
+    pub fn is_started(&self) -> bool {
+        self.lines().values().all(|line| line.channel.status() != Status::Starting)
+    }
+
     /// Changes how a channel is, and tells who listens.
     pub fn set_status(&self, channel: &Channel, status: Status) {
         let (state, reason) = described(&status);
@@ -169,11 +174,15 @@ impl Ingress for Switchboard {
             return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
         }
         let admission = match &line.verifier {
-            Some(verifier) => {
-                let checked = verifier.verify(&header_map(&request.headers), &request.body, self.clock.now_ms());
-                Some(checked.map_err(|refusal| unverified(channel, &refusal))?)
-            }
             None => None,
+            Some(verifier) => {
+                match verifier.verify(&header_map(&request.headers), &request.body, self.clock.now_ms()) {
+                    Ok(admission) => Some(admission),
+                    // It was taken before: the platform's retry is told so, and nothing happens again.
+                    Err(Unverified::Replayed) => return Ok(TAKEN_BEFORE),
+                    Err(refusal) => return Err(unverified(channel, &refusal)),
+                }
+            }
         };
         let reply = line.channel.webhook(request).await.map_err(|error| match error {
             CallError::NotOffered(_) => Refusal::NotFound,
@@ -216,6 +225,9 @@ impl Ingress for Switchboard {
         Ok((Arc::new(connection), frames))
     }
 }
+
+/// The answer to a request that was taken before.
+const TAKEN_BEFORE: WebhookReply = WebhookReply { status: 200, headers: Vec::new(), body: Vec::new() };
 
 /// What a caller hears to wait while a channel is paused or starting.
 const WAIT_FOR_CHANNEL: Duration = Duration::from_secs(30);

@@ -84,7 +84,7 @@ impl SqliteStore {
             path: data.blobs.clone(),
             source,
         })?;
-        let wal = data.wal()?;
+        let (wal, room) = (data.wal()?, data.wal()?);
         let durability = Durability::new(memory.next_seq());
         let (queue, waiting) = mpsc::channel(limit::STORE_QUEUE_MAX);
         let (blobs, boot) = (data.blobs.clone(), memory.boot);
@@ -95,6 +95,7 @@ impl SqliteStore {
             durability: Arc::clone(&durability),
             queue: waiting,
             sync: sync(wal),
+            room,
         };
         let thread = parts.start()?;
         Ok(Self {
@@ -151,6 +152,8 @@ struct Threads {
     durability: Arc<Durability>,
     queue: mpsc::Receiver<Entry>,
     sync: flusher::Sync,
+    /// The WAL, for making room in it.
+    room: std::fs::File,
 }
 
 impl Threads {
@@ -162,7 +165,7 @@ impl Threads {
             source,
         };
         let moving = self.data.checkpointer()?;
-        let (checkpoints, woken) = checkpointer::pair();
+        let (checkpoints, woken) = checkpointer::pair(self.room).map_err(at_file)?;
         let durability = Arc::clone(&self.durability);
         let checkpointer = spawn("store-checkpoint", move || {
             checkpointer::run(&moving, &woken, &durability);

@@ -17,6 +17,8 @@ use crate::sample::{Sample, flush_ms};
 const TEXT: &str = "All work and no play makes a gateway dull.";
 /// Clients of the webhook, each with a connection that it keeps and a conversation of its own.
 const CLIENTS: usize = 64;
+/// A program that never answers, and ends at the latest a second after the gateway that started it.
+const WAITING_AGENT: &str = r#"["sh", "-c", "exec tail -f --pid=$PPID /dev/null"]"#;
 /// Load before the first request counts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -43,7 +45,7 @@ pub(crate) async fn ws(report: &mut Report) -> anyhow::Result<()> {
 
 /// Measures `path.webhook_rps` and its floor.
 ///
-/// The agent is a program that only sleeps: 32 turns begin and hold every place there is, so that the figure is what
+/// The agent is a program that only waits: 32 turns begin and hold every place there is, so that the figure is what
 /// comes in durably, and neither answers nor their deliveries take a part of the machine. (An echo would make an answer
 /// and a delivery of each message; a webhook without a `url` would bury each of those.)
 pub(crate) async fn webhook(report: &mut Report) -> anyhow::Result<()> {
@@ -53,9 +55,11 @@ pub(crate) async fn webhook(report: &mut Report) -> anyhow::Result<()> {
     drop(floor);
     report.figure("path.floor_rps", rps, "requests/s");
     let folder = tempfile::tempdir_in(".")?;
-    let sections = "[agents.main]\nkind = \"command\"\ncommand = [\"sleep\", \"600\"]\n\n\
-                    [channels.in]\ncomponent = \"webhook\"\naccess = \"open\"";
-    // What sleeps is not waited for at the end.
+    let sections = format!(
+        "[agents.main]\nkind = \"command\"\ncommand = {WAITING_AGENT}\n\n\
+         [channels.in]\ncomponent = \"webhook\"\naccess = \"open\""
+    );
+    // What waits for ever is not waited for at the end.
     let gateway = Setup {
         grace_s: 0,
         ..Setup::new(folder.path(), sections)

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -31,16 +32,18 @@ impl WsClient {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("the value can stand in a header"));
         }
-        match connect_async(request).await {
-            Ok((stream, _)) => Ok(Self { stream }),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("no HTTP answer from ws://{address}{path}: {error}"),
+        match tokio::time::timeout(PATIENCE, connect_async(request)).await {
+            Ok(Ok((stream, _))) => Ok(Self { stream }),
+            Ok(Err(Error::Http(response))) => Err(response.status().as_u16()),
+            Ok(Err(error)) => panic!("no HTTP answer from ws://{address}{path}: {error}"),
+            Err(_) => panic!("expected within {PATIENCE:?}: an HTTP answer from ws://{address}{path}"),
         }
     }
 
     /// Connects, as [`WsClient::connect`], to a gateway that may be killed at any moment: none where it was.
     pub async fn try_connect(address: SocketAddr, path: &str) -> Option<Self> {
-        let (stream, _) = connect_async(format!("ws://{address}{path}")).await.ok()?;
+        let connecting = connect_async(format!("ws://{address}{path}"));
+        let (stream, _) = tokio::time::timeout(PATIENCE, connecting).await.ok()?.ok()?;
         Some(Self { stream })
     }
 
@@ -96,8 +99,10 @@ impl WsClient {
     /// # Panics
     /// When none comes within [`PATIENCE`], and when one is not JSON.
     pub async fn next(&mut self) -> Option<Value> {
+        // One deadline for the whole wait: the gateway's pings must not stretch it.
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            let message = tokio::time::timeout_at(deadline, self.stream.next()).await;
             let message = message.unwrap_or_else(|_| panic!("expected within {PATIENCE:?}: a frame"));
             let text = match message {
                 Some(Ok(Message::Text(text))) => text,
@@ -147,8 +152,9 @@ impl WsClient {
     /// # Panics
     /// When it stays open for [`PATIENCE`].
     pub async fn close_code(&mut self) -> Option<u16> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
+            let message = tokio::time::timeout_at(deadline, self.stream.next()).await;
             match message.unwrap_or_else(|_| panic!("expected within {PATIENCE:?}: the end of the connection")) {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
                 Some(Ok(_)) => {}

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::PATIENCE;
 
 /// A request that a fake received.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// Such as `POST`.
     pub method: String,
@@ -25,6 +25,13 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Without its framing.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Request {
+    /// Without headers and body, which would drown everything else in a failure.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ({} bytes)", self.method, self.path, self.body.len())
+    }
 }
 
 impl Request {
@@ -231,8 +238,8 @@ pub async fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<Response> {
-    let stream = send(address, method, path, headers, body).await?;
-    receive(stream).await
+    let whole = async { receive(send(address, method, path, headers, body).await?).await };
+    tokio::time::timeout(PATIENCE, whole).await.unwrap_or_else(|_| Err(std::io::Error::other("no answer in time")))
 }
 
 /// Sends a request and returns the connection, on which the answer will come.

@@ -29,7 +29,7 @@ pub enum Act {
 }
 
 /// A delivery that arrived, taken or not.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Delivery {
     /// When.
     pub at: Instant,
@@ -45,6 +45,14 @@ pub struct Delivery {
     pub body: Value,
     /// The request, as it came.
     pub request: Request,
+}
+
+impl std::fmt::Debug for Delivery {
+    /// In a line that can be read among many.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (taken, body) = (if self.accepted { "taken" } else { "refused" }, &self.body);
+        write!(f, "{taken} in {:?}: {:?}, key {}, attempt {}", self.conversation, self.text, self.key, body["attempt"])
+    }
 }
 
 /// A platform on a loopback port.

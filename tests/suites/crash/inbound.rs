@@ -18,7 +18,7 @@ async fn a_webhook_that_got_no_answer_is_sent_again_and_answered_once() {
         // Nothing goes out in the first life, so that every delivery is of the second.
         model.hold();
         let conversation = format!("c{round}");
-        let body = json!({"id": "m1", "conversation": conversation, "sender": "ada", "text": "hi"});
+        let body = json!({"id": format!("m{round}"), "conversation": conversation, "sender": "ada", "text": "hi"});
         let body_text = body.to_string();
         let sent = http::send(gateway.address(), "POST", "/hooks/hook", &[], body_text.as_bytes()).await;
         tokio::time::sleep(Duration::from_micros(delay_us)).await;

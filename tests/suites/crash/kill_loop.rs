@@ -118,7 +118,8 @@ async fn post(conversation: String, mut stage: watch::Receiver<Stage>) -> Talk {
     let mut count = 0;
     while stage.borrow().goes_on {
         let text = count.to_string();
-        let body = json!({"id": text, "conversation": conversation, "sender": "ada", "text": text}).to_string();
+        let id = format!("{conversation}-{count}");
+        let body = json!({"id": id, "conversation": conversation, "sender": "ada", "text": text}).to_string();
         loop {
             let address = stage.borrow_and_update().address;
             match http::request(address, "POST", "/hooks/hook", &[], body.as_bytes()).await {

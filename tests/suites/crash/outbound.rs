@@ -53,7 +53,7 @@ async fn a_kill_at_the_moment_of_the_platforms_answer_makes_at_most_one_copy() {
     let mut gateway = Setup::new().echo().webhook("hook", &platform).start().await;
     for round in 0..8 {
         let conversation = format!("c{round}");
-        gateway.tell("hook", "m1", &conversation, "hi").await;
+        gateway.tell("hook", &format!("m{round}"), &conversation, "hi").await;
         platform.wait_for_accepted(&conversation, 1).await;
         gateway.crash().await;
         gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;

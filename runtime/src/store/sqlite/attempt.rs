@@ -35,13 +35,12 @@ impl Work<'_> {
     }
 
     pub(super) fn ack(&mut self, claim: DeliveryClaim, receipt: &str, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL, body = NULL
             WHERE seq = ?1 AND state = 2";
         let lane = self.held_lane(claim)?;
         if self.sql(sql)?.execute(params![claim.row, now, receipt])? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
-        self.drop_body(claim.row)?;
         self.memory.counts.outbox -= 1;
         self.give_back(claim, lane)
     }
@@ -152,9 +151,9 @@ impl Work<'_> {
     }
 
     fn deliver_late(&mut self, seq: i64, lane: i64, state: i64, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL WHERE seq = ?1";
+        let sql =
+            "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL, body = NULL WHERE seq = ?1";
         self.sql(sql)?.execute(params![seq, now])?;
-        self.drop_body(seq)?;
         self.memory.counts.outbox -= 1;
         self.memory.counts.awaiting -= i64::from(state == AWAITING);
         self.refresh_lane(lane)
@@ -213,8 +212,6 @@ impl Work<'_> {
             WHERE seq = ?1";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
         self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
-        self.sql("UPDATE outbox_body SET seq = ?2 WHERE seq = ?1")?
-            .execute(params![old, seq])?;
         self.memory.counts.dead -= 1;
         self.memory.counts.outbox += 1;
         self.wake_lane(lane, seq, now, expires_at)?;
@@ -226,23 +223,18 @@ impl Work<'_> {
         let Some((seq, _)) = self.dead_row(key)? else {
             return Ok(false);
         };
-        self.sql("UPDATE outbox SET state = 6 WHERE seq = ?1")?.execute([seq])?;
-        self.drop_body(seq)?;
+        self.sql("UPDATE outbox SET state = 6, body = NULL WHERE seq = ?1")?
+            .execute([seq])?;
         self.memory.counts.dead -= 1;
         Ok(true)
     }
 
     fn dead_row(&self, key: &str) -> Result<Option<(i64, String)>, Failure> {
-        let sql = "SELECT seq, body FROM outbox JOIN outbox_body USING (seq) WHERE key = ?1 AND state = 5";
+        let sql = "SELECT seq, body FROM outbox WHERE key = ?1 AND state = 5";
         Ok(self
             .sql(sql)?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?)
-    }
-
-    fn drop_body(&mut self, seq: i64) -> Result<(), Failure> {
-        self.sql("DELETE FROM outbox_body WHERE seq = ?1")?.execute([seq])?;
-        Ok(())
     }
 }
 

@@ -60,12 +60,22 @@ pub(super) struct Claimed {
     pub(super) body: String,
 }
 
-/// What a lane would send next.
+/// A lane with something to do.
+#[derive(Clone, Copy)]
+struct DueLane {
+    id: i64,
+    /// Whether its floor lies ahead: then only what has expired is dealt with.
+    is_held: bool,
+}
+
+/// What a lane would send next, as it is before the claim.
 struct Candidate {
     seq: i64,
-    expires_at: i64,
     state: i64,
-    due_at: i64,
+    due_at: UnixMillis,
+    expires_at: UnixMillis,
+    attempt_at: Option<UnixMillis>,
+    claimed: Claimed,
 }
 
 /// The state of a row that is being sent.
@@ -80,15 +90,17 @@ impl Work<'_> {
     pub(super) fn enqueue(&mut self, event: &Outgoing, now: UnixMillis) -> Result<(), Failure> {
         let lane = self.lane_for(event)?;
         let seq = self.next_seq();
-        let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?4)
-                   ON CONFLICT (key) DO NOTHING";
+        let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?6) ON CONFLICT (key) DO NOTHING";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
-        if self.sql(sql)?.execute(params![seq, event.key, lane, now, expires_at])? == 0 {
+        if self
+            .sql(sql)?
+            .execute(params![seq, event.key, lane, now, expires_at, event.body])?
+            == 0
+        {
             self.unuse_seq();
             return Ok(());
         }
-        self.sql("INSERT INTO outbox_body (seq, body) VALUES (?1, ?2)")?
-            .execute(params![seq, event.body])?;
         self.memory.counts.outbox += 1;
         self.wake_lane(lane, seq, now, expires_at)
     }
@@ -156,7 +168,7 @@ impl Work<'_> {
         let mut claimed = Vec::new();
         let mut burials = limit::SWEEP_ROWS_MAX;
         while claimed.len() < max {
-            let round: Vec<i64> = lanes.iter_mut().filter_map(Iterator::next).collect();
+            let round: Vec<DueLane> = lanes.iter_mut().filter_map(Iterator::next).collect();
             if round.is_empty() {
                 break;
             }
@@ -167,16 +179,19 @@ impl Work<'_> {
         Ok(claimed)
     }
 
-    fn due_lanes(&mut self, channel: &str, max: usize, now: UnixMillis) -> Result<Vec<i64>, Failure> {
+    fn due_lanes(&mut self, channel: &str, max: usize, now: UnixMillis) -> Result<Vec<DueLane>, Failure> {
         let channel = self.channel_id(channel)?;
-        let sql = "SELECT id FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
+        let sql = "SELECT id, floor_at > ?2 FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
         let looked_at = max.saturating_add(self.memory.in_flight());
         let mut statement = self.sql(sql)?;
         let mut rows = statement.query(params![channel, now, count(looked_at)])?;
         let mut lanes = Vec::new();
         while let Some(row) = rows.next()? {
-            let lane = row.get(0)?;
-            if !self.memory.is_in_flight(lane) && lanes.len() < max {
+            let lane = DueLane {
+                id: row.get(0)?,
+                is_held: row.get(1)?,
+            };
+            if !self.memory.is_in_flight(lane.id) && lanes.len() < max {
                 lanes.push(lane);
             }
         }
@@ -184,13 +199,13 @@ impl Work<'_> {
     }
 
     /// Claims what a due lane would send next, after burying what has expired.
-    fn claim_lane(&mut self, lane: i64, now: UnixMillis, burials: &mut usize) -> Result<Option<Claimed>, Failure> {
-        while let Some(next) = self.candidate(lane, now)? {
+    fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, burials: &mut usize) -> Result<Option<Claimed>, Failure> {
+        while let Some(next) = self.candidate(lane.id, now)? {
             if next.expires_at > now {
-                if self.has_floor_ahead(lane, now)? {
+                if lane.is_held {
                     break;
                 }
-                return self.take(lane, &next, now).map(Some);
+                return self.take(lane.id, next, now).map(Some);
             }
             if *burials == 0 {
                 return Ok(None);
@@ -198,50 +213,57 @@ impl Work<'_> {
             *burials -= 1;
             self.make_dead(next.seq, next.state, "it expired before it could be delivered", now)?;
         }
-        self.refresh_lane(lane)?;
+        self.refresh_lane(lane.id)?;
         Ok(None)
     }
 
     /// Finds what a lane would send next: of its due rows (its head, and what awaits a confirmation past the deadline)
     /// the first.
     fn candidate(&self, lane: i64, now: UnixMillis) -> Result<Option<Candidate>, Failure> {
-        let head = "SELECT seq, expires_at, state, due_at FROM outbox WHERE lane = ?1 AND state <= 2
-            ORDER BY seq LIMIT 1";
-        let mut found = self
-            .sql(head)?
-            .query_row([lane], candidate)
-            .optional()?
-            .filter(|head| head.due_at <= now);
-        if self.memory.counts.awaiting > 0 {
-            let awaiting = "SELECT seq, expires_at, state, due_at FROM outbox INDEXED BY outbox_wait
-                WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
-            let first = self
-                .sql(awaiting)?
-                .query_row(params![lane, now], candidate)
-                .optional()?;
-            found = found.into_iter().chain(first).min_by_key(|row| row.seq);
+        let head = "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
+                unconfirmed, parts, body
+            FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1";
+        let found = self.sql(head)?.query_row([lane], candidate).optional()?;
+        let head = found.filter(|head| head.due_at <= now);
+        if self.memory.counts.awaiting == 0 {
+            return Ok(head);
         }
-        Ok(found)
-    }
-
-    fn has_floor_ahead(&self, lane: i64, now: UnixMillis) -> Result<bool, Failure> {
-        Ok(self
-            .sql("SELECT 1 FROM lane WHERE id = ?1 AND floor_at > ?2")?
-            .exists(params![lane, now])?)
+        let awaiting =
+            "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
+                unconfirmed, parts, body
+            FROM outbox INDEXED BY outbox_wait WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
+        let awaiting = self
+            .sql(awaiting)?
+            .query_row(params![lane, now], candidate)
+            .optional()?;
+        Ok(head.into_iter().chain(awaiting).min_by_key(|row| row.seq))
     }
 
     /// Marks a row as being sent. One that is marked so already was cut short by the end of an earlier process.
-    fn take(&mut self, lane: i64, next: &Candidate, now: UnixMillis) -> Result<Claimed, Failure> {
-        let seq = next.seq;
-        let sql = "UPDATE outbox SET state = 2, attempts = attempts + 1, attempt_at = ?2,
-                ambiguous = ambiguous + (state = 2),
-                ambiguous_at = CASE WHEN state = 2 THEN attempt_at ELSE ambiguous_at END
-            WHERE seq = ?1
-            RETURNING attempts, ambiguous, ambiguous_at, unconfirmed, created_at, parts,
-                (SELECT body FROM outbox_body WHERE seq = ?1)";
-        let claimed = self.sql(sql)?.query_row(params![seq, now], |row| claimed(seq, row))?;
+    fn take(&mut self, lane: i64, next: Candidate, now: UnixMillis) -> Result<Claimed, Failure> {
+        let Candidate {
+            seq,
+            state,
+            mut claimed,
+            ..
+        } = next;
+        if state == SENDING {
+            claimed.ambiguous += 1;
+            claimed.ambiguous_at_ms = next.attempt_at;
+        }
+        claimed.claim.attempt += 1;
+        let sql = "UPDATE outbox SET state = 2, attempts = ?2, attempt_at = ?3, ambiguous = ?4, ambiguous_at = ?5
+            WHERE seq = ?1";
+        let values = params![
+            seq,
+            claimed.claim.attempt,
+            now,
+            claimed.ambiguous,
+            claimed.ambiguous_at_ms
+        ];
+        self.sql(sql)?.execute(values)?;
         self.memory.take_lane(claimed.claim, lane);
-        self.memory.counts.awaiting -= i64::from(next.state == AWAITING);
+        self.memory.counts.awaiting -= i64::from(state == AWAITING);
         self.seen_seq = self.seen_seq.max(seq);
         Ok(claimed)
     }
@@ -267,26 +289,27 @@ impl Work<'_> {
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    Ok(Candidate {
-        seq: row.get(0)?,
-        expires_at: row.get(1)?,
-        state: row.get(2)?,
-        due_at: row.get(3)?,
-    })
-}
-
-fn claimed(seq: i64, row: &Row<'_>) -> rusqlite::Result<Claimed> {
-    Ok(Claimed {
+    let seq = row.get(0)?;
+    let claimed = Claimed {
         claim: DeliveryClaim {
             row: seq,
-            attempt: row.get(0)?,
+            attempt: row.get(5)?,
         },
-        ambiguous: row.get(1)?,
-        ambiguous_at_ms: row.get(2)?,
-        is_unconfirmed: row.get(3)?,
+        ambiguous: row.get(7)?,
+        ambiguous_at_ms: row.get(8)?,
+        is_unconfirmed: row.get(9)?,
         created_at_ms: row.get(4)?,
-        parts: row.get(5)?,
-        body: row.get(6)?,
+        parts: row.get(10)?,
+        body: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+    };
+    let (state, due_at, expires_at, attempt_at) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(6)?);
+    Ok(Candidate {
+        seq,
+        state,
+        due_at,
+        expires_at,
+        attempt_at,
+        claimed,
     })
 }
 

@@ -118,8 +118,8 @@ pub(super) fn state_keys(db: &Connection, channel: &str, prefix: &str) -> rusqli
 }
 
 pub(super) fn dead_letters(db: &Connection, max: usize) -> rusqlite::Result<Vec<DeadRow>> {
-    let sql = "SELECT key, body, note, attempts, finished_at FROM outbox JOIN outbox_body USING (seq)
-        WHERE state = 5 ORDER BY finished_at DESC, outbox.seq DESC LIMIT ?1";
+    let sql = "SELECT key, body, note, attempts, finished_at FROM outbox
+        WHERE state = 5 ORDER BY finished_at DESC, seq DESC LIMIT ?1";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([count(max)], |row| {
         Ok(DeadRow {

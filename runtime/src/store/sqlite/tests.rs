@@ -257,7 +257,7 @@ fn a_command_that_fails_half_done_takes_no_other_with_it() {
             let outgoing = Outgoing::of(&event("half"))?;
             work.enqueue(&outgoing, NOW)?;
             // A second row under the same number: a constraint.
-            work.sql("INSERT INTO outbox_body (seq, body) VALUES (?1, '')")?
+            work.sql("INSERT INTO session (id, key, due_at) VALUES (1, 'k', NULL), (1, 'l', ?1)")?
                 .execute(params![work.memory.next_seq() - 1])?;
             Ok(())
         });

@@ -122,6 +122,8 @@ pub(super) struct Writer {
     lsn: Lsn,
     /// The newest transaction whose durability somebody waits for.
     promised: Lsn,
+    /// Bytes in the present transaction.
+    batch_bytes: usize,
     /// A command that did not fit into the last transaction.
     left_over: Option<Entry>,
 }
@@ -160,16 +162,15 @@ impl Writer {
             queue,
             lsn: 0,
             promised: 0,
+            batch_bytes: 0,
             left_over: None,
         }
     }
 
     /// Works until the last handle is gone or the store is closed.
     pub(super) fn run(mut self) -> Connection {
-        let mut batch = Vec::new();
-        while self.gather(&mut batch) {
-            let entries = std::mem::take(&mut batch);
-            let attempt = catch_unwind(AssertUnwindSafe(|| self.carry_out(entries)));
+        while let Some(batch) = self.gather() {
+            let attempt = catch_unwind(AssertUnwindSafe(|| self.carry_out(batch)));
             if attempt.is_err() {
                 self.durability.poison("the writer panicked".to_owned());
             }
@@ -177,22 +178,26 @@ impl Writer {
         self.db
     }
 
-    /// Fills the next transaction: waits for one command, then takes what is there up to the bounds.
-    fn gather(&mut self, batch: &mut Vec<Entry>) -> bool {
-        let Some(first) = self.left_over.take().or_else(|| self.queue.blocking_recv()) else {
+    /// Begins the next transaction: waits for its first command. None at the end.
+    fn gather(&mut self) -> Option<Vec<Entry>> {
+        let first = self.left_over.take().or_else(|| self.queue.blocking_recv())?;
+        self.batch_bytes = first.bytes;
+        Some(vec![first])
+    }
+
+    /// Takes one more command into the transaction, if one waits and the bounds allow. Those that come in while others
+    /// are carried out join them: under load a transaction grows until nobody waits.
+    fn top_up(&mut self, batch: &mut Vec<Entry>) -> bool {
+        if batch.len() >= limit::STORE_BATCH_COMMANDS_MAX || self.left_over.is_some() {
             return false;
-        };
-        let mut bytes = first.bytes;
-        batch.push(first);
-        while batch.len() < limit::STORE_BATCH_COMMANDS_MAX {
-            let Ok(next) = self.queue.try_recv() else { break };
-            if bytes + next.bytes > limit::STORE_BATCH_BYTES_MAX {
-                self.left_over = Some(next);
-                break;
-            }
-            bytes += next.bytes;
-            batch.push(next);
         }
+        let Ok(next) = self.queue.try_recv() else { return false };
+        if self.batch_bytes + next.bytes > limit::STORE_BATCH_BYTES_MAX {
+            self.left_over = Some(next);
+            return false;
+        }
+        self.batch_bytes += next.bytes;
+        batch.push(next);
         true
     }
 
@@ -212,7 +217,7 @@ impl Writer {
     }
 
     /// Runs the commands in one transaction and commits it.
-    fn transact(&mut self, batch: &mut [Entry]) -> Result<Vec<Outcome>, Abort> {
+    fn transact(&mut self, batch: &mut Vec<Entry>) -> Result<Vec<Outcome>, Abort> {
         self.lsn += 1;
         self.memory.begin();
         let result = match self.attempt(batch, false) {
@@ -230,10 +235,11 @@ impl Writer {
         result
     }
 
-    fn attempt(&mut self, batch: &mut [Entry], apart: bool) -> Result<Vec<Outcome>, Abort> {
+    fn attempt(&mut self, batch: &mut Vec<Entry>, apart: bool) -> Result<Vec<Outcome>, Abort> {
         self.statement("BEGIN IMMEDIATE").map_err(|e| abort(&e))?;
         let mut outcomes = Vec::with_capacity(batch.len());
-        for entry in batch {
+        while outcomes.len() < batch.len() || self.top_up(batch) {
+            let entry = &mut batch[outcomes.len()];
             outcomes.push(if apart {
                 self.run_apart(entry)?
             } else {

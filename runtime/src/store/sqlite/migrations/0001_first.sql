@@ -1,6 +1,5 @@
 -- Times are Unix milliseconds. `seq` comes from gateway.next_seq and is never used again, so it orders everything and
--- names a row for ever. Message bodies stand in tables of their own: the rows that are searched and changed stay small,
--- and what a finished message leaves behind is only what deduplication and receipts need.
+-- names a row for ever. A finished message leaves behind only what deduplication and receipts need.
 
 CREATE TABLE gateway (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
@@ -90,16 +89,12 @@ CREATE TABLE outbox (
     finished_at  INTEGER,
     parts        TEXT,          -- what the platform accepted, as JSON
     receipt      TEXT,          -- the platform's message ids, as JSON
-    note         TEXT           -- the reason of the last failure
+    note         TEXT,          -- the reason of the last failure
+    body         TEXT           -- the event as JSON; null once it is delivered or dropped
 ) STRICT;
 CREATE INDEX outbox_lane ON outbox (lane, seq) WHERE state <= 2;
 CREATE INDEX outbox_wait ON outbox (lane, due_at) WHERE state = 1 OR state = 3;
 CREATE INDEX outbox_dead ON outbox (finished_at, seq) WHERE state = 5;
-
-CREATE TABLE outbox_body (
-    seq  INTEGER PRIMARY KEY,
-    body TEXT NOT NULL          -- the event as JSON
-) STRICT;
 
 CREATE TABLE state (
     channel INTEGER NOT NULL,

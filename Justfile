@@ -1,0 +1,40 @@
+# The daily commands. `just ci` is what CI runs.
+
+# Start the gateway and chat right here.
+run *ARGS:
+    cargo run -- {{ARGS}}
+
+# Everything that `cargo test` proves.
+test *ARGS:
+    cargo test {{ARGS}}
+
+# The guests' own tests, natively.
+test-guests:
+    cd components && cargo test --workspace --target-dir ../target/guests-native
+
+# The kill loop, with N kills.
+torture N='1000':
+    SLUICEGATE_KILLS={{N}} cargo test --release -p suites --test crash -- --nocapture kill_loop
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    cd components && cargo clippy --workspace --all-targets --target-dir ../target/guests-native -- -D warnings
+
+fmt:
+    cargo fmt --all
+    cd components && cargo fmt --all
+
+doc:
+    cargo doc --no-deps -p sluicegate --open
+
+# Print the figures; each with its floor, measured in the same run.
+bench *NAMES='all':
+    cargo build --release -p sluicegate -p bench
+    cargo run --release -p bench -- {{NAMES}}
+
+# The third-party peers that the channels are tested against.
+peers:
+    tests/peers/telegram/install.sh target/peers
+
+ci:
+    .ci/run
