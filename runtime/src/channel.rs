@@ -19,6 +19,7 @@ mod listener;
 mod loaded;
 mod output;
 mod services;
+mod share;
 mod usage;
 
 pub mod bindings;
@@ -33,6 +34,7 @@ pub use listener::Ended;
 pub use loaded::LoadedComponent;
 pub use output::{ChannelLog, Level, printable};
 pub use services::Services;
+pub use share::Share;
 pub use usage::{Counter, Usage};
 
 /// Why a component can't be used. The texts are for the operator.
@@ -90,7 +92,7 @@ impl Error {
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| format!("`{}`", printable(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what a component is and asks for, without giving it anything.

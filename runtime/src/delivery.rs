@@ -146,7 +146,7 @@ impl DeliveryCounters {
         not_tried,
         /// Returns how many messages a component was asked about before they were sent again.
         reconciled,
-        /// Returns how many messages the worker gave up. Those that expire are the store's: see its depth.
+        /// Returns how many messages were given up, expired ones included.
         dead,
         /// Returns how many attempts ended in a panic of the host.
         panicked,

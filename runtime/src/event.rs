@@ -229,7 +229,7 @@ impl OutboundEvent {
     /// Makes the gateway's own word about an inbound event whose turn failed. Each kind of notice has one key for each
     /// event, so that it is sent once, however often the turn fails.
     pub fn notice(to: &InboundEvent, notice: Notice, text: String) -> Self {
-        Self { key: DeliveryKey::of_notice(&to.id, notice.name()), ..Self::reply(to, 0, text) }
+        Self { key: notice.key(&to.id), ..Self::reply(to, 0, text) }
     }
 }
 
@@ -243,6 +243,14 @@ pub enum Notice {
 }
 
 impl Notice {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Delayed, Self::GivenUp];
+
+    /// Returns the key of this notice about an event.
+    pub fn key(self, event: &EventId) -> DeliveryKey {
+        DeliveryKey::of_notice(event, self.name())
+    }
+
     /// Returns the name that the delivery key is derived from: it must never change.
     fn name(self) -> &'static str {
         match self {

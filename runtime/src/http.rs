@@ -60,6 +60,7 @@ pub struct Surface {
 pub fn routes(surface: Surface) -> Router {
     Router::new()
         .route("/hooks/{channel}", any(webhook::at_mount))
+        .route("/hooks/{channel}/", any(webhook::at_mount))
         .route("/hooks/{channel}/{*path}", any(webhook::below_mount))
         .route("/ws", get(ws::default_channel))
         .route("/ws/{channel}", get(ws::named_channel))

@@ -106,9 +106,12 @@ impl ChannelName {
 }
 
 impl EventId {
+    /// What every id starts with.
+    pub const PREFIX: &str = "evt_";
+
     /// Makes a new id.
     pub fn generate() -> Self {
-        Self(format!("evt_{}", random_hex::<16>()))
+        Self(format!("{}{}", Self::PREFIX, random_hex::<16>()))
     }
 }
 

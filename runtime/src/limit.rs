@@ -10,6 +10,27 @@ const MIB: usize = 1024 * KIB;
 /// A channel's name: it stands in URLs, log lines and metric labels.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
 
+// ---- what an operator asks for
+
+/// Rows of one list, where the operator asks for more.
+pub const OPERATOR_ROWS_MAX: usize = 500;
+/// Rows of one list, where the operator does not say.
+pub const OPERATOR_ROWS_DEFAULT: usize = 50;
+/// Stored text behind one list: a list is cut short rather than read megabytes of answers into memory.
+pub const OPERATOR_BYTES_MAX: usize = 8 * MIB;
+/// The text of one message in a list; the whole is shown where one message is asked for.
+pub const OPERATOR_EXCERPT_BYTES_MAX: usize = 256;
+/// Dead letters that one transaction puts back, so that it does not hold up the others for long.
+pub const OPERATOR_REDRIVEN_MAX: usize = 1000;
+/// The body of an operator's request.
+pub const OPERATOR_BODY_BYTES_MAX: usize = 4 * KIB;
+/// An answer to an operator's request, read by the command line: what all rows of a list can have.
+pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
+/// How long the command line waits for the gateway.
+pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// An id that an operator asks for: the longest is a platform's.
+pub const OPERATOR_ID_BYTES_MAX: usize = PLATFORM_ID_BYTES_MAX;
+
 // ---- what comes in
 
 /// A platform's id of a message, conversation, sender or thread: the longest seen (Matrix) has 255.
@@ -180,6 +201,11 @@ pub const NOT_UP_WAIT: Duration = Duration::from_secs(1);
 pub const DRAFTS_MAX: usize = 4096;
 /// How often an attempt without a known outcome is repeated where nothing removes the copies.
 pub const AMBIGUOUS_RESENDS_DEFAULT: u32 = 1;
+/// Platform ids in one receipt; more are cut, since they only tell parts apart. An answer of [`ANSWER_BYTES_MAX`] in
+/// parts of a kilobyte has 256.
+pub const RECEIPT_IDS_MAX: usize = 256;
+/// The index of a part that a guest may report, exclusive: as many parts as a receipt has ids.
+pub const PARTS_MAX: u32 = 256;
 /// The longest reason that is stored with a failure.
 pub const REASON_BYTES_MAX: usize = 1024;
 
@@ -209,10 +235,16 @@ pub const GUEST_HOSTCALL_BYTES_MAX: usize = 64 * MIB;
 pub const GUEST_HEADER_BYTES_MAX: usize = 64 * KIB;
 /// Random bytes that a guest may ask for at once.
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
-/// Ticks in a row that a listener may run before it is slowed down: it waits most of its life.
-pub const LISTENER_BURST_TICKS_MAX: u32 = 100;
-/// The rest that a listener gets after each tick once it is slowed down: a quarter of one core remains.
-pub const LISTENER_BUSY_REST: Duration = Duration::from_millis(30);
+/// Memory of all instances of one channel together, in instances that have all they may have: calls that run side by side
+/// need little each, and a channel that fills them all must not fill the machine.
+pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
+/// Guest CPU time that a channel may use at once before it is slowed down: a burst of messages, or the start of an
+/// interpreter in several instances.
+pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
+/// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
+pub const CHANNEL_CPU_PERCENT: u32 = 50;
+/// The longest rest that a guest is given at one tick; its deadline and a stop are looked at between rests.
+pub const CHANNEL_CPU_REST_MAX: Duration = Duration::from_millis(100);
 /// Guest CPU time of one call where the operator says nothing.
 pub const CALL_CPU_DEFAULT: Duration = Duration::from_secs(5);
 /// Time for a delivery, host waits included: several parts and files over a slow line.
@@ -263,6 +295,8 @@ pub const LOG_LINES_PER_SECOND: f64 = 20.0;
 
 /// Clients connected to one channel.
 pub const CLIENTS_PER_CHANNEL_MAX: usize = 1024;
+/// Frames that one call may answer a client with.
+pub const CLIENT_ANSWER_FRAMES_MAX: usize = 64;
 /// Frames that may wait for one client.
 pub const CLIENT_FRAMES_WAITING_MAX: usize = 64;
 /// A frame to or from a client.
@@ -277,6 +311,8 @@ pub const WEBHOOK_BODY_BYTES_MAX: usize = MIB;
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Headers of a channel's answer to a webhook.
 pub const REPLY_HEADERS_MAX: usize = 64;
+/// Names and values of these headers, bytes together: what common clients take.
+pub const REPLY_HEADER_BYTES_MAX: usize = 16 * KIB;
 /// Requests handled at once.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 512;
 

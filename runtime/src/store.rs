@@ -18,7 +18,10 @@ use crate::clock::UnixMillis;
 use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart};
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 
+mod record;
 pub mod sqlite;
+
+pub use record::{DeliveryRecord, DeliveryState, Trace, TurnRecord, TurnState};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -56,7 +59,7 @@ pub enum Accepted {
 pub struct ClaimedTurn {
     /// The event.
     pub event: InboundEvent,
-    /// How often its turn failed before.
+    /// How often its turn failed before; a failure whose wait a new message of the session cut short is not counted.
     pub failures: u32,
     /// The agent's answer, when an earlier run of this turn got as far as [`EventStore::record_answer`].
     pub answer: Option<String>,
@@ -108,12 +111,11 @@ pub struct Dispatch {
     pub event: OutboundEvent,
     /// Parts that the platform accepted earlier.
     pub already_sent: Vec<SentPart>,
-    /// How many earlier attempts ended without a known outcome, counting one that the end of a process cut short.
+    /// How many earlier attempts ended without a known outcome, counting one that the end of a process cut short and
+    /// each that was handed over and not confirmed in time.
     pub ambiguous: u32,
     /// When the last of those attempts began.
     pub ambiguous_at_ms: Option<UnixMillis>,
-    /// Whether an earlier attempt was handed over and its confirmation did not come (in time).
-    pub unconfirmed: bool,
     /// When the event was stored.
     pub created_at_ms: UnixMillis,
 }
@@ -125,6 +127,15 @@ pub struct DeliveryClaim {
     pub row: i64,
     /// The attempt, from 1.
     pub attempt: u32,
+}
+
+/// What a claim of lane heads came to.
+#[derive(Debug, Clone, Default)]
+pub struct ClaimedHeads {
+    /// The attempts to make now.
+    pub dispatches: Vec<Dispatch>,
+    /// What was found expired and is a dead letter now.
+    pub expired: Vec<DeadLetter>,
 }
 
 /// How an attempt that delivered nothing counts.
@@ -174,7 +185,9 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// Deduplicates on (channel, platform id). Events that start no turn
     /// ([`crate::event::InboundMessage::starts_turn`]) are kept for deduplication only.
-    /// A new event from a conversation makes the retries that wait for that conversation due now, except where a rate limit is the reason.
+    /// A new event from a conversation makes the retries that wait for that conversation due now, and the postponed turn
+    /// at the head of its session, except where a rate limit is the reason. A run that comes early in this way takes the
+    /// place of the failed one: it adds nothing to [`ClaimedTurn::failures`].
     async fn accept(
         &self,
         channel: &ChannelName,
@@ -190,7 +203,8 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Claims up to `max` due turns, the longest due first, at most one for each session that has none running.
     ///
-    /// What is handed out is durable. A postponed turn does not hold up its session.
+    /// What is handed out is durable. The turns of a session run in the order of their events: one that is postponed
+    /// holds up those after it.
     async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error>;
 
     /// Stores the finished answer of a running turn, so that a crash before its commit does not ask the agent again.
@@ -200,11 +214,14 @@ pub trait EventStore: Send + Sync + 'static {
     async fn commit_turn(&self, fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> Result<(), Error>;
 
     /// Puts a failed turn back until `due`, with an optional notice to the person (sent once, whatever the number of failures).
+    /// `floor` says that nothing may make it due earlier (a rate limit).
+    #[expect(clippy::too_many_arguments, reason = "one intent, all of whose parts are needed")]
     async fn postpone_turn(
         &self,
         fence: TurnFence,
         event: &EventId,
         due: UnixMillis,
+        floor: bool,
         reason: &str,
         notice: Option<OutboundEvent>,
         now: UnixMillis,
@@ -219,6 +236,13 @@ pub trait EventStore: Send + Sync + 'static {
         notice: Option<OutboundEvent>,
         now: UnixMillis,
     ) -> Result<(), Error>;
+
+    /// Returns the turns that were given up, newest first, at most `max` and [`crate::limit::OPERATOR_BYTES_MAX`] of text.
+    async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnRecord>, Error>;
+
+    /// Lets a turn that was given up run again, with fresh failures, in its old place: before later turns of its session.
+    /// Returns whether there was one.
+    async fn resubmit(&self, event: &EventId, now: UnixMillis) -> Result<bool, Error>;
 
     /// Gives a claimed turn back untouched, such as at shutdown.
     async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error>;
@@ -241,14 +265,15 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Claims up to `max` due lane heads of these channels, the longest due first, the channels taking turns, and marks them as being sent (lazily).
     ///
-    /// Expired heads are buried here instead. A row that an earlier process left marked as being sent is handed out like any other,
-    /// with its ambiguous count raised: this is the whole recovery.
+    /// Expired heads are buried here instead, and named, so that someone hears of it. A row that an earlier process left
+    /// marked as being sent is handed out like any other, with its ambiguous count raised: this is the whole recovery.
+    /// So is one whose confirmation did not come in time.
     async fn lazy_claim_heads(
         &self,
         channels: &[ChannelName],
         max: usize,
         now: UnixMillis,
-    ) -> Result<Vec<Dispatch>, Error>;
+    ) -> Result<ClaimedHeads, Error>;
 
     /// Stores that a part of a channel's delivery reached the platform. A key that the channel does not have in flight changes nothing.
     async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error>;
@@ -257,7 +282,7 @@ pub trait EventStore: Send + Sync + 'static {
     async fn lazy_ack(&self, claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> Result<(), Error>;
 
     /// Stores that a delivery was handed over and awaits a confirmation until `deadline`; its lane goes on meanwhile.
-    /// After the deadline it is due again, as [`Dispatch::unconfirmed`].
+    /// After the deadline it is due again, and this attempt counts in [`Dispatch::ambiguous`].
     async fn lazy_await_confirmation(
         &self,
         claim: DeliveryClaim,
@@ -303,14 +328,29 @@ pub trait EventStore: Send + Sync + 'static {
     /// Returns when the next lane of these channels falls due; none when nothing waits. Lanes in flight do not count.
     async fn next_head_due(&self, channels: &[ChannelName]) -> Result<Option<UnixMillis>, Error>;
 
+    /// Returns what is neither delivered nor dead, oldest first, of one channel or of all: at most `max` and
+    /// [`crate::limit::OPERATOR_BYTES_MAX`] of text.
+    async fn outbox(&self, channel: Option<&ChannelName>, max: usize) -> Result<Vec<DeliveryRecord>, Error>;
+
+    /// Returns what is stored of one delivery.
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<DeliveryRecord>, Error>;
+
     /// Returns dead letters, newest first, at most `max`.
     async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error>;
 
     /// Puts a dead letter back into its lane with fresh attempts and a fresh expiry. Returns whether there was one.
     async fn redrive(&self, key: &DeliveryKey, now: UnixMillis) -> Result<bool, Error>;
 
+    /// Redrives up to `max` dead letters of one channel or of all, in the order in which they were stored, in one
+    /// transaction. Returns how many there were; fewer than `max` means that none is left.
+    async fn redrive_all(&self, channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> Result<u64, Error>;
+
     /// Drops a dead letter. Returns whether there was one.
     async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error>;
+
+    /// Returns the whole way of what an id names: an event, a delivery, or a platform's message that came in. Several
+    /// channels may know the same platform id. Empty where nothing is known.
+    async fn trace(&self, id: &str) -> Result<Vec<Trace>, Error>;
 
     // ---- what a channel keeps
 

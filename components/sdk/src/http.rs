@@ -312,7 +312,11 @@ mod tests {
     fn a_persons_text_is_never_a_placeholder() {
         let text = "{{bot-token}} {{{{ {";
         let escaped = without_placeholders(serde_json::to_vec(&serde_json::json!({ "text": text })).expect("JSON"));
-        assert!(!escaped.windows(2).any(|pair| pair == b"{{"), "{}", String::from_utf8_lossy(&escaped));
+        assert!(
+            !escaped.windows(2).any(|pair| pair == b"{{"),
+            "{}",
+            String::from_utf8_lossy(&escaped)
+        );
         let read: serde_json::Value = serde_json::from_slice(&escaped).expect("still JSON");
         assert_eq!(read["text"], text);
     }

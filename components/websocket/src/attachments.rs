@@ -66,6 +66,13 @@ pub(crate) fn forget(client_id: &str) {
     }
 }
 
+/// Forgets every client: none is connected when the channel starts, whatever a killed gateway left behind.
+pub(crate) fn forget_all() {
+    for key in state::keys("") {
+        state::delete(&key);
+    }
+}
+
 /// Sends a frame to every client attached to the conversation, and says how many took it.
 pub(crate) fn send(conversation: &str, frame: &str) -> Tally {
     let mut tally = Tally::default();
@@ -73,8 +80,10 @@ pub(crate) fn send(conversation: &str, frame: &str) -> Tally {
         let Some(client_id) = map::client_of_attachment(&key, conversation) else {
             continue;
         };
+        // Read before the frame is sent: a client that leaves right after it takes its choice along.
+        let with_acks = state::get(&key).is_some_and(|value| value == WITH_ACKS);
         match clients::send(&client_id, frame) {
-            Ok(()) if state::get(&key).is_some_and(|value| value == WITH_ACKS) => tally.to_be_confirmed += 1,
+            Ok(()) if with_acks => tally.to_be_confirmed += 1,
             Ok(()) => tally.taken += 1,
             Err(SendError::Slow) => tally.slow += 1,
             Err(SendError::TooLarge) => tally.too_large += 1,

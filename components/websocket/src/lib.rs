@@ -9,8 +9,8 @@ mod wire;
 
 use sluicegate_sdk::connections::{Client, CloseReason};
 use sluicegate_sdk::{
-    Action, Channel, Connections, Conversation, DeliveryError, Description, Features, OutboundMessage, Presence,
-    Receipt, inbox, progress,
+    Action, Channel, Connections, Conversation, DeliveryError, Description, Features, Lifecycle, OutboundMessage,
+    Presence, Receipt, inbox, progress,
 };
 use wire::{Code, Fault, Incoming, Outgoing};
 
@@ -58,6 +58,15 @@ impl Connections for WebSocket {
     fn closed(client_id: String) {
         attachments::forget(&client_id);
     }
+}
+
+impl Lifecycle for WebSocket {
+    fn start(_webhook_url: Option<String>) -> Result<(), String> {
+        attachments::forget_all();
+        Ok(())
+    }
+
+    fn stop() {}
 }
 
 impl Presence for WebSocket {
@@ -127,4 +136,4 @@ fn publish(client_id: &str, said: &map::Said<'_>) -> Result<String, Fault> {
     answer
 }
 
-sluicegate_sdk::export!(WebSocket: connections, presence);
+sluicegate_sdk::export!(WebSocket: connections, lifecycle, presence);

@@ -13,6 +13,8 @@ pub(super) enum Next {
     Again {
         /// After this long.
         wait: Duration,
+        /// Whether it may not run earlier, whatever happens: the model's server asked for the wait.
+        floor: bool,
         /// Whether the person is told that the answer will be late.
         tell: bool,
     },
@@ -40,13 +42,12 @@ pub(super) fn next(error: &AgentError, failures_before: u32, jitter: f64) -> Nex
     if failures >= failures_max {
         return Next::GiveUp;
     }
-    let jitter = match error.disposition() {
-        // What the server asked for is a floor.
-        Disposition::RetryAfter(_) => jitter.abs(),
-        _ => jitter,
-    };
+    // What the server asked for is a floor.
+    let floor = matches!(error.disposition(), Disposition::RetryAfter(_));
+    let jitter = if floor { jitter.abs() } else { jitter };
     Next::Again {
         wait: retry::jittered(wait, jitter),
+        floor,
         tell: wait >= limit::TURN_NOTICE_WAIT_MIN,
     }
 }
@@ -96,7 +97,7 @@ mod tests {
     #[track_caller]
     fn check(error: &AgentError, failures_before: u32, jitter: f64, expected: Option<(u64, bool)>) {
         let actual = match next(error, failures_before, jitter) {
-            Next::Again { wait, tell } => Some((wait.as_secs(), tell)),
+            Next::Again { wait, tell, .. } => Some((wait.as_secs(), tell)),
             Next::GiveUp => None,
         };
         assert_eq!(actual, expected, "{error}, failed {failures_before} times before");
@@ -126,6 +127,8 @@ mod tests {
         check(&limited(30), 0, 0.0, Some((30, true)));
         check(&limited(30), 0, -1.0, Some((36, true)));
         check(&limited(1), 0, 0.0, Some((2, false)));
+        assert!(matches!(next(&limited(1), 0, 0.0), Next::Again { floor: true, .. }));
+        assert!(matches!(next(&unreachable(), 0, 0.0), Next::Again { floor: false, .. }));
         check(&limited(u64::MAX), 0, 0.0, Some((3600, true)));
         let unsaid = AgentError::RateLimited {
             after: None,

@@ -134,10 +134,10 @@ impl Context {
     async fn fail(&self, claimed: &ClaimedTurn, failed: &AgentError) -> Result<(), store::Error> {
         let jitter = retry::jitter(claimed.event.id.as_str(), claimed.failures);
         match failure::next(failed, claimed.failures, jitter) {
-            Next::Again { wait, tell } => {
+            Next::Again { wait, floor, tell } => {
                 let words = tell.then(|| failure::delayed_words(failed));
-                self.postpone(claimed, failed, retry::after(self.clock.now_ms(), wait), words)
-                    .await
+                let due = retry::after(self.clock.now_ms(), wait);
+                self.postpone(claimed, failed, (due, floor), words).await
             }
             Next::GiveUp => self.bury(claimed, failed).await,
         }
@@ -147,7 +147,7 @@ impl Context {
         &self,
         claimed: &ClaimedTurn,
         failed: &AgentError,
-        due: UnixMillis,
+        (due, floor): (UnixMillis, bool),
         words: Option<&str>,
     ) -> Result<(), store::Error> {
         let event = &claimed.event;
@@ -156,7 +156,7 @@ impl Context {
         let notice = words.map(|words| OutboundEvent::notice(event, Notice::Delayed, words.to_owned()));
         let write = || {
             self.store
-                .postpone_turn(claimed.fence, &event.id, due, &reason, notice.clone(), now)
+                .postpone_turn(claimed.fence, &event.id, due, floor, &reason, notice.clone(), now)
         };
         retry::while_busy(write).await?;
         count(&self.counters.failed);
@@ -221,7 +221,7 @@ impl Context {
                 let reason = format!("the store refused the outcome: {failed}");
                 let put_off = self
                     .store
-                    .postpone_turn(claimed.fence, &claimed.event.id, due, &reason, None, now)
+                    .postpone_turn(claimed.fence, &claimed.event.id, due, true, &reason, None, now)
                     .await;
                 if let Err(failed) = put_off {
                     info!(error = %failed, "the turn stays claimed until the process starts again");

@@ -2,10 +2,14 @@
 
 use crate::channel::Guest;
 use crate::channel::bindings::sluicegate::channel::blobs::Host;
+use crate::limit;
 
 impl Host for Guest {
     async fn put(&mut self, media_type: String, bytes: Vec<u8>) -> wasmtime::Result<Result<String, String>> {
         let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        if media_type.len() > limit::PLATFORM_ID_BYTES_MAX {
+            return Ok(Err(format!("a media type of {} bytes", media_type.len())));
+        }
         let now = services.clock.now_ms();
         Ok(services.store.blob_put(&services.name, &media_type, bytes, now).await.map_err(|error| error.to_string()))
     }

@@ -105,7 +105,8 @@ impl wit::Host for Guest {
         };
         let Some(services) = &self.services else { return Ok(Err(nothing_granted())) };
         let named = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let media_type = named.map_or("application/octet-stream", |(_, value)| value.as_str()).to_owned();
+        let named = named.map(|(_, value)| value.as_str()).filter(|value| value.len() <= limit::PLATFORM_ID_BYTES_MAX);
+        let media_type = named.unwrap_or("application/octet-stream").to_owned();
         let now = services.clock.now_ms();
         let stored = services.store.blob_put(&services.name, &media_type, response.body.into(), now).await;
         let head = wit::Response { status: response.status, headers: response.headers, body: Vec::new() };

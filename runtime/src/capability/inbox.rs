@@ -1,7 +1,7 @@
 //! `inbox`: the way in. Checks and stamps messages, and stores them with the cursor before the guest hears success.
 
 use crate::channel::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
-use crate::channel::{Guest, Services};
+use crate::channel::{Guest, Level, Services};
 use crate::clock::millis;
 use crate::event::{self, InboundEvent};
 use crate::id::EventId;
@@ -92,12 +92,12 @@ fn stamp(services: &Services, message: event::InboundMessage, now: clock::UnixMi
 fn report_refused(services: &Services, messages: &[event::InboundMessage], permitted: &[bool]) {
     for message in messages.iter().zip(permitted).filter(|(_, permitted)| !**permitted).map(|(message, _)| message) {
         services.usage.inbound_refused.add(1);
-        let sender = crate::channel::printable(&message.sender.id);
-        tracing::warn!(
-            channel = %services.name,
-            sender,
-            "a message was refused: its sender may not talk to the agent; to let them, add the id to `access`"
+        // Through the channel's own log, which is bounded: a guest can make up as many strangers as it likes.
+        let line = format!(
+            "a message was refused: its sender `{}` may not talk to the agent; to let them, add the id to `access`",
+            message.sender.id
         );
+        services.log(Level::Warn, &line);
     }
 }
 

@@ -13,10 +13,11 @@ use wasmtime::{Store, Trap};
 use super::bindings::exports::sluicegate::channel as exports;
 use super::guest::{Bounds, CallContext, Guest};
 use super::loaded::LoadedComponent;
+use super::output::Level;
 use super::services::Services;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
-use crate::event::{Conversation, DeliveryError};
+use crate::event::{Conversation, DeliveryError, Receipt};
 use crate::ingress::{ClientId, CloseReason, WebhookReply, WebhookRequest};
 use crate::limit;
 
@@ -114,6 +115,13 @@ impl Channel {
         matches!(&*self.status.read().unwrap_or_else(PoisonError::into_inner), Status::Up | Status::Degraded(_) | Status::Ended)
     }
 
+    /// Changes how it is for its listener's sake: one that someone paused stays so.
+    pub(super) fn set_listener_status(&self, status: Status) {
+        if self.delivers() {
+            self.set_status(status);
+        }
+    }
+
     /// Changes how it is, and says so.
     pub fn set_status(&self, status: Status) {
         let mut current = self.status.write().unwrap_or_else(PoisonError::into_inner);
@@ -143,13 +151,18 @@ impl Channel {
             })
             .await;
         let result = match called {
-            Ok(Ok(receipt)) => Ok(receipt.into()),
-            Ok(Err(error)) => Err(Failure::Reported(DeliveryError::from(error).redacted(&self.services))),
+            Ok(Ok(receipt)) => Ok(Receipt::from(receipt).bounded()),
+            Ok(Err(error)) => Err(Failure::Reported(DeliveryError::from(error).presentable(&self.services))),
             Err(CallError::Trapped(reason)) => Err(Failure::Trapped(reason)),
             Err(CallError::DeadlineExceeded(_)) => Err(Failure::DeadlineExceeded),
             Err(CallError::Busy | CallError::NotOffered(_)) => Err(Failure::NotUp),
         };
-        Attempt { result, bytes_left: evidence.bytes_left() }
+        // A guest that reports has weighed the answers that it got; one that died has not.
+        let bytes_left = match &result {
+            Err(Failure::Trapped(_) | Failure::DeadlineExceeded) => evidence.anything_left(),
+            _ => evidence.bytes_left(),
+        };
+        Attempt { result, bytes_left }
     }
 
     /// Asks what became of a delivery whose outcome is unknown.
@@ -166,7 +179,7 @@ impl Channel {
             })
             .await;
         match called {
-            Ok(Found::Delivered(receipt)) => Finding::Delivered(receipt.into()),
+            Ok(Found::Delivered(receipt)) => Finding::Delivered(Receipt::from(receipt).bounded()),
             Ok(Found::NotDelivered) => Finding::NotDelivered,
             Ok(Found::Unknown) | Err(_) => Finding::Unknown,
         }
@@ -198,7 +211,7 @@ impl Channel {
                 .boxed()
             })
             .await;
-        called.ok().flatten()
+        called.ok().flatten().filter(|id| id.len() <= limit::PLATFORM_ID_BYTES_MAX)
     }
 
     /// Handles a webhook that was found genuine.
@@ -224,8 +237,12 @@ impl Channel {
             })
             .await?
             .ok_or(CallError::NotOffered("webhook"))?;
-        if !(200..600).contains(&reply.status) || reply.body.len() > limit::WEBHOOK_BODY_BYTES_MAX {
-            return Err(CallError::Trapped(format!("it answered out of bounds (status {})", reply.status)));
+        let header_bytes: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if !(200..600).contains(&reply.status)
+            || reply.body.len() > limit::WEBHOOK_BODY_BYTES_MAX
+            || header_bytes > limit::REPLY_HEADER_BYTES_MAX
+        {
+            return Err(self.out_of_bounds(&format!("an answer with status {}", reply.status)));
         }
         Ok(WebhookReply { status: reply.status, headers: reply.headers, body: reply.body })
     }
@@ -289,7 +306,7 @@ impl Channel {
                 .boxed()
             })
             .await;
-        called.map_err(|error| error.to_string())?.map_err(|text| self.services.egress.redact(&text))
+        called.map_err(|error| error.to_string())?.map_err(|text| self.services.presentable(&text))
     }
 
     /// Tells the component that the channel stops.
@@ -333,10 +350,25 @@ impl Channel {
             })
             .await;
         match called {
-            Ok(Ok(frames)) => Ok(frames),
+            Ok(Ok(frames)) if frames_fit(&frames) => Ok(frames),
+            Ok(Ok(frames)) => {
+                self.out_of_bounds(&format!("{} frames for a client", frames.len()));
+                Err(CloseReason::Internal)
+            }
+            Ok(Err(exports::connections::CloseReason::Policy(text))) => {
+                Err(CloseReason::Policy(self.services.presentable(&text)))
+            }
             Ok(Err(reason)) => Err(reason.into()),
             Err(_) => Err(CloseReason::Internal),
         }
+    }
+
+    /// Counts a result that no one may depend on as a trap: whoever made it is as little worth as a dead guest.
+    fn out_of_bounds(&self, what: &str) -> CallError {
+        self.services.usage.traps.add(1);
+        let error = CallError::Trapped(format!("it gave a result out of bounds: {what}"));
+        self.services.log(Level::Warn, &format!("a call failed: {error}"));
+        error
     }
 
     fn context(&self) -> CallContext {
@@ -374,7 +406,8 @@ impl Channel {
             CallError::DeadlineExceeded(_) => usage.deadlines.add(1),
             _ => usage.traps.add(1),
         }
-        tracing::warn!(channel = %self.services.name, error = %outcome, "a call failed");
+        // Through the channel's own log: whoever can make it trap must not fill the disk.
+        self.services.log(Level::Warn, &format!("a call failed: {outcome}"));
         Err(outcome)
     }
 
@@ -385,13 +418,9 @@ impl Channel {
 }
 
 impl DeliveryError {
-    /// Takes the channel's secrets out of the guest's words, and bounds them: they are stored and shown.
-    fn redacted(self, services: &Services) -> Self {
-        let clean = |text: String| {
-            let mut text = services.egress.redact(&text);
-            text.truncate(text.floor_char_boundary(limit::REASON_BYTES_MAX));
-            text
-        };
+    /// Makes the guest's words presentable: they are stored and shown.
+    pub(crate) fn presentable(self, services: &Services) -> Self {
+        let clean = |text: String| services.presentable(&text);
         match self {
             Self::RateLimited { .. } => self,
             Self::Unavailable(text) => Self::Unavailable(clean(text)),
@@ -401,6 +430,23 @@ impl DeliveryError {
             Self::Unauthorized(text) => Self::Unauthorized(clean(text)),
         }
     }
+}
+
+impl Receipt {
+    /// Cuts a guest's receipt to what is stored with the delivery. What it says was sent was sent: refusing the receipt
+    /// would send it again.
+    fn bounded(mut self) -> Self {
+        self.message_ids.truncate(limit::RECEIPT_IDS_MAX);
+        for id in &mut self.message_ids {
+            id.truncate(id.floor_char_boundary(limit::PLATFORM_ID_BYTES_MAX));
+        }
+        self
+    }
+}
+
+fn frames_fit(frames: &[String]) -> bool {
+    frames.len() <= limit::CLIENT_ANSWER_FRAMES_MAX
+        && frames.iter().all(|frame| frame.len() <= limit::CLIENT_FRAME_BYTES_MAX)
 }
 
 impl From<exports::connections::CloseReason> for CloseReason {
@@ -421,6 +467,6 @@ pub(super) fn trap_reason(error: &wasmtime::Error) -> String {
         Some(Trap::StackOverflow) => "it ran out of stack".into(),
         Some(Trap::UnreachableCodeReached) => "it panicked (unreachable code)".into(),
         Some(trap) => trap.to_string(),
-        None => super::engine::plain(error),
+        None => super::output::printable(&error.root_cause().to_string()),
     }
 }

@@ -142,5 +142,6 @@ fn pause(duration: Duration) {
 /// The outermost sentence of an error and its root, without the addresses and frames between.
 pub(super) fn plain(error: &wasmtime::Error) -> String {
     let (first, root) = (error.to_string(), error.root_cause().to_string());
-    if first == root { first } else { format!("{first}: {root}") }
+    // A component's own names are in it.
+    super::output::printable(&if first == root { first } else { format!("{first}: {root}") })
 }

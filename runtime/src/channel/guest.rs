@@ -51,7 +51,7 @@ impl WasiHttpView for Guest {
 pub(crate) struct Bounds {
     /// Linear memory of the whole store, bytes.
     pub memory_bytes_max: usize,
-    /// Guest CPU time of one call; none where the call is long-lived and its share is limited instead.
+    /// Guest CPU time of one call; none where the call is long-lived: then only the channel's share limits it.
     pub cpu_max: Option<Duration>,
 }
 
@@ -121,9 +121,6 @@ struct Budget {
     memory_bytes: usize,
     table_elements: usize,
     cpu: Duration,
-    /// Ticks in a row on which the guest was running, for guests without `cpu_max`.
-    busy_ticks: u32,
-    last_tick: tokio::time::Instant,
 }
 
 impl Budget {
@@ -134,32 +131,34 @@ impl Budget {
             memory_bytes: 0,
             table_elements: 0,
             cpu: Duration::ZERO,
-            busy_ticks: 0,
-            last_tick: tokio::time::Instant::now(),
         }
     }
 
     /// Called when a tick of the epoch passed while the guest ran. Yields, so that deadlines and neighbours get their
-    /// turn; stops a call that used up its CPU time; slows a listener that never rests down to a share.
+    /// turn; stops a call that used up its CPU time; makes a guest rest whose channel used up its share.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.cpu += limit::EPOCH_TICK;
-        if let Some(services) = &self.services {
-            services.usage.cpu_ms.add(limit::EPOCH_TICK.as_millis() as u64);
+        if self.bounds.cpu_max.is_some_and(|cpu_max| self.cpu > cpu_max) {
+            return Ok(UpdateDeadline::Interrupt);
         }
-        if let Some(cpu_max) = self.bounds.cpu_max {
-            if self.cpu > cpu_max {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            return Ok(UpdateDeadline::Yield(1));
+        let Some(services) = &self.services else { return Ok(UpdateDeadline::Yield(1)) };
+        services.usage.cpu_ms.add(limit::EPOCH_TICK.as_millis() as u64);
+        Ok(match services.share.use_cpu(limit::EPOCH_TICK) {
+            Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
+            None => UpdateDeadline::Yield(1),
+        })
+    }
+
+    /// Takes memory for this store, and for the channel as a whole.
+    fn take_memory(&mut self, bytes: usize) -> bool {
+        let total = self.memory_bytes.saturating_add(bytes);
+        let of_channel = self.bounds.memory_bytes_max.saturating_mul(limit::CHANNEL_MEMORY_INSTANCES_MAX);
+        let fits = total <= self.bounds.memory_bytes_max
+            && self.services.as_ref().is_none_or(|services| services.share.take_memory(bytes, of_channel));
+        if fits {
+            self.memory_bytes = total;
         }
-        let rested = self.last_tick.elapsed() > 3 * limit::EPOCH_TICK;
-        self.busy_ticks = if rested { 0 } else { self.busy_ticks + 1 };
-        self.last_tick = tokio::time::Instant::now();
-        if self.busy_ticks <= limit::LISTENER_BURST_TICKS_MAX {
-            return Ok(UpdateDeadline::Yield(1));
-        }
-        self.last_tick += limit::LISTENER_BUSY_REST;
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(limit::LISTENER_BUSY_REST))))
+        fits
     }
 }
 
@@ -167,18 +166,14 @@ impl Drop for Budget {
     fn drop(&mut self) {
         if let Some(services) = &self.services {
             services.usage.memory_bytes_high.raise(self.memory_bytes as u64);
+            services.share.give_memory(self.memory_bytes);
         }
     }
 }
 
 impl ResourceLimiter for Budget {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        if total > self.bounds.memory_bytes_max {
-            return Ok(false);
-        }
-        self.memory_bytes = total;
-        Ok(true)
+        Ok(self.take_memory(desired.saturating_sub(current)))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

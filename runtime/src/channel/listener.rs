@@ -46,13 +46,13 @@ impl Channel {
             let reason = match outcome {
                 Ok(()) if self.services.terminal => return Ended::EndOfInput,
                 Ok(()) => "it returned although it was not told to".to_owned(),
-                Err(reason) => reason,
+                Err(reason) => self.services.presentable(&reason),
             };
             self.services.usage.restarts.add(1);
             if started.elapsed() > limit::LISTENER_STEADY {
                 wait = limit::LISTENER_RESTART_WAIT_MIN;
             }
-            self.set_status(Status::Degraded(format!("the listener stopped: {reason}")));
+            self.set_listener_status(Status::Degraded(format!("the listener stopped: {reason}")));
             attempt = attempt.wrapping_add(1);
             let spread = retry::jitter(self.services.name.as_str(), attempt);
             tokio::select! {
@@ -67,13 +67,19 @@ impl Channel {
         let stop = self.services.listening.clone();
         let context = CallContext { shutdown: stop.clone(), ..CallContext::default() };
         let running = AssertUnwindSafe(self.run_instance(context)).catch_unwind();
+        let steady = async {
+            tokio::time::sleep(limit::LISTENER_STEADY).await;
+            self.set_listener_status(Status::Up);
+            std::future::pending().await
+        };
         let outcome = tokio::select! {
             outcome = running => outcome,
+            never = steady => never,
             // The blocking imports end at the stop; a guest that does not return then is dropped.
             () = async { stop.cancelled().await; tokio::time::sleep(limit::LISTENER_STOP_GRACE).await } => return Ok(()),
         };
         match outcome {
-            Ok(Ok(returned)) => returned.map_err(|text| self.services.egress.redact(&text)),
+            Ok(Ok(returned)) => returned,
             Ok(Err(trap)) => {
                 self.services.usage.traps.add(1);
                 Err(trap_reason(&trap))

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
-use super::output::{ChannelLog, Level};
+use super::output::{ChannelLog, Level, near_start, printable};
+use super::share::Share;
 use super::usage::Usage;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::egress::ChannelEgress;
 use crate::event::Conversation;
 use crate::id::{ChannelName, SessionKey};
+use crate::limit;
 use crate::policy::Access;
 use crate::store::EventStore;
 
@@ -41,6 +43,8 @@ pub struct Services {
     pub log: ChannelLog,
     /// What it uses.
     pub usage: Usage,
+    /// What its instances may use together.
+    pub share: Share,
     /// Whether the process's terminal stands behind the guests' stdin and stdout.
     pub terminal: bool,
     /// Set when the listener must stop: deliveries go on.
@@ -52,10 +56,18 @@ pub struct Services {
 impl Services {
     /// Writes a line to the channel's log, with every secret of the channel taken out.
     pub fn log(&self, level: Level, message: &str) {
-        let redacted = self.egress.redact(message);
-        if !self.log.write(self.name.as_str(), level, &redacted) {
+        let redacted = || self.egress.redact(near_start(message)).into();
+        if !self.log.write(self.name.as_str(), level, redacted) {
             self.usage.log_lines_dropped.add(1);
         }
+    }
+
+    /// Returns a guest's words as a person may see them and the store may keep them: without the channel's secrets, without
+    /// what drives a terminal, and at most [`limit::REASON_BYTES_MAX`] bytes.
+    pub fn presentable(&self, words: &str) -> String {
+        let mut words = printable(&self.egress.redact(near_start(words)));
+        words.truncate(words.floor_char_boundary(limit::REASON_BYTES_MAX));
+        words
     }
 
     /// Returns the session of a place: the operator's channel, the conversation and its thread, never a guest's choice.

@@ -13,7 +13,7 @@ use crate::bus::{Bus, Event};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::Receipt;
 use crate::retry;
-use crate::store::{self, Attempted, Dispatch, EventStore};
+use crate::store::{self, Attempted, DeadLetter, Dispatch, EventStore};
 
 /// What every attempt needs.
 pub(super) struct Context {
@@ -172,6 +172,25 @@ impl Context {
             at_ms: now,
         });
         Ok(())
+    }
+
+    /// Tells of a message that the store found expired and made a dead letter.
+    pub(super) fn tell_of_expired(&self, letter: DeadLetter) {
+        let DeadLetter {
+            event,
+            reason,
+            attempts,
+            died_at_ms,
+        } = letter;
+        count(&self.counters.dead);
+        self.drafts.forget(&event);
+        warn!(channel = %event.channel, key = %event.key, attempts, reason, "given up: it is a dead letter now");
+        self.bus.publish(|| Event::Dead {
+            letter: (&event).into(),
+            reason,
+            attempt: attempts,
+            at_ms: died_at_ms,
+        });
     }
 
     async fn bury(&self, dispatch: &Dispatch, reason: String) -> Result<(), store::Error> {

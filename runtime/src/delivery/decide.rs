@@ -111,28 +111,18 @@ fn repeat_unasked(unknown: u32, guarantees: &Guarantees) -> Repeat {
     }
 }
 
-/// Returns how many earlier attempts of a message have no known outcome.
-fn unknown_before(dispatch: &Dispatch) -> u32 {
-    if dispatch.unconfirmed {
-        // Attempts that were handed over and never confirmed are not counted one by one: take all of them.
-        dispatch.ambiguous.max(dispatch.claim.attempt.saturating_sub(1)).max(1)
-    } else {
-        dispatch.ambiguous
-    }
-}
-
 /// Returns a time before which no attempt without a known outcome began.
 fn unknown_since(dispatch: &Dispatch) -> UnixMillis {
     match dispatch.ambiguous_at_ms {
         // The store keeps when the last one began: with a single one, that is the first.
-        Some(at) if unknown_before(dispatch) == 1 => at,
+        Some(at) if dispatch.ambiguous == 1 => at,
         _ => dispatch.created_at_ms,
     }
 }
 
 /// Decides whether a claimed message may be sent.
 pub fn prepare(dispatch: &Dispatch, guarantees: &Guarantees, now: UnixMillis) -> Preparation {
-    let unknown = unknown_before(dispatch);
+    let unknown = dispatch.ambiguous;
     if unknown == 0 {
         return Preparation::Send;
     }
@@ -150,7 +140,7 @@ pub fn after_finding(
     guarantees: &Guarantees,
     now: UnixMillis,
 ) -> Option<Decision> {
-    let unknown = unknown_before(dispatch);
+    let unknown = dispatch.ambiguous;
     match finding {
         Finding::Delivered(receipt) => Some(after_receipt(receipt, dispatch, now)),
         Finding::NotDelivered => None,
@@ -258,7 +248,7 @@ fn not_tried(due: UnixMillis, floor: bool, reason: String, channel: ChannelEffec
 }
 
 fn after_unknown(reason: String, dispatch: &Dispatch, guarantees: &Guarantees, tried: Tried) -> Decision {
-    let before = unknown_before(dispatch);
+    let before = dispatch.ambiguous;
     let since = if before == 0 {
         tried.began_at
     } else {

@@ -102,8 +102,9 @@ impl DeliveryWorker {
                 let max = ask.max.min(self.room.left());
                 if max > 0 {
                     let heads = self.context.store.lazy_claim_heads(&ask.channels, max, now).await?;
-                    claimed += heads.len();
-                    heads.into_iter().for_each(|head| self.begin(head));
+                    claimed += heads.dispatches.len();
+                    heads.expired.into_iter().for_each(|letter| self.context.tell_of_expired(letter));
+                    heads.dispatches.into_iter().for_each(|head| self.begin(head));
                 }
             }
             if self.room.left() == 0 {

@@ -78,8 +78,10 @@ impl ChannelEgress {
             }
             Err(error) => {
                 let error = self.classify(&error, &place);
-                if !matches!(error, HttpError::Interrupted(_)) {
-                    evidence::settle(unanswered);
+                if !matches!(error, HttpError::Interrupted(_))
+                    && let Some(unsent) = unanswered
+                {
+                    unsent.withdraw();
                 }
                 Err(error)
             }

@@ -16,7 +16,7 @@ use super::{Gateway, agents};
 use crate::agent::AgentTable;
 use crate::bus::Bus;
 use crate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Usage,
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Usage,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::component::Inspection;
@@ -147,6 +147,7 @@ impl Shared {
             clients: Clients::default(),
             log: ChannelLog::default(),
             usage: Usage::default(),
+            share: Share::default(),
             terminal: ready.terminal,
             listening: shutdown.child_token(),
             shutdown,

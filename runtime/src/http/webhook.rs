@@ -74,7 +74,7 @@ fn refuse(refusal: &Refusal) -> Response {
     response
 }
 
-/// The guest's answer as it is, but for headers that belong to the connection, which it can't speak for.
+/// The guest's answer as it is, but for headers that belong to the connection or the whole site, which it can't speak for.
 fn into_response(reply: WebhookReply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -84,11 +84,17 @@ fn into_response(reply: WebhookReply) -> Response {
             response.headers_mut().append(name, value);
         }
     }
+    // A page from a component must not act as the gateway's own pages: no scripts, no cookies, no guessed types.
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 fn belongs_to_the_connection(name: &HeaderName) -> bool {
+    const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
     [
+        CLEAR_SITE_DATA,
         header::CONNECTION,
         header::CONTENT_LENGTH,
         header::TRANSFER_ENCODING,

@@ -18,6 +18,7 @@ mod keep;
 mod open;
 mod outbox;
 mod reader;
+mod records;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -89,7 +89,7 @@ impl<'a> Setup<'a> {
 }
 
 /// Returns the `sluicegate` beside this program: of the same profile.
-fn binary() -> anyhow::Result<PathBuf> {
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(format!("sluicegate{}", std::env::consts::EXE_SUFFIX));
     if !path.is_file() {
         bail!(
@@ -98,6 +98,23 @@ fn binary() -> anyhow::Result<PathBuf> {
         );
     }
     Ok(path)
+}
+
+/// Returns whether the host's source was changed after the binary was built: `cargo run -p bench` does not build it.
+pub(crate) fn is_outdated(binary: &Path) -> bool {
+    let built = std::fs::metadata(binary).and_then(|metadata| metadata.modified());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime/src");
+    built.is_ok_and(|built| last_change(&source).is_some_and(|changed| changed > built))
+}
+
+/// Returns when the newest file below a folder was changed; none where there is no such folder.
+fn last_change(folder: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    let times = entries.filter_map(|entry| match entry.metadata().ok()? {
+        metadata if metadata.is_dir() => last_change(&entry.path()),
+        metadata => metadata.modified().ok(),
+    });
+    times.max()
 }
 
 /// Reads where it listens from what it says, then asks until it is ready.

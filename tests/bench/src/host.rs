@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
 use sluicegate::channel::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Status, Usage,
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Status, Usage,
 };
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
@@ -107,6 +107,7 @@ async fn channel(folder: &Path, store: Arc<SqliteStore>) -> anyhow::Result<Chann
         clients: Clients::default(),
         log: ChannelLog::default(),
         usage: Usage::default(),
+        share: Share::default(),
         terminal: false,
         listening: shutdown.child_token(),
         shutdown,

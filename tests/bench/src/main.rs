@@ -122,7 +122,16 @@ impl Bench {
         report.progress(&format!("{} …", self.figures.join(", ")));
         let measured = match self.run {
             Run::Blocking(run) => run(report),
-            Run::Async(run) => runtime()?.block_on(run(report)),
+            Run::Async(run) => {
+                let binary = gateway::binary()?;
+                if gateway::is_outdated(&binary) {
+                    report.progress(&format!(
+                        "{} is older than its source: `cargo build --release` makes it anew",
+                        binary.display()
+                    ));
+                }
+                runtime()?.block_on(run(report))
+            }
         };
         measured.with_context(|| format!("{} could not be measured", self.figures.join(", ")))
     }

@@ -179,7 +179,8 @@ async fn dispatch(store: Arc<SqliteStore>, courier: Arc<Courier>) {
         let claimed = store
             .lazy_claim_heads(&channels, 1024, NOW)
             .await
-            .expect("the store hands out claims");
+            .expect("the store hands out claims")
+            .dispatches;
         if claimed.is_empty() {
             courier.wake.notified().await;
         }

@@ -25,7 +25,10 @@ fn find() -> Result<PathBuf, String> {
     }
     let own = std::env::current_exe().map_err(|error| format!("the test does not know where it is: {error}"))?;
     // Tests are in target/PROFILE/deps, the binary one folder above.
-    let folder = own.parent().and_then(Path::parent).ok_or("the test is not in a target folder")?;
+    let folder = own
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("the test is not in a target folder")?;
     let path = folder.join(format!("sluicegate{}", std::env::consts::EXE_SUFFIX));
     let built = modified(&path).ok_or_else(|| {
         format!(
@@ -52,7 +55,11 @@ fn newest_in(folder: &Path) -> Option<(SystemTime, PathBuf)> {
     let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     let times = entries.filter_map(|entry| {
         let path = entry.path();
-        if path.is_dir() { newest_in(&path) } else { Some((modified(&path)?, path)) }
+        if path.is_dir() {
+            newest_in(&path)
+        } else {
+            Some((modified(&path)?, path))
+        }
     });
     times.max()
 }

@@ -30,7 +30,9 @@ impl WsClient {
         let url = format!("ws://{address}{path}");
         let mut request = url.into_client_request().expect("the address makes a URL");
         for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().expect("the value can stand in a header"));
+            request
+                .headers_mut()
+                .insert(*name, value.parse().expect("the value can stand in a header"));
         }
         match tokio::time::timeout(PATIENCE, connect_async(request)).await {
             Ok(Ok((stream, _))) => Ok(Self { stream }),
@@ -52,7 +54,10 @@ impl WsClient {
     /// # Panics
     /// When the connection has ended.
     pub async fn send(&mut self, frame: &Value) {
-        assert!(self.try_send(frame).await, "the gateway closed the connection before {frame}");
+        assert!(
+            self.try_send(frame).await,
+            "the gateway closed the connection before {frame}"
+        );
     }
 
     /// Sends a frame, and returns whether the connection took it.
@@ -65,7 +70,10 @@ impl WsClient {
     /// # Panics
     /// When the connection has ended.
     pub async fn send_text(&mut self, text: &str) {
-        self.stream.send(Message::text(text)).await.expect("the connection is open");
+        self.stream
+            .send(Message::text(text))
+            .await
+            .expect("the connection is open");
     }
 
     /// Sends a binary message.
@@ -73,7 +81,10 @@ impl WsClient {
     /// # Panics
     /// When the connection has ended.
     pub async fn send_binary(&mut self, bytes: Vec<u8>) {
-        self.stream.send(Message::binary(bytes)).await.expect("the connection is open");
+        self.stream
+            .send(Message::binary(bytes))
+            .await
+            .expect("the connection is open");
     }
 
     /// Sends a message for the agent.
@@ -81,7 +92,8 @@ impl WsClient {
     /// # Panics
     /// When the connection has ended.
     pub async fn say(&mut self, id: &str, conversation: &str, text: &str) {
-        self.send(&json!({"type": "message", "id": id, "conversation": conversation, "text": text})).await;
+        self.send(&json!({"type": "message", "id": id, "conversation": conversation, "text": text}))
+            .await;
     }
 
     /// Attaches to a conversation and waits until that is so.
@@ -89,7 +101,8 @@ impl WsClient {
     /// # Panics
     /// When something other comes first: nothing may overtake the answer.
     pub async fn attach(&mut self, conversation: &str, acks: bool) {
-        self.send(&json!({"type": "attach", "conversation": conversation, "acks": acks})).await;
+        self.send(&json!({"type": "attach", "conversation": conversation, "acks": acks}))
+            .await;
         let frame = self.frame().await;
         assert_eq!(frame, json!({"type": "attached", "conversation": conversation}));
     }
@@ -171,6 +184,9 @@ impl WsClient {
         // The gateway may be gone already.
         let _ = self.stream.close(None).await;
         let ended = tokio::time::timeout(PATIENCE, async { while let Some(Ok(_)) = self.stream.next().await {} });
-        assert!(ended.await.is_ok(), "expected within {PATIENCE:?}: the gateway ends the connection of a client that left");
+        assert!(
+            ended.await.is_ok(),
+            "expected within {PATIENCE:?}: the gateway ends the connection of a client that left"
+        );
     }
 }

@@ -27,7 +27,12 @@ impl TestGateway {
     pub async fn start(setup: Setup, folder: TempFolder) -> Self {
         let mut program = Program::spawn(command(&setup, &folder));
         let address = ready_at(&mut program).await;
-        Self { setup, folder, program, address }
+        Self {
+            setup,
+            folder,
+            program,
+            address,
+        }
     }
 
     /// Returns where it listens.
@@ -109,7 +114,13 @@ impl TestGateway {
     /// As [`TestGateway::request`].
     pub async fn post(&self, channel: &str, body: &Value) -> Response {
         let path = format!("/hooks/{channel}");
-        self.request("POST", &path, &[("content-type", "application/json")], body.to_string().as_bytes()).await
+        self.request(
+            "POST",
+            &path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
+        .await
     }
 
     /// Posts a message for the agent to a generic webhook; it must be accepted as new.
@@ -119,7 +130,11 @@ impl TestGateway {
     pub async fn tell(&self, channel: &str, id: &str, conversation: &str, text: &str) {
         let body = serde_json::json!({"id": id, "conversation": conversation, "sender": "ada", "text": text});
         let answer = self.post(channel, &body).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"status":"accepted"}"#), "posted {body}");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, r#"{"status":"accepted"}"#),
+            "posted {body}"
+        );
     }
 
     /// Connects a client to `/ws`.
@@ -137,9 +152,15 @@ impl TestGateway {
     /// As [`crate::Record::wait_for`].
     pub async fn wait_for_log(&self, words: &[&str]) -> String {
         let found = |lines: &[String]| {
-            lines.iter().find(|line| words.iter().all(|word| line.contains(word))).cloned()
+            lines
+                .iter()
+                .find(|line| words.iter().all(|word| line.contains(word)))
+                .cloned()
         };
-        self.program.errors().wait_for(&format!("a line of the log with {words:?}"), found).await
+        self.program
+            .errors()
+            .wait_for(&format!("a line of the log with {words:?}"), found)
+            .await
     }
 
     /// Returns a figure of `/metrics`: the sum over all rows of that name whose labels contain `labels`.
@@ -149,10 +170,14 @@ impl TestGateway {
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let page = self.get("/metrics").await.text();
         let rows = page.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels))
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels))
         });
         let values: Vec<f64> = rows.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        assert!(!values.is_empty(), "expected the metric {name} with {labels:?}, seen:\n{page}");
+        assert!(
+            !values.is_empty(),
+            "expected the metric {name} with {labels:?}, seen:\n{page}"
+        );
         values.iter().sum()
     }
 
@@ -162,7 +187,10 @@ impl TestGateway {
     /// As [`eventually`].
     pub async fn wait_for_metric(&self, name: &str, value: f64) {
         let what = format!("the metric {name} at {value}");
-        eventually(&what, async || ((self.metric(name, "").await - value).abs() < 0.5).then_some(())).await;
+        eventually(&what, async || {
+            ((self.metric(name, "").await - value).abs() < 0.5).then_some(())
+        })
+        .await;
     }
 }
 

@@ -76,7 +76,11 @@ pub struct Response {
 impl Response {
     /// Makes an answer without headers.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+        }
     }
 
     /// Adds a header.
@@ -98,7 +102,10 @@ impl Response {
 }
 
 fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    headers
+        .iter()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// What answers a fake's requests.
@@ -113,7 +120,9 @@ pub struct Server {
 impl Server {
     /// Serves a listening socket.
     pub fn start(listener: TcpListener, handler: Handler) -> Self {
-        Self { accepting: tokio::spawn(accept(listener, handler)) }
+        Self {
+            accepting: tokio::spawn(accept(listener, handler)),
+        }
     }
 }
 
@@ -158,12 +167,19 @@ async fn converse(stream: TcpStream, handler: Handler) {
 async fn carry_out(stream: &mut BufReader<TcpStream>, reply: Reply) -> std::io::Result<bool> {
     match reply {
         Reply::Whole(response) => {
-            stream.write_all(&head(response.status, &response.headers, Some(response.body.len()))).await?;
+            stream
+                .write_all(&head(response.status, &response.headers, Some(response.body.len())))
+                .await?;
             stream.write_all(&response.body).await?;
             stream.flush().await?;
             Ok(true)
         }
-        Reply::Chunks { media_type, chunks, finished, written } => {
+        Reply::Chunks {
+            media_type,
+            chunks,
+            finished,
+            written,
+        } => {
             let headers = [("content-type".to_owned(), media_type.to_owned())];
             stream.write_all(&head(200, &headers, None)).await?;
             for chunk in chunks {
@@ -201,12 +217,26 @@ fn head(status: u16, headers: &[(String, String)], length: Option<usize>) -> Vec
 }
 
 async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
-    let Some((first, headers)) = read_head(stream).await? else { return Ok(None) };
+    let Some((first, headers)) = read_head(stream).await? else {
+        return Ok(None);
+    };
     let mut words = first.split(' ');
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut body = vec![0; find(&headers, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+    let (Some(method), Some(path)) = (words.next(), words.next()) else {
+        return Ok(None);
+    };
+    let mut body = vec![
+        0;
+        find(&headers, "content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0)
+    ];
     stream.read_exact(&mut body).await?;
-    Ok(Some(Request { method: method.to_owned(), path: path.to_owned(), headers, body }))
+    Ok(Some(Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        headers,
+        body,
+    }))
 }
 
 /// The first line, and the headers with lower-case names.
@@ -221,7 +251,9 @@ async fn read_head(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).await?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     Ok(Some((first.trim_end().to_owned(), headers)))
@@ -239,7 +271,9 @@ pub async fn request(
     body: &[u8],
 ) -> std::io::Result<Response> {
     let whole = async { receive(send(address, method, path, headers, body).await?).await };
-    tokio::time::timeout(PATIENCE, whole).await.unwrap_or_else(|_| Err(std::io::Error::other("no answer in time")))
+    tokio::time::timeout(PATIENCE, whole)
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::other("no answer in time")))
 }
 
 /// Sends a request and returns the connection, on which the answer will come.
@@ -277,7 +311,11 @@ pub async fn receive(stream: TcpStream) -> std::io::Result<Response> {
 async fn receive_at_leisure(mut stream: BufReader<TcpStream>) -> std::io::Result<Response> {
     let cut = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let (first, headers) = read_head(&mut stream).await?.ok_or_else(cut)?;
-    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut)?;
+    let status = first
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(cut)?;
     let body = match find(&headers, "content-length").map(str::parse) {
         Some(Ok(length)) => {
             let mut body = vec![0; length];

@@ -47,7 +47,9 @@ impl MockModel {
     /// # Panics
     /// When no port can be had.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port can be bound");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port can be bound");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             asked: Record::default(),
@@ -58,7 +60,11 @@ impl MockModel {
         });
         let answering = Arc::clone(&shared);
         let handler: Handler = Arc::new(move |request| Box::pin(Arc::clone(&answering).answer(request)));
-        Self { address, shared, _server: Server::start(listener, handler) }
+        Self {
+            address,
+            shared,
+            _server: Server::start(listener, handler),
+        }
     }
 
     /// Returns what stands in the configuration as `base_url`.
@@ -68,7 +74,11 @@ impl MockModel {
 
     /// Orders what it says next, in order.
     pub fn next(&self, sayings: impl IntoIterator<Item = Saying>) {
-        self.shared.next.lock().unwrap_or_else(PoisonError::into_inner).extend(sayings);
+        self.shared
+            .next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(sayings);
     }
 
     /// Lets every request wait until [`MockModel::release`].
@@ -98,7 +108,11 @@ impl MockModel {
 
     /// Returns how often it was asked about a text that the user said last.
     pub fn times_asked(&self, text: &str) -> usize {
-        self.asked().all().iter().filter(|body| last_user_text(body) == text).count()
+        self.asked()
+            .all()
+            .iter()
+            .filter(|body| last_user_text(body) == text)
+            .count()
     }
 }
 
@@ -120,7 +134,8 @@ impl Shared {
         let saying = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let saying = saying.unwrap_or_else(|| Saying::Answer(format!("re: {}", last_user_text(&body))));
         let is_streamed = body["stream"] == true;
-        self.authorizations.push(request.header("authorization").map(str::to_owned));
+        self.authorizations
+            .push(request.header("authorization").map(str::to_owned));
         self.asked.push(body);
         // The sender lives in `self`, so the wait ends with a release.
         let _ = self.held.subscribe().wait_for(|held| !held).await;
@@ -135,7 +150,12 @@ impl Shared {
             Saying::Answer(text) if is_streamed => {
                 let chunks = stream_of(&text, true);
                 let written = Box::new(move || self.finished.push(text));
-                Reply::Chunks { media_type: "text/event-stream", chunks, finished: true, written }
+                Reply::Chunks {
+                    media_type: "text/event-stream",
+                    chunks,
+                    finished: true,
+                    written,
+                }
             }
             Saying::Answer(text) => {
                 let message = json!({"role": "assistant", "content": text});
@@ -162,7 +182,10 @@ fn stream_of(text: &str, finished: bool) -> Vec<Vec<u8>> {
         format!("data: {data}\n\n").into_bytes()
     };
     let mut events = vec![event(json!({"role": "assistant", "content": ""}), Value::Null)];
-    events.extend(text.split_inclusive(' ').map(|word| event(json!({"content": word}), Value::Null)));
+    events.extend(
+        text.split_inclusive(' ')
+            .map(|word| event(json!({"content": word}), Value::Null)),
+    );
     if finished {
         events.push(event(json!({}), json!("stop")));
         events.push(b"data: [DONE]\n\n".to_vec());

@@ -51,7 +51,11 @@ impl std::fmt::Debug for Delivery {
     /// In a line that can be read among many.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (taken, body) = (if self.accepted { "taken" } else { "refused" }, &self.body);
-        write!(f, "{taken} in {:?}: {:?}, key {}, attempt {}", self.conversation, self.text, self.key, body["attempt"])
+        write!(
+            f,
+            "{taken} in {:?}: {:?}, key {}, attempt {}",
+            self.conversation, self.text, self.key, body["attempt"]
+        )
     }
 }
 
@@ -94,7 +98,9 @@ impl FakePlatform {
     /// When no port can be had.
     pub fn start_down() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket can be made");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port can be bound");
+        socket
+            .bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .expect("a free port can be bound");
         Self {
             address: socket.local_addr().expect("a bound socket has an address"),
             shared: Arc::default(),
@@ -108,7 +114,9 @@ impl FakePlatform {
     /// # Panics
     /// When its port can't be listened on.
     pub fn come_up(&self) {
-        let Some(socket) = lock(&self.reserved).take() else { return };
+        let Some(socket) = lock(&self.reserved).take() else {
+            return;
+        };
         let listener = socket.listen(1024).expect("a bound port can be listened on");
         let shared = Arc::clone(&self.shared);
         let handler: Handler = Arc::new(move |request| {
@@ -130,7 +138,11 @@ impl FakePlatform {
 
     /// Orders what happens to the next deliveries of a conversation, in order; those after them are taken.
     pub fn next(&self, conversation: &str, acts: impl IntoIterator<Item = Act>) {
-        lock(&self.shared.plans).next.entry(conversation.to_owned()).or_default().extend(acts);
+        lock(&self.shared.plans)
+            .next
+            .entry(conversation.to_owned())
+            .or_default()
+            .extend(acts);
     }
 
     /// Orders what happens to every delivery of a conversation for which nothing else was ordered.
@@ -164,13 +176,24 @@ impl FakePlatform {
     /// As [`Record::wait_for`].
     pub async fn wait_for_arrived(&self, conversation: &str, count: usize) -> Vec<Delivery> {
         let what = format!("{count} deliveries that arrive in {conversation:?}");
-        let of = |all: &[Delivery]| all.iter().filter(|one| one.conversation == conversation).cloned().collect::<Vec<_>>();
-        self.shared.arrived.wait_for(&what, |all| Some(of(all)).filter(|found| found.len() >= count)).await
+        let of = |all: &[Delivery]| {
+            all.iter()
+                .filter(|one| one.conversation == conversation)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        self.shared
+            .arrived
+            .wait_for(&what, |all| Some(of(all)).filter(|found| found.len() >= count))
+            .await
     }
 }
 
 fn taken_of(all: &[Delivery], conversation: &str) -> Vec<Delivery> {
-    all.iter().filter(|one| one.accepted && one.conversation == conversation).cloned().collect()
+    all.iter()
+        .filter(|one| one.accepted && one.conversation == conversation)
+        .cloned()
+        .collect()
 }
 
 impl Shared {
@@ -195,9 +218,7 @@ impl Shared {
             Act::AcceptThenHang => Reply::Hang,
             Act::AcceptThenClose => Reply::Close,
             Act::AcceptThenFail(status) | Act::Refuse(status) => Reply::Whole(Response::new(status, "")),
-            Act::RefuseFor(seconds) => {
-                Reply::Whole(Response::new(429, "").with("retry-after", &seconds.to_string()))
-            }
+            Act::RefuseFor(seconds) => Reply::Whole(Response::new(429, "").with("retry-after", &seconds.to_string())),
         }
     }
 }
@@ -205,7 +226,8 @@ impl Shared {
 impl Plans {
     fn act(&mut self, conversation: &str) -> Act {
         let next = self.next.get_mut(conversation).and_then(VecDeque::pop_front);
-        next.or_else(|| self.always.get(conversation).copied()).unwrap_or(Act::Accept)
+        next.or_else(|| self.always.get(conversation).copied())
+            .unwrap_or(Act::Accept)
     }
 }
 

@@ -34,8 +34,14 @@ impl Program {
     /// # Panics
     /// When it can't be started.
     pub fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
         Self {
             input: child.stdin.take(),
             output: lines_of(child.stdout.take().expect("standard output is a pipe")),
@@ -50,7 +56,10 @@ impl Program {
     /// When its input was closed before.
     pub async fn write(&mut self, text: &str) {
         let input = self.input.as_mut().expect("standard input is still open");
-        input.write_all(text.as_bytes()).await.expect("the program reads its input");
+        input
+            .write_all(text.as_bytes())
+            .await
+            .expect("the program reads its input");
         input.flush().await.expect("the program reads its input");
     }
 
@@ -71,7 +80,11 @@ impl Program {
 
     /// Sends a signal. One that ended meanwhile hears nothing.
     pub fn signal(&self, signal: Signal) {
-        let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+        let Some(pid) = self
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw)
         else {
             return;
         };
@@ -91,7 +104,10 @@ impl Program {
     pub async fn ended(&mut self) -> ExitStatus {
         match tokio::time::timeout(PATIENCE, self.child.wait()).await {
             Ok(status) => status.expect("a child can be waited for"),
-            Err(_) => panic!("expected within {PATIENCE:?}: the end of the program\nseen:\n{}", self.errors.shown()),
+            Err(_) => panic!(
+                "expected within {PATIENCE:?}: the end of the program\nseen:\n{}",
+                self.errors.shown()
+            ),
         }
     }
 
@@ -108,7 +124,11 @@ impl Program {
     pub async fn outcome(&mut self) -> (Option<i32>, String, String) {
         let status = self.ended().await;
         for record in [&self.output, &self.errors] {
-            record.wait_for("the end of the output", |lines| lines.last().filter(|line| *line == END).map(drop)).await;
+            record
+                .wait_for("the end of the output", |lines| {
+                    lines.last().filter(|line| *line == END).map(drop)
+                })
+                .await;
         }
         (status.code(), joined(&self.output), joined(&self.errors))
     }

@@ -66,7 +66,8 @@ impl<T: Clone + Debug> Record<T> {
     /// # Panics
     /// As [`Record::wait_for`].
     pub async fn wait_for_len(&self, what: &str, count: usize) -> Vec<T> {
-        self.wait_for(what, |entries| (entries.len() >= count).then(|| entries.to_vec())).await
+        self.wait_for(what, |entries| (entries.len() >= count).then(|| entries.to_vec()))
+            .await
     }
 
     /// Waits until `look` finds something, for at most `patience`.

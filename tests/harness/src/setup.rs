@@ -42,7 +42,9 @@ impl Setup {
     #[must_use]
     pub fn model(self, model: &MockModel) -> Self {
         let base_url = model.base_url();
-        self.section(&format!("[agents.main]\nkind = \"openai\"\nbase_url = \"{base_url}\"\nmodel = \"mock\""))
+        self.section(&format!(
+            "[agents.main]\nkind = \"openai\"\nbase_url = \"{base_url}\"\nmodel = \"mock\""
+        ))
     }
 
     /// Answers with what a program says.

@@ -48,12 +48,22 @@ impl Toll {
     /// # Panics
     /// When no port can be had.
     pub async fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port can be bound");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port can be bound");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { upstream, rule: Mutex::new(None), stopped: Record::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            rule: Mutex::new(None),
+            stopped: Record::default(),
+        });
         let passing = Arc::clone(&shared);
         let handler: Handler = Arc::new(move |request| Box::pin(Arc::clone(&passing).pass(request)));
-        Self { address, shared, _server: Server::start(listener, handler) }
+        Self {
+            address,
+            shared,
+            _server: Server::start(listener, handler),
+        }
     }
 
     /// Returns what stands in the place of the fake's own address.
@@ -63,7 +73,11 @@ impl Toll {
 
     /// Lets `passing` requests to a path with this end go by, and stops the one after them. Those later go by again.
     pub fn stop_after(&self, path_end: &str, passing: usize, stop: Stop) {
-        let rule = Rule { path_end: path_end.to_owned(), passing, stop };
+        let rule = Rule {
+            path_end: path_end.to_owned(),
+            passing,
+            stop,
+        };
         *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some(rule);
     }
 
@@ -103,11 +117,16 @@ impl Shared {
 
     async fn forward(&self, request: &Request) -> Option<Response> {
         let belongs_to_the_connection = |name: &str| ["host", "connection", "content-length"].contains(&name);
-        let headers = request.headers.iter().filter(|(name, _)| !belongs_to_the_connection(name));
+        let headers = request
+            .headers
+            .iter()
+            .filter(|(name, _)| !belongs_to_the_connection(name));
         let headers: Vec<(&str, &str)> = headers.map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answer = http::request(self.upstream, &request.method, &request.path, &headers, &request.body).await;
         let mut answer = answer.ok()?;
-        answer.headers.retain(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()));
+        answer
+            .headers
+            .retain(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()));
         Some(answer)
     }
 }

@@ -38,9 +38,16 @@ async fn a_webhook_that_got_no_answer_is_sent_again_and_answered_once() {
         platform.wait_for_accepted(&conversation, 1).await;
         gateway.wait_for_metric("sluicegate_inbox_waiting", 0.0).await;
         gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
-        assert_eq!(platform.accepted(&conversation).len(), 1, "killed {delay_us} µs after the request");
+        assert_eq!(
+            platform.accepted(&conversation).len(),
+            1,
+            "killed {delay_us} µs after the request"
+        );
     }
-    assert!(unanswered > 0, "no kill came before an answer: the delays are too long for this machine");
+    assert!(
+        unanswered > 0,
+        "no kill came before an answer: the delays are too long for this machine"
+    );
 }
 
 #[tokio::test]
@@ -50,11 +57,21 @@ async fn what_was_confirmed_is_there_after_a_kill_and_its_repetition_is_a_duplic
     model.hold();
     gateway.tell("hook", "m1", "c1", "hi").await;
     gateway.crash().await;
-    let again = gateway.post("hook", &json!({"id": "m1", "conversation": "c1", "sender": "ada", "text": "hi"})).await;
+    let again = gateway
+        .post(
+            "hook",
+            &json!({"id": "m1", "conversation": "c1", "sender": "ada", "text": "hi"}),
+        )
+        .await;
     assert_eq!(again.text(), r#"{"status":"duplicate"}"#);
     model.release();
     gateway.tell("hook", "m2", "c1", "next").await;
-    let texts: Vec<String> = platform.wait_for_accepted("c1", 2).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = platform
+        .wait_for_accepted("c1", 2)
+        .await
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(texts, ["re: hi", "re: next"]);
 }
 
@@ -74,5 +91,9 @@ async fn a_frame_that_was_accepted_is_answered_after_a_kill() {
     assert_eq!(client.expect("reply").await["text"], "re: hi");
     client.say("m2", "c1", "next").await;
     client.expect("accepted").await;
-    assert_eq!(client.expect("reply").await["in_reply_to"], "m2", "the first was answered twice");
+    assert_eq!(
+        client.expect("reply").await["in_reply_to"],
+        "m2",
+        "the first was answered twice"
+    );
 }

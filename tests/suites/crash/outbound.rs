@@ -34,7 +34,9 @@ async fn a_message_that_is_never_answered_is_copied_no_more_than_allowed_however
 #[tokio::test]
 async fn where_no_copy_is_allowed_an_unknown_outcome_becomes_a_dead_letter() {
     let platform = FakePlatform::start().await;
-    let setup = Setup::new().echo().webhook_with("hook", &platform, "ambiguous_resends = 0");
+    let setup = Setup::new()
+        .echo()
+        .webhook_with("hook", &platform, "ambiguous_resends = 0");
     let mut gateway = setup.start().await;
     platform.next("c1", [Act::AcceptThenHang]);
     gateway.tell("hook", "m1", "c1", "hi").await;
@@ -43,7 +45,12 @@ async fn where_no_copy_is_allowed_an_unknown_outcome_becomes_a_dead_letter() {
     gateway.wait_for_metric("sluicegate_dead_letters", 1.0).await;
     // The lane goes on.
     gateway.tell("hook", "m2", "c1", "next").await;
-    let texts: Vec<String> = platform.wait_for_accepted("c1", 2).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = platform
+        .wait_for_accepted("c1", 2)
+        .await
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(texts, ["hi", "next"]);
 }
 
@@ -69,11 +76,18 @@ async fn a_message_that_was_acked_is_never_sent_again() {
     let platform = FakePlatform::start().await;
     let mut gateway = Setup::new().echo().webhook("hook", &platform).start().await;
     gateway.tell("hook", "m1", "c1", "one").await;
-    gateway.wait_for_metric("sluicegate_delivery_delivered_total", 1.0).await;
+    gateway
+        .wait_for_metric("sluicegate_delivery_delivered_total", 1.0)
+        .await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     gateway.crash().await;
     gateway.tell("hook", "m2", "c1", "two").await;
-    let texts: Vec<String> = platform.wait_for_accepted("c1", 2).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = platform
+        .wait_for_accepted("c1", 2)
+        .await
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(texts, ["one", "two"]);
 }
 
@@ -87,7 +101,12 @@ async fn messages_behind_an_ambiguous_one_keep_their_order() {
     }
     platform.wait_for_accepted("c1", 1).await;
     gateway.crash().await;
-    let texts: Vec<String> = platform.wait_for_accepted("c1", 4).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = platform
+        .wait_for_accepted("c1", 4)
+        .await
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(texts, ["one", "one", "two", "three"]);
 }
 
@@ -104,7 +123,9 @@ async fn an_unacknowledged_reply_comes_again_after_a_kill_and_an_acknowledged_on
     let mut client = gateway.client().await;
     client.attach("c1", true).await;
     assert_eq!(client.expect("reply").await, first, "the same reply with the same key");
-    client.send(&json!({"type": "ack", "delivery_key": first["delivery_key"]})).await;
+    client
+        .send(&json!({"type": "ack", "delivery_key": first["delivery_key"]}))
+        .await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     gateway.crash().await;
 
@@ -112,10 +133,18 @@ async fn an_unacknowledged_reply_comes_again_after_a_kill_and_an_acknowledged_on
     client.attach("c1", true).await;
     client.say("m2", "c1", "next").await;
     client.expect("accepted").await;
-    assert_eq!(client.expect("reply").await["in_reply_to"], "m2", "the acknowledged reply came again");
+    assert_eq!(
+        client.expect("reply").await["in_reply_to"],
+        "m2",
+        "the acknowledged reply came again"
+    );
 }
 
 async fn dead_letters(gateway: &harness::TestGateway) -> usize {
     // A gauge of whole numbers.
-    if gateway.metric("sluicegate_dead_letters", "").await < 0.5 { 0 } else { 1 }
+    if gateway.metric("sluicegate_dead_letters", "").await < 0.5 {
+        0
+    } else {
+        1
+    }
 }

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 fn contents(request: &Value) -> Vec<&str> {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    messages.iter().filter_map(|message| message["content"].as_str()).collect()
+    messages
+        .iter()
+        .filter_map(|message| message["content"].as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -22,7 +25,10 @@ async fn a_streamed_answer_arrives_whole_and_the_second_question_carries_the_fir
     let asked = model.asked().all();
     assert_eq!(contents(&asked[0]), ["first"]);
     let second = contents(&asked[1]);
-    assert_eq!((second[0], second[1].trim_end(), second[2]), ("first", long.trim_end(), "second"));
+    assert_eq!(
+        (second[0], second[1].trim_end(), second[2]),
+        ("first", long.trim_end(), "second")
+    );
     for request in &asked {
         assert_eq!((&request["model"], &request["stream"]), (&json!("mock"), &json!(true)));
     }
@@ -56,7 +62,10 @@ async fn the_key_and_the_system_prompt_reach_the_model_and_the_key_no_log() {
         .await;
     gateway.tell("hook", "m1", "c1", "hi").await;
     platform.wait_for_accepted("c1", 1).await;
-    assert_eq!(model.authorizations().all(), [Some("Bearer sk-very-secret-indeed".to_owned())]);
+    assert_eq!(
+        model.authorizations().all(),
+        [Some("Bearer sk-very-secret-indeed".to_owned())]
+    );
     assert_eq!(contents(&model.asked().all()[0]), ["You are brief.", "hi"]);
     gateway.terminate().await;
     let log = gateway.program().errors().all().join("\n");
@@ -101,7 +110,11 @@ async fn what_the_model_refuses_for_good_is_told_to_the_person_and_not_asked_aga
     model.next([Saying::Status(400)]);
     gateway.tell("hook", "m1", "c1", "hi").await;
     let taken = platform.wait_for_accepted("c1", 1).await;
-    assert!(!taken[0].text.is_empty() && !taken[0].text.contains("400"), "words for a person: {:?}", taken[0].text);
+    assert!(
+        !taken[0].text.is_empty() && !taken[0].text.contains("400"),
+        "words for a person: {:?}",
+        taken[0].text
+    );
     gateway.tell("hook", "m2", "c1", "and now?").await;
     let taken = platform.wait_for_accepted("c1", 2).await;
     assert_eq!(taken[1].text, "re: and now?");
@@ -127,11 +140,10 @@ async fn a_program_reads_the_message_as_a_line_of_json_and_writes_its_answer() {
     assert_eq!(taken[0].text, "from a program");
     let seen = std::fs::read(gateway.folder().join("seen.json")).expect("the program wrote what it read");
     let seen: Value = serde_json::from_slice(&seen).expect("it was JSON");
-    assert_eq!((&seen["text"], &seen["conversation"], &seen["channel"]), (
-        &json!("hi \"there\""),
-        &json!("c1"),
-        &json!("hook")
-    ));
+    assert_eq!(
+        (&seen["text"], &seen["conversation"], &seen["channel"]),
+        (&json!("hi \"there\""), &json!("c1"), &json!("hook"))
+    );
 }
 
 #[tokio::test]

@@ -53,12 +53,25 @@ async fn after(act: Act) -> Vec<Delivery> {
     platform.next("c1", [act]);
     gateway.tell("hook", "m1", "c1", "one").await;
     gateway.tell("hook", "m2", "c1", "two").await;
-    gateway.wait_for_metric("sluicegate_delivery_delivered_total", 2.0).await;
+    gateway
+        .wait_for_metric("sluicegate_delivery_delivered_total", 2.0)
+        .await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     let arrived = platform.arrived().all();
-    assert_eq!(texts(&arrived), ["one", "one", "two"], "in order, and the failed one again before the next");
-    assert_eq!(keys(&arrived), [&arrived[0].key, &arrived[2].key], "the same message has the same key");
-    assert_eq!((&arrived[0].body["attempt"], &arrived[2].body["attempt"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        texts(&arrived),
+        ["one", "one", "two"],
+        "in order, and the failed one again before the next"
+    );
+    assert_eq!(
+        keys(&arrived),
+        [&arrived[0].key, &arrived[2].key],
+        "the same message has the same key"
+    );
+    assert_eq!(
+        (&arrived[0].body["attempt"], &arrived[2].body["attempt"]),
+        (&json!(1), &json!(1))
+    );
     arrived
 }
 
@@ -126,7 +139,10 @@ async fn a_conversation_that_is_stuck_delays_no_other_and_keeps_its_order() {
     }
     let free = platform.wait_for_accepted("free", 10).await;
     assert_eq!(texts(&free), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
-    assert!(platform.accepted("stuck").is_empty(), "the stuck conversation was to wait");
+    assert!(
+        platform.accepted("stuck").is_empty(),
+        "the stuck conversation was to wait"
+    );
     let stuck = platform.wait_for_accepted("stuck", 2).await;
     assert_eq!(texts(&stuck), ["one", "two"]);
 }
@@ -141,7 +157,12 @@ async fn a_conversation_whose_attempts_hang_delays_no_other() {
     }
     platform.wait_for_arrived("hung", 1).await;
     gateway.tell("hook", "f1", "free", "through").await;
-    let hung_before = platform.arrived().all().iter().filter(|one| one.conversation == "hung").count();
+    let hung_before = platform
+        .arrived()
+        .all()
+        .iter()
+        .filter(|one| one.conversation == "hung")
+        .count();
     platform.wait_for_accepted("free", 1).await;
     assert_eq!(hung_before, 1, "one attempt of a conversation at a time");
 }
@@ -158,7 +179,11 @@ async fn someone_who_writes_again_is_not_left_waiting_for_an_old_backoff() {
     let said = std::time::Instant::now();
     let taken = platform.wait_for_accepted("c1", 2).await;
     assert_eq!(texts(&taken), ["one", "two"]);
-    assert!(said.elapsed() < Duration::from_secs(6), "the old wait was kept: {:?}", said.elapsed());
+    assert!(
+        said.elapsed() < Duration::from_secs(6),
+        "the old wait was kept: {:?}",
+        said.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -188,7 +213,10 @@ async fn an_endpoint_that_was_not_granted_gets_nothing_and_the_log_says_why() {
     gateway.wait_for_log(&["grant"]).await;
     gateway.wait_for_metric("sluicegate_delivery_failed_total", 1.0).await;
     assert!(platform.arrived().is_empty(), "it was sent all the same");
-    assert!((gateway.metric("sluicegate_outbox_waiting", "").await - 1.0).abs() < 0.5, "the reply waits for the grant");
+    assert!(
+        (gateway.metric("sluicegate_outbox_waiting", "").await - 1.0).abs() < 0.5,
+        "the reply waits for the grant"
+    );
 }
 
 #[tokio::test]

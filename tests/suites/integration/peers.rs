@@ -26,7 +26,10 @@ fn installed(variable: &str, default: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let why = format!("{} is missing; `.ci/run` installs it, or set {variable}", path.display());
+    let why = format!(
+        "{} is missing; `.ci/run` installs it, or set {variable}",
+        path.display()
+    );
     assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "1"), "{why}");
     say(&format!("skipped: {why}"));
     None
@@ -39,13 +42,20 @@ fn say(words: &str) {
 
 #[tokio::test]
 async fn our_fake_of_telegram_satisfies_third_party_clients() {
-    let Some(python) = installed("SLUICEGATE_TELEGRAM_PYTHON", "telegram-venv/bin/python") else { return };
+    let Some(python) = installed("SLUICEGATE_TELEGRAM_PYTHON", "telegram-venv/bin/python") else {
+        return;
+    };
     let fake = TelegramFake::start().await.expect("a free port");
     let mut command = Command::new(python);
-    command.arg(root().join("tests/peers/telegram/oracle.py")).arg(fake.base_url()).arg(fake.token());
+    command
+        .arg(root().join("tests/peers/telegram/oracle.py"))
+        .arg(fake.base_url())
+        .arg(fake.token());
     let mut program = Program::spawn(command);
     program.close_input();
-    let (code, output, errors) = tokio::time::timeout(PATIENCE * 3, program.outcome()).await.expect("it ends");
+    let (code, output, errors) = tokio::time::timeout(PATIENCE * 3, program.outcome())
+        .await
+        .expect("it ends");
     assert_eq!(code, Some(0), "the client disagrees with the fake:\n{output}\n{errors}");
 }
 
@@ -62,12 +72,17 @@ async fn emulator(port: u16, path: &str, body: &Value) -> Value {
 #[tokio::test]
 async fn the_third_party_emulator_of_telegram_is_answered() {
     const TOKEN: &str = "12345:emulated-token";
-    let Some(folder) = installed("SLUICEGATE_TELEGRAM_EMULATOR", "telegram-emulator") else { return };
+    let Some(folder) = installed("SLUICEGATE_TELEGRAM_EMULATOR", "telegram-emulator") else {
+        return;
+    };
     let mut command = Command::new(std::env::var_os("SLUICEGATE_NODE").unwrap_or_else(|| "node".into()));
     command.arg("start.js").arg("0").current_dir(folder);
     let program = Program::spawn(command);
     let first_line = |lines: &[String]| lines.iter().find_map(|line| line.trim().parse::<u16>().ok());
-    let port = program.output().wait_for("the emulator says its port", first_line).await;
+    let port = program
+        .output()
+        .wait_for("the emulator says its port", first_line)
+        .await;
 
     let base = format!("http://127.0.0.1:{port}");
     let gateway = Setup::new()
@@ -92,8 +107,9 @@ async fn the_third_party_emulator_of_telegram_is_answered() {
         let answer = emulator(port, "/getUpdatesHistory", &json!({"token": TOKEN})).await;
         let all = answer["result"].as_array().cloned().unwrap_or_default();
         let by_bot = all.iter().filter(|update| update["message"]["from"].is_null());
-        let texts: Vec<String> =
-            by_bot.filter_map(|update| update["message"]["text"].as_str().map(str::to_owned)).collect();
+        let texts: Vec<String> = by_bot
+            .filter_map(|update| update["message"]["text"].as_str().map(str::to_owned))
+            .collect();
         Some(texts).filter(|texts| texts.len() >= 2)
     })
     .await;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 fn said(request: &Value) -> Vec<(String, String)> {
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     let field = |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
-    let told = messages.iter().map(|message| (field(message, "role"), field(message, "content")));
+    let told = messages
+        .iter()
+        .map(|message| (field(message, "role"), field(message, "content")));
     told.filter(|(role, _)| role != "system").collect()
 }
 
@@ -22,7 +24,11 @@ async fn a_conversation_goes_on_after_an_orderly_restart() {
     gateway.restart().await;
     gateway.tell("hook", "m2", "c1", "who am I?").await;
     platform.wait_for_accepted("c1", 2).await;
-    let expected = [("user", "my name is Ada"), ("assistant", "re: my name is Ada"), ("user", "who am I?")];
+    let expected = [
+        ("user", "my name is Ada"),
+        ("assistant", "re: my name is Ada"),
+        ("user", "who am I?"),
+    ];
     let expected = expected.map(|(role, text)| (role.to_owned(), text.to_owned()));
     assert_eq!(said(&model.asked().all()[1]), expected);
 }
@@ -36,12 +42,23 @@ async fn a_message_that_was_accepted_before_a_restart_is_a_duplicate_after_it() 
     gateway.terminate().await;
 
     gateway.restart().await;
-    let again = gateway.post("hook", &json!({"id": "m1", "conversation": "c1", "sender": "ada", "text": "hi"})).await;
-    assert_eq!((again.status, again.text().as_str()), (200, r#"{"status":"duplicate"}"#));
+    let again = gateway
+        .post(
+            "hook",
+            &json!({"id": "m1", "conversation": "c1", "sender": "ada", "text": "hi"}),
+        )
+        .await;
+    assert_eq!(
+        (again.status, again.text().as_str()),
+        (200, r#"{"status":"duplicate"}"#)
+    );
     // The lane keeps its order: were the first one answered again, that would come before this.
     gateway.tell("hook", "m2", "c1", "still there?").await;
     let taken = platform.wait_for_accepted("c1", 2).await;
-    assert_eq!(taken.iter().map(|one| one.text.as_str()).collect::<Vec<_>>(), ["hi", "still there?"]);
+    assert_eq!(
+        taken.iter().map(|one| one.text.as_str()).collect::<Vec<_>>(),
+        ["hi", "still there?"]
+    );
 }
 
 #[tokio::test]

@@ -14,7 +14,12 @@ const BUSY: i32 = 4;
 /// Starts `sluicegate run` with a configuration file, and returns its exit code and what it said.
 async fn refused(folder: &TempFolder, file: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(sluicegate_binary());
-    command.arg("run").arg("--config").arg(file).args(arguments).current_dir(folder.path());
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(file)
+        .args(arguments)
+        .current_dir(folder.path());
     let mut program = Program::spawn(command);
     let (code, output, errors) = program.outcome().await;
     assert_eq!(output, "", "a failure belongs on standard error");
@@ -38,7 +43,10 @@ async fn a_taken_port_is_named_with_the_remedy_and_no_data_directory_is_left() {
     let (code, errors) = refused(&folder, &file, &["--listen", &address]).await;
     assert_eq!(code, BUSY, "{errors}");
     says(&errors, &[&address, "in use", "fix:", "--listen"]);
-    assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+    assert!(
+        !folder.path().join("data").exists(),
+        "a data directory was left:\n{errors}"
+    );
 }
 
 #[tokio::test]
@@ -68,16 +76,30 @@ async fn all_faults_of_a_configuration_are_named_at_once_with_file_key_and_remed
     );
     let (code, errors) = refused(&folder, &file, &[]).await;
     assert_eq!(code, CONFIGURATION, "{errors}");
-    let keys = ["listen", "colour", "base_url", "SURELY_NOT_SET_ANYWHERE", "telegraph", "nobody", "example.com"];
+    let keys = [
+        "listen",
+        "colour",
+        "base_url",
+        "SURELY_NOT_SET_ANYWHERE",
+        "telegraph",
+        "nobody",
+        "example.com",
+    ];
     says(&errors, &keys);
     says(&errors, &["sluicegate.toml"]);
-    assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+    assert!(
+        !folder.path().join("data").exists(),
+        "a data directory was left:\n{errors}"
+    );
 }
 
 #[tokio::test]
 async fn a_configuration_that_is_no_toml_is_named_with_its_line() {
     let folder = TempFolder::new();
-    let file = folder.write("sluicegate.toml", "[gateway]\nlisten = \"127.0.0.1:0\"\nthis is no toml\n");
+    let file = folder.write(
+        "sluicegate.toml",
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nthis is no toml\n",
+    );
     let (code, errors) = refused(&folder, &file, &[]).await;
     assert_eq!(code, CONFIGURATION, "{errors}");
     says(&errors, &["sluicegate.toml", "3"]);
@@ -90,7 +112,10 @@ async fn a_configuration_that_is_missing_or_no_file_is_named() {
         let (code, errors) = refused(&folder, &path, &[]).await;
         assert_eq!(code, CONFIGURATION, "{errors}");
         says(&errors, &[&path.display().to_string()]);
-        assert!(!folder.path().join("data").exists(), "a data directory was left:\n{errors}");
+        assert!(
+            !folder.path().join("data").exists(),
+            "a data directory was left:\n{errors}"
+        );
     }
 }
 
@@ -114,7 +139,10 @@ async fn a_start_that_failed_gives_the_port_back() {
     let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address: SocketAddr = free.local_addr().expect("an address");
     drop(free);
-    let file = folder.write("sluicegate.toml", "[channels.a]\ncomponent = \"telegraph\"\naccess = \"open\"\n");
+    let file = folder.write(
+        "sluicegate.toml",
+        "[channels.a]\ncomponent = \"telegraph\"\naccess = \"open\"\n",
+    );
     let (code, errors) = refused(&folder, &file, &["--listen", &address.to_string()]).await;
     assert_eq!(code, CONFIGURATION, "{errors}");
     let answer = http::request(address, "GET", "/live", &[], b"").await;

@@ -22,7 +22,9 @@ async fn the_metrics_count_what_went_in_and_out() {
     }
     platform.wait_for_accepted("c1", 3).await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
-    gateway.wait_for_metric("sluicegate_delivery_delivered_total", 3.0).await;
+    gateway
+        .wait_for_metric("sluicegate_delivery_delivered_total", 3.0)
+        .await;
     for (name, value) in [
         ("sluicegate_channel_inbound_accepted_total", 3.0),
         ("sluicegate_turns_committed_total", 3.0),
@@ -37,6 +39,9 @@ async fn the_metrics_count_what_went_in_and_out() {
         assert!((seen - value).abs() < 0.5, "expected {name} at {value}, seen {seen}");
     }
     let page = gateway.get("/metrics").await;
-    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
+    assert!(
+        page.header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
+    );
     assert!(page.text().ends_with("# EOF\n"), "the page ends as OpenMetrics asks");
 }

@@ -32,7 +32,10 @@ async fn echoing() -> (TelegramFake, TestGateway) {
 }
 
 async fn modelled() -> (TelegramFake, MockModel, TestGateway) {
-    let (fake, model) = (TelegramFake::start().await.expect("a free port"), MockModel::start().await);
+    let (fake, model) = (
+        TelegramFake::start().await.expect("a free port"),
+        MockModel::start().await,
+    );
     let gateway = telegram(Setup::new().model(&model), &fake).start().await;
     (fake, model, gateway)
 }
@@ -66,7 +69,10 @@ async fn a_text_is_answered_as_a_reply_to_it() {
     let (fake, gateway) = echoing().await;
     fake.say(ADA, ADA, "hello");
     let calls = sent(&fake, 1).await;
-    assert_eq!((&calls[0].params["chat_id"], &calls[0].params["text"]), (&json!(ADA), &json!("hello")));
+    assert_eq!(
+        (&calls[0].params["chat_id"], &calls[0].params["text"]),
+        (&json!(ADA), &json!("hello"))
+    );
     let answered = &calls[0].params["reply_parameters"]["message_id"];
     assert!(answered.is_i64(), "{}", calls[0].params);
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
@@ -111,7 +117,11 @@ async fn a_rate_limit_is_honoured_and_the_message_sent_once() {
     fake.fail_next("sendMessage", 1, Fault::rate_limited(2));
     fake.say(ADA, ADA, "hello");
     let calls = sent(&fake, 2).await;
-    assert!(calls[1].at_ms - calls[0].at_ms >= 1950, "it came back after {} ms", calls[1].at_ms - calls[0].at_ms);
+    assert!(
+        calls[1].at_ms - calls[0].at_ms >= 1950,
+        "it came back after {} ms",
+        calls[1].at_ms - calls[0].at_ms
+    );
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(texts(&fake.messages(ADA)), ["hello"]);
 }
@@ -121,7 +131,8 @@ async fn an_edited_message_is_answered_again() {
     let (fake, _gateway) = echoing().await;
     fake.push_message(ADA, ADA, json!({"message_id": 77, "text": "helo"}));
     messages(&fake, ADA, 1).await;
-    fake.edit(ADA, 77, "hello").unwrap_or_else(|failure| panic!("{failure:?}"));
+    fake.edit(ADA, 77, "hello")
+        .unwrap_or_else(|failure| panic!("{failure:?}"));
     let answered = messages(&fake, ADA, 2).await;
     assert_eq!(texts(&answered), ["helo", "hello"]);
     behaved(&fake);
@@ -136,7 +147,11 @@ async fn a_file_with_a_caption_reaches_the_agent_with_its_name() {
     });
     fake.push_message(ADA, ADA, json!({"document": document, "caption": "look at this"}));
     let asked = model.asked().wait_for_len("the model is asked", 1).await;
-    let said = asked[0]["messages"].as_array().and_then(|messages| messages.last()).cloned().unwrap_or_default();
+    let said = asked[0]["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .cloned()
+        .unwrap_or_default();
     let said = said["content"].as_str().unwrap_or_default().to_owned();
     for part in ["look at this", "notes.txt", "text/plain"] {
         assert!(said.contains(part), "expected {part:?} in {said:?}");
@@ -152,12 +167,19 @@ async fn a_topic_of_a_forum_is_answered_in_that_topic() {
     let forum = -1_001_234_567_890;
     fake.add_forum(forum, &[7, 8]);
     let text = "@sluicegate_test_bot hello";
-    fake.push_message(forum, ADA, json!({
-        "text": text, "message_thread_id": 7, "is_topic_message": true,
-        "entities": [{"type": "mention", "offset": 0, "length": 20}],
-    }));
+    fake.push_message(
+        forum,
+        ADA,
+        json!({
+            "text": text, "message_thread_id": 7, "is_topic_message": true,
+            "entities": [{"type": "mention", "offset": 0, "length": 20}],
+        }),
+    );
     let calls = sent(&fake, 1).await;
-    assert_eq!((&calls[0].params["chat_id"], &calls[0].params["message_thread_id"]), (&json!(forum), &json!(7)));
+    assert_eq!(
+        (&calls[0].params["chat_id"], &calls[0].params["message_thread_id"]),
+        (&json!(forum), &json!(7))
+    );
     assert!(calls[0].accepted, "{:?}", calls[0]);
     behaved(&fake);
 }
@@ -180,7 +202,10 @@ async fn typing_is_shown_while_the_agent_thinks() {
     fake.say(ADA, ADA, "think about it");
     let shown = fake.await_calls("sendChatAction", 1, PATIENCE).await;
     let shown = shown.unwrap_or_else(|_| panic!("typing was never shown: {:?}", fake.calls()));
-    assert_eq!((&shown[0].params["chat_id"], &shown[0].params["action"]), (&json!(ADA), &json!("typing")));
+    assert_eq!(
+        (&shown[0].params["chat_id"], &shown[0].params["action"]),
+        (&json!(ADA), &json!("typing"))
+    );
     model.release();
     let answered = messages(&fake, ADA, 1).await;
     assert_eq!(texts(&answered), ["re: think about it"]);
@@ -197,7 +222,10 @@ async fn a_message_that_telegram_took_without_an_answer_is_copied_at_most_once()
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(texts(&fake.messages(ADA)), ["hello", "hello", "next"]);
     let ambiguous = gateway.metric("sluicegate_delivery_ambiguous_total", "").await;
-    assert!((ambiguous - 1.0).abs() < 0.5, "{ambiguous} attempts counted as without an outcome");
+    assert!(
+        (ambiguous - 1.0).abs() < 0.5,
+        "{ambiguous} attempts counted as without an outcome"
+    );
 }
 
 #[tokio::test]
@@ -212,14 +240,23 @@ async fn a_message_that_telegram_certainly_refused_is_never_copied() {
 
 #[tokio::test]
 async fn an_answer_in_parts_goes_on_after_the_last_part_that_telegram_took() {
-    let (fake, model) = (TelegramFake::start().await.expect("a free port"), MockModel::start().await);
+    let (fake, model) = (
+        TelegramFake::start().await.expect("a free port"),
+        MockModel::start().await,
+    );
     let toll = Toll::start(fake.address()).await;
-    let gateway = telegram_at(Setup::new().model(&model), &fake, &toll.base_url()).start().await;
+    let gateway = telegram_at(Setup::new().model(&model), &fake, &toll.base_url())
+        .start()
+        .await;
     let paragraph = |name: &str| format!("{name} {}", "words and more words ".repeat(170));
-    model.next([Saying::Answer([paragraph("one"), paragraph("two"), paragraph("three")].join("\n\n"))]);
+    model.next([Saying::Answer(
+        [paragraph("one"), paragraph("two"), paragraph("three")].join("\n\n"),
+    )]);
     toll.stop_after("/sendMessage", 1, Stop::Refuse(503));
     fake.say(ADA, ADA, "tell me much");
-    gateway.wait_for_metric("sluicegate_delivery_delivered_total", 1.0).await;
+    gateway
+        .wait_for_metric("sluicegate_delivery_delivered_total", 1.0)
+        .await;
     assert_eq!(toll.stopped().len(), 1, "the second part was refused once");
     let parts = fake.messages(ADA);
     let first_words: Vec<&str> = parts.iter().filter_map(|part| part.text.split(' ').next()).collect();
@@ -248,10 +285,15 @@ async fn a_crash_in_the_middle_of_a_batch_loses_nothing_and_repeats_nothing() {
     }
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     gateway.wait_for_metric("sluicegate_inbox_waiting", 0.0).await;
-    fake.await_confirmed(PATIENCE).await.unwrap_or_else(|left| panic!("{left} updates were never confirmed"));
+    fake.await_confirmed(PATIENCE)
+        .await
+        .unwrap_or_else(|left| panic!("{left} updates were never confirmed"));
     for chat in &chats {
         let answered = fake.messages(*chat);
-        assert_eq!(texts(&answered), [format!("re: from {chat}"), format!("re: again {chat}")]);
+        assert_eq!(
+            texts(&answered),
+            [format!("re: from {chat}"), format!("re: again {chat}")]
+        );
     }
     behaved(&fake);
 }
@@ -277,14 +319,21 @@ async fn refused_credentials_pause_the_channel_and_keep_the_reply() {
 #[tokio::test]
 async fn the_token_appears_in_no_log_even_when_calls_fail() {
     let fake = TelegramFake::start().await.expect("a free port");
-    let mut gateway = telegram(Setup::new().echo().env("SLUICEGATE_LOG", "trace"), &fake).start().await;
+    let mut gateway = telegram(Setup::new().echo().env("SLUICEGATE_LOG", "trace"), &fake)
+        .start()
+        .await;
     fake.fail_next("sendMessage", 1, Fault::close());
     fake.fail_next("getUpdates", 1, Fault::close());
     fake.say(ADA, ADA, "hello");
     messages(&fake, ADA, 1).await;
     gateway.terminate().await;
     let log = gateway.program().errors().all().join("\n");
-    let secret_part = fake.token().split(':').nth(1).map(str::to_owned).expect("a token has two parts");
+    let secret_part = fake
+        .token()
+        .split(':')
+        .nth(1)
+        .map(str::to_owned)
+        .expect("a token has two parts");
     assert!(!log.contains(&secret_part), "the token is in the log:\n{log}");
 }
 
@@ -297,7 +346,9 @@ async fn updates_that_nobody_understands_are_passed_over() {
     fake.say(ADA, ADA, "hello");
     let answered = messages(&fake, ADA, 1).await;
     assert_eq!(texts(&answered), ["hello"]);
-    fake.await_confirmed(Duration::from_secs(10)).await.unwrap_or_else(|left| panic!("{left} were never confirmed"));
+    fake.await_confirmed(Duration::from_secs(10))
+        .await
+        .unwrap_or_else(|left| panic!("{left} were never confirmed"));
 }
 
 #[tokio::test]
@@ -308,6 +359,10 @@ async fn a_button_that_was_pressed_is_what_was_said() {
         "message": {"message_id": 9, "date": 1, "chat": {"id": ADA, "type": "private", "first_name": "Ada"}, "text": "?"},
     }}));
     let asked = model.asked().wait_for_len("the model is asked", 1).await;
-    let said = asked[0]["messages"].as_array().and_then(|messages| messages.last()).cloned().unwrap_or_default();
+    let said = asked[0]["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .cloned()
+        .unwrap_or_default();
     assert_eq!(said["content"], "blue");
 }

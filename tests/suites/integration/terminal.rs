@@ -42,10 +42,18 @@ async fn with_nothing_configured_a_line_is_answered() {
     assert_eq!(code, Some(0), "{errors}");
     // Which agent answers depends on whether a model server runs on this machine.
     assert!(!output.trim().is_empty(), "no answer\n{errors}");
-    for said in ["agent main: ", "channel terminal: ", "channel websocket: ", "http://127.0.0.1:"] {
+    for said in [
+        "agent main: ",
+        "channel terminal: ",
+        "channel websocket: ",
+        "http://127.0.0.1:",
+    ] {
         assert!(errors.contains(said), "the start must say {said:?}:\n{errors}");
     }
-    assert!(folder.path().join("data").is_dir(), "the data directory is made where it was started");
+    assert!(
+        folder.path().join("data").is_dir(),
+        "the data directory is made where it was started"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +123,10 @@ async fn a_second_ctrl_c_exits_at_once_and_the_answer_comes_at_the_next_start() 
 
     model.release();
     let mut again = chat(&folder, &setup);
-    again.output().wait_for("the answer", |lines| lines.contains(&"re: hi".to_owned()).then_some(())).await;
+    again
+        .output()
+        .wait_for("the answer", |lines| lines.contains(&"re: hi".to_owned()).then_some(()))
+        .await;
     again.close_input();
     let (code, output, errors) = again.outcome().await;
     assert_eq!((code, output.as_str()), (Some(0), "re: hi"), "{errors}");
@@ -130,7 +141,9 @@ async fn no_longer_ready(program: &Program) {
     });
     let address = ([127, 0, 0, 1], port.expect("the start says where it listens")).into();
     eventually("the gateway is no longer ready", async || {
-        let ready = http::request(address, "GET", "/ready", &[], b"").await.is_ok_and(|answer| answer.status == 200);
+        let ready = http::request(address, "GET", "/ready", &[], b"")
+            .await
+            .is_ok_and(|answer| answer.status == 200);
         (!ready).then_some(())
     })
     .await;

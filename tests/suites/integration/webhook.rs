@@ -31,25 +31,54 @@ async fn only_what_is_signed_with_the_key_is_taken() {
     let cases = [
         ("unsigned", vec![], 401),
         ("signed with another key", vec![("x-signature", of_another_key)], 401),
-        ("the signature of another body", vec![("x-signature", of_another_body)], 401),
-        ("without its prefix", vec![("x-signature", &right["sha256=".len()..])], 401),
+        (
+            "the signature of another body",
+            vec![("x-signature", of_another_body)],
+            401,
+        ),
+        (
+            "without its prefix",
+            vec![("x-signature", &right["sha256=".len()..])],
+            401,
+        ),
         ("empty", vec![("x-signature", "")], 401),
         ("not hexadecimal", vec![("x-signature", "sha256=zz")], 401),
         ("cut", vec![("x-signature", &right[..40])], 401),
-        ("two signatures, one of them right", vec![("x-signature", right), ("x-signature", of_another_key)], 401),
+        (
+            "two signatures, one of them right",
+            vec![("x-signature", right), ("x-signature", of_another_key)],
+            401,
+        ),
         ("rightly signed", vec![("x-signature", right)], 200),
     ];
     for (what, headers, status) in cases {
-        let answer = gateway.request("POST", "/hooks/signed", &headers, body.as_bytes()).await;
+        let answer = gateway
+            .request("POST", "/hooks/signed", &headers, body.as_bytes())
+            .await;
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
     }
     let in_query = format!("/hooks/signed?x-signature={right}");
-    assert_eq!(gateway.request("POST", &in_query, &[], body.as_bytes()).await.status, 401, "a signature in the query");
+    assert_eq!(
+        gateway.request("POST", &in_query, &[], body.as_bytes()).await.status,
+        401,
+        "a signature in the query"
+    );
 
     let taken = platform.wait_for_accepted("c1", 1).await;
     let signed = signature(KEY, &taken[0].request.body);
-    assert_eq!(taken[0].request.header("x-signature"), Some(signed.as_str()), "the reply is signed as well");
-    assert!((gateway.metric("sluicegate_channel_inbound_accepted_total", "signed").await - 1.0).abs() < 0.5);
+    assert_eq!(
+        taken[0].request.header("x-signature"),
+        Some(signed.as_str()),
+        "the reply is signed as well"
+    );
+    assert!(
+        (gateway
+            .metric("sluicegate_channel_inbound_accepted_total", "signed")
+            .await
+            - 1.0)
+            .abs()
+            < 0.5
+    );
 }
 
 #[tokio::test]
@@ -58,9 +87,17 @@ async fn a_repeated_message_is_a_success_and_changes_nothing() {
     let gateway = gateway(&platform).await;
     gateway.tell("open", "m1", "c1", "hi").await;
     let again = gateway.post("open", &body("m1")).await;
-    assert_eq!((again.status, again.text().as_str()), (200, r#"{"status":"duplicate"}"#));
+    assert_eq!(
+        (again.status, again.text().as_str()),
+        (200, r#"{"status":"duplicate"}"#)
+    );
     gateway.tell("open", "m2", "c1", "next").await;
-    let texts: Vec<String> = platform.wait_for_accepted("c1", 2).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = platform
+        .wait_for_accepted("c1", 2)
+        .await
+        .into_iter()
+        .map(|one| one.text)
+        .collect();
     assert_eq!(texts, ["hi", "next"]);
 }
 
@@ -102,7 +139,13 @@ async fn a_malformed_body_is_refused_with_400_that_names_what_is_wrong() {
         let words = error["error"].as_str().unwrap_or_default().to_owned();
         assert!(!words.is_empty() && words.contains(named), "{shown}: {words}");
     }
-    assert!((gateway.metric("sluicegate_channel_inbound_accepted_total", "open").await).abs() < 0.5);
+    assert!(
+        (gateway
+            .metric("sluicegate_channel_inbound_accepted_total", "open")
+            .await)
+            .abs()
+            < 0.5
+    );
 }
 
 #[tokio::test]
@@ -134,7 +177,9 @@ async fn a_body_that_is_too_large_is_refused_before_its_signature_is_looked_at()
     large["text"] = json!("x".repeat(300 * 1024));
     let large = large.to_string();
     for channel in ["open", "signed"] {
-        let answer = gateway.request("POST", &format!("/hooks/{channel}"), &[], large.as_bytes()).await;
+        let answer = gateway
+            .request("POST", &format!("/hooks/{channel}"), &[], large.as_bytes())
+            .await;
         assert_eq!(answer.status, 413, "{channel}: {}", answer.text());
     }
 }

@@ -11,7 +11,8 @@ async fn echoing() -> TestGateway {
 
 /// Returns the admin token, which stands in the data directory.
 fn token_of(gateway: &TestGateway) -> String {
-    let text = std::fs::read_to_string(gateway.data().join("admin-token")).expect("the token is made at the first start");
+    let text =
+        std::fs::read_to_string(gateway.data().join("admin-token")).expect("the token is made at the first start");
     text.trim().to_owned()
 }
 
@@ -19,7 +20,9 @@ fn token_of(gateway: &TestGateway) -> String {
 async fn a_message_is_accepted_and_then_answered_in_the_fixed_forms() {
     let gateway = echoing().await;
     let mut client = gateway.client().await;
-    client.send(&json!({"type": "message", "id": "m1", "conversation": "c1", "text": "hi"})).await;
+    client
+        .send(&json!({"type": "message", "id": "m1", "conversation": "c1", "text": "hi"}))
+        .await;
     assert_eq!(client.frame().await, json!({"type": "accepted", "id": "m1"}));
     let mut reply = client.expect("reply").await;
     let key = reply["delivery_key"].take();
@@ -34,7 +37,9 @@ async fn a_message_is_accepted_and_then_answered_in_the_fixed_forms() {
 async fn a_thread_comes_back_with_the_reply() {
     let gateway = echoing().await;
     let mut client = gateway.client().await;
-    client.send(&json!({"type": "message", "id": "m1", "conversation": "c1", "thread": "t1", "text": "hi"})).await;
+    client
+        .send(&json!({"type": "message", "id": "m1", "conversation": "c1", "thread": "t1", "text": "hi"}))
+        .await;
     client.expect("accepted").await;
     let reply = client.expect("reply").await;
     assert_eq!((&reply["thread"], &reply["text"]), (&json!("t1"), &json!("hi")));
@@ -54,7 +59,10 @@ async fn many_messages_are_answered_in_order_each_accepted_before_its_reply() {
             Some("accepted") => accepted.push(frame["id"].clone()),
             Some("reply") => {
                 let answered = frame["in_reply_to"].clone();
-                assert!(accepted.contains(&answered), "the reply to {answered} overtook its acceptance");
+                assert!(
+                    accepted.contains(&answered),
+                    "the reply to {answered} overtook its acceptance"
+                );
                 replied.push(answered);
             }
             _ => panic!("unexpected: {frame}"),
@@ -108,7 +116,10 @@ async fn a_reply_whose_client_has_gone_waits_for_the_next_one_that_attaches() {
     let mut second = gateway.client().await;
     second.attach("c1", false).await;
     let reply = second.expect("reply").await;
-    assert_eq!((&reply["in_reply_to"], &reply["text"]), (&json!("m1"), &json!("re: hi")));
+    assert_eq!(
+        (&reply["in_reply_to"], &reply["text"]),
+        (&json!("m1"), &json!("re: hi"))
+    );
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
 }
 
@@ -144,7 +155,9 @@ async fn an_unacknowledged_reply_comes_again_with_its_key_and_an_ack_ends_that()
     let mut again = gateway.client().await;
     again.attach("c1", true).await;
     assert_eq!(again.expect("reply").await, first, "the same reply with the same key");
-    again.send(&json!({"type": "ack", "delivery_key": first["delivery_key"]})).await;
+    again
+        .send(&json!({"type": "ack", "delivery_key": first["delivery_key"]}))
+        .await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     again.close().await;
 
@@ -152,7 +165,11 @@ async fn an_unacknowledged_reply_comes_again_with_its_key_and_an_ack_ends_that()
     third.attach("c1", true).await;
     third.say("m2", "c1", "next").await;
     third.expect("accepted").await;
-    assert_eq!(third.expect("reply").await["in_reply_to"], "m2", "the acknowledged reply came again");
+    assert_eq!(
+        third.expect("reply").await["in_reply_to"],
+        "m2",
+        "the acknowledged reply came again"
+    );
 }
 
 #[tokio::test]
@@ -198,7 +215,11 @@ async fn a_malformed_frame_is_answered_with_an_error_and_the_connection_goes_on(
         ("{}".into(), "invalid", Value::Null),
         (r#"{"id":"m9"}"#.into(), "invalid", json!("m9")),
         (r#"{"type":"dance","id":"m9"}"#.into(), "unknown-type", json!("m9")),
-        (r#"{"type":"reply","text":"I am the agent"}"#.into(), "unknown-type", Value::Null),
+        (
+            r#"{"type":"reply","text":"I am the agent"}"#.into(),
+            "unknown-type",
+            Value::Null,
+        ),
         (r#"{"type":"message"}"#.into(), "invalid", Value::Null),
         (message(json!(7), json!("c1"), json!("hi")), "invalid", Value::Null),
         (message(json!("m9"), Value::Null, json!("hi")), "invalid", json!("m9")),
@@ -208,9 +229,17 @@ async fn a_malformed_frame_is_answered_with_an_error_and_the_connection_goes_on(
         (message(json!("m9"), json!("c1"), json!("")), "invalid", json!("m9")),
         (message(json!(long), json!("c1"), json!("hi")), "invalid", Value::Null),
         (message(json!("m9"), json!(long), json!("hi")), "invalid", json!("m9")),
-        (message(json!("m9"), json!("c1"), json!(very_long)), "invalid", json!("m9")),
+        (
+            message(json!("m9"), json!("c1"), json!(very_long)),
+            "invalid",
+            json!("m9"),
+        ),
         (r#"{"type":"attach"}"#.into(), "invalid", Value::Null),
-        (r#"{"type":"attach","conversation":"c1","acks":"yes"}"#.into(), "invalid", Value::Null),
+        (
+            r#"{"type":"attach","conversation":"c1","acks":"yes"}"#.into(),
+            "invalid",
+            Value::Null,
+        ),
         (r#"{"type":"ack"}"#.into(), "invalid", Value::Null),
         (r#"{"type":"ack","delivery_key":7}"#.into(), "invalid", Value::Null),
     ];
@@ -218,8 +247,15 @@ async fn a_malformed_frame_is_answered_with_an_error_and_the_connection_goes_on(
         client.send_text(&frame).await;
         let error = client.expect("error").await;
         let shown = &frame[..frame.len().min(80)];
-        assert_eq!((&error["code"], &error["id"]), (&json!(code), &id), "for {shown:?} came {error}");
-        assert!(error["message"].as_str().is_some_and(|words| !words.is_empty()), "no words for {shown:?}");
+        assert_eq!(
+            (&error["code"], &error["id"]),
+            (&json!(code), &id),
+            "for {shown:?} came {error}"
+        );
+        assert!(
+            error["message"].as_str().is_some_and(|words| !words.is_empty()),
+            "no words for {shown:?}"
+        );
     }
     client.say("m1", "c1", "still here").await;
     client.expect("accepted").await;
@@ -230,7 +266,9 @@ async fn a_malformed_frame_is_answered_with_an_error_and_the_connection_goes_on(
 async fn an_ack_for_a_key_that_nobody_knows_changes_nothing() {
     let gateway = echoing().await;
     let mut client = gateway.client().await;
-    client.send(&json!({"type": "ack", "delivery_key": "dlv_made_up"})).await;
+    client
+        .send(&json!({"type": "ack", "delivery_key": "dlv_made_up"}))
+        .await;
     client.say("m1", "c1", "hi").await;
     client.expect("accepted").await;
     client.expect("reply").await;
@@ -291,7 +329,10 @@ async fn all_events_are_for_the_holder_of_the_token_only() {
             let frame = observer.expect("event").await;
             let event = &frame["event"];
             if event["kind"] != "channel" {
-                assert_eq!((&event["channel"], &event["conversation"]), (&json!("websocket"), &json!("elsewhere")));
+                assert_eq!(
+                    (&event["channel"], &event["conversation"]),
+                    (&json!("websocket"), &json!("elsewhere"))
+                );
                 kinds.push(event["kind"].as_str().unwrap_or_default().to_owned());
             }
         }
@@ -327,7 +368,9 @@ async fn a_web_page_from_elsewhere_may_not_connect() {
         ("http://localhost:3000", false),
         ("http://127.0.0.1:7878", false),
     ] {
-        let outcome = WsClient::connect(gateway.address(), "/ws", &[("origin", origin)]).await.err();
+        let outcome = WsClient::connect(gateway.address(), "/ws", &[("origin", origin)])
+            .await
+            .err();
         assert_eq!(outcome, refused.then_some(403), "{origin}");
     }
 }
@@ -335,7 +378,10 @@ async fn a_web_page_from_elsewhere_may_not_connect() {
 #[tokio::test]
 async fn a_channel_that_serves_nobody_has_no_door() {
     let gateway = echoing().await;
-    assert_eq!(WsClient::connect(gateway.address(), "/ws/nobody", &[]).await.err(), Some(404));
+    assert_eq!(
+        WsClient::connect(gateway.address(), "/ws/nobody", &[]).await.err(),
+        Some(404)
+    );
     let named = WsClient::connect(gateway.address(), "/ws/websocket", &[]).await;
     assert!(named.is_ok(), "the channel by its name was refused");
 }
@@ -367,7 +413,14 @@ async fn clients_are_told_that_the_gateway_goes_down() {
     client.attach("c1", false).await;
     let ended = gateway.terminate();
     // 1001: going away (RFC 6455, 7.4.1).
-    let (code, ended) = tokio::join!(client.close_code(), tokio::time::timeout(Duration::from_secs(15), ended));
+    let (code, ended) = tokio::join!(
+        client.close_code(),
+        tokio::time::timeout(Duration::from_secs(15), ended)
+    );
     assert_eq!(code, Some(1001));
-    assert_eq!(ended.ok().and_then(|status| status.code()), Some(0), "an open connection held it up");
+    assert_eq!(
+        ended.ok().and_then(|status| status.code()),
+        Some(0),
+        "an open connection held it up"
+    );
 }

@@ -113,6 +113,7 @@ pub async fn claim(store: &dyn EventStore, now: UnixMillis) -> Vec<Dispatch> {
         .lazy_claim_heads(&[channel("family")], 100, now)
         .await
         .expect("claim")
+        .dispatches
 }
 
 /// Claims the only due head.

@@ -157,7 +157,7 @@ pub async fn a_turn_of_an_earlier_process_is_stale(open: Open<'_>) {
         store.commit_turn(old.fence, end, NOW).await,
         store.lazy_record_answer(old.fence, id, "an answer").await,
         store
-            .postpone_turn(old.fence, id, NOW, "late", Some(outbound("b", "ada")), NOW)
+            .postpone_turn(old.fence, id, NOW, false, "late", Some(outbound("b", "ada")), NOW)
             .await,
         store
             .bury_turn(old.fence, id, "late", Some(outbound("c", "ada")), NOW)
@@ -199,42 +199,113 @@ pub async fn a_recorded_answer_comes_back_after_a_restart(open: Open<'_>) {
     assert_eq!(claim_turns(&*open(), NOW).await[0].answer.as_deref(), Some("forty-two"));
 }
 
+async fn postpone(store: &dyn EventStore, turn: &ClaimedTurn, due: i64, floor: bool) {
+    let notice = Some(outbound("sorry", "ada"));
+    store
+        .postpone_turn(turn.fence, &turn.event.id, due, floor, "no model", notice, NOW)
+        .await
+        .expect("postpone");
+}
+
 pub async fn a_postponed_turn_waits_and_tells_once(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     for failures in 0..3 {
         let turn = claim_turns(&*store, NOW + 10).await.remove(0);
         assert_eq!(turn.failures, failures);
-        let notice = Some(outbound("sorry", "ada"));
-        store
-            .postpone_turn(turn.fence, &turn.event.id, NOW + 10, "no model", notice, NOW)
-            .await
-            .expect("postpone");
+        postpone(&*store, &turn, NOW + 10, false).await;
     }
     assert!(claim_turns(&*store, NOW + 9).await.is_empty(), "not before it is due");
     assert_eq!(store.depth().outbox, 1, "one notice, however often");
-    accept(&*store, &[("2", "ada")], NOW).await;
-    assert_eq!(
-        ids(&claim_turns(&*store, NOW + 9).await),
-        ["2"],
-        "a postponed turn does not hold up its session"
-    );
     drop(store);
-    assert_eq!(
-        claim_turns(&*open(), NOW + 10)
-            .await
-            .iter()
-            .map(|turn| turn.failures)
-            .max(),
-        Some(0)
-    );
+    assert_eq!(claim_turns(&*open(), NOW + 10).await[0].failures, 3);
+}
+
+pub async fn a_postponed_turn_holds_up_its_session_and_no_other(open: Open<'_>) {
     let store = open();
-    let two = claim_turns(&*store, NOW + 10).await.remove(0);
-    store
-        .commit_turn(two.fence, end_of(&two, Vec::new()), NOW)
-        .await
-        .expect("commit");
-    assert_eq!(claim_turns(&*store, NOW + 10).await[0].failures, 3);
+    accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
+    for turn in claim_turns(&*store, NOW).await {
+        postpone(&*store, &turn, NOW + 10, false).await;
+    }
+    accept(&*store, &[("4", "eve")], NOW + 1).await;
+    assert_eq!(ids(&claim_turns(&*store, NOW + 9).await), ["4"], "what was said first is answered first");
+    assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW + 10));
+    drop(store);
+    let store = open();
+    let mut due = claim_turns(&*store, NOW + 10).await;
+    due.retain(|turn| turn.event.session.as_str() == "family/ada");
+    assert_eq!(ids(&due), ["1"]);
+    let end = end_of(&due[0], Vec::new());
+    store.commit_turn(due[0].fence, end, NOW).await.expect("commit");
+    assert_eq!(ids(&claim_turns(&*store, NOW + 10).await), ["2"]);
+}
+
+pub async fn a_new_message_brings_a_postponed_turn_forward(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    for said in ["2", "3", "4"] {
+        let turn = claim_turns(&*store, NOW).await.remove(0);
+        assert_eq!(
+            (turn.event.message.id.as_str(), turn.failures),
+            ("1", 0),
+            "who writes often does not use up the turn's runs"
+        );
+        postpone(&*store, &turn, NOW + 1_000, false).await;
+        assert!(claim_turns(&*store, NOW).await.is_empty());
+        accept(&*store, &[(said, "ada")], NOW).await;
+    }
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    postpone(&*store, &turn, NOW + 1_000, false).await;
+    accept(&*store, &[("4", "ada"), ("5", "bob")], NOW).await;
+    assert_eq!(
+        ids(&claim_turns(&*store, NOW).await),
+        ["5"],
+        "neither a duplicate nor another session is a reason"
+    );
+    let turn = claim_turns(&*store, NOW + 1_000).await.remove(0);
+    assert_eq!((turn.event.message.id.as_str(), turn.failures), ("1", 1));
+}
+
+pub async fn a_rate_limit_of_the_agent_is_a_floor(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    postpone(&*store, &turn, NOW + 100, true).await;
+    drop(store);
+    let store = open();
+    accept(&*store, &[("2", "ada")], NOW + 1).await;
+    assert!(claim_turns(&*store, NOW + 99).await.is_empty());
+    assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW + 100));
+    let turn = claim_turns(&*store, NOW + 100).await.remove(0);
+    assert_eq!((turn.event.message.id.as_str(), turn.failures), ("1", 1));
+}
+
+pub async fn a_dead_turn_is_listed_and_runs_again_when_resubmitted(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
+    let turns = claim_turns(&*store, NOW).await;
+    for (turn, at) in turns.iter().zip([NOW + 1, NOW + 2]) {
+        store.bury_turn(turn.fence, &turn.event.id, "no model", None, at).await.expect("bury");
+    }
+    drop(store);
+    let store = open();
+    let dead = store.dead_inbound(9).await.expect("dead");
+    let known: Vec<_> = dead.iter().map(|one| (one.message_id.as_str(), one.finished_at_ms)).collect();
+    assert_eq!(known, [("3", Some(NOW + 2)), ("1", Some(NOW + 1))], "newest first");
+    let first = &dead[1];
+    assert_eq!((first.state, first.failures, first.reason.as_deref()), (TurnState::Dead, 1, Some("no model")));
+    assert_eq!(first.event.as_ref().map(|event| event.message.text.as_str()), Some("text of 1"));
+    assert_eq!(store.dead_inbound(1).await.expect("dead").len(), 1);
+
+    assert!(!store.resubmit(&EventId::from_trusted("evt_none"), NOW).await.expect("resubmit"));
+    assert!(store.resubmit(&first.id, NOW + 5).await.expect("resubmit"));
+    assert!(!store.resubmit(&first.id, NOW + 5).await.expect("resubmit"), "it is not dead any more");
+    assert_eq!((store.depth().inbox, store.dead_inbound(9).await.expect("dead").len()), (2, 1));
+    let again = claim_turns(&*store, NOW + 5).await;
+    assert_eq!((ids(&again), again[0].failures), (vec!["1"], 0), "in its old place, before the later one");
+    let end = end_of(&again[0], vec![outbound("a", "ada")]);
+    store.commit_turn(again[0].fence, end, NOW + 6).await.expect("commit");
+    assert_eq!(ids(&claim_turns(&*store, NOW + 6).await), ["2"]);
 }
 
 pub async fn a_buried_turn_is_gone_but_known(open: Open<'_>) {
@@ -312,7 +383,7 @@ pub async fn the_next_due_turn_is_known(open: Open<'_>) {
         "running turns do not count"
     );
     store
-        .postpone_turn(turn.fence, &turn.event.id, NOW + 9, "later", None, NOW)
+        .postpone_turn(turn.fence, &turn.event.id, NOW + 9, false, "later", None, NOW)
         .await
         .expect("postpone");
     let turn = claim_turns(&*store, NOW + 3).await.remove(0);

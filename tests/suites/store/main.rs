@@ -9,6 +9,7 @@ mod fixtures;
 mod inbox;
 mod keep;
 mod model;
+mod operator;
 mod outbox;
 
 use std::sync::Arc;
@@ -54,6 +55,10 @@ on_each_backend! {
         a_turn_of_an_earlier_process_is_stale,
         a_recorded_answer_comes_back_after_a_restart,
         a_postponed_turn_waits_and_tells_once,
+        a_postponed_turn_holds_up_its_session_and_no_other,
+        a_new_message_brings_a_postponed_turn_forward,
+        a_rate_limit_of_the_agent_is_a_floor,
+        a_dead_turn_is_listed_and_runs_again_when_resubmitted,
         a_buried_turn_is_gone_but_known,
         a_released_turn_is_as_before,
         history_is_cut_from_the_old_end,
@@ -84,6 +89,14 @@ on_each_backend! {
         the_longest_due_lane_comes_first,
         only_the_named_channels_are_served,
         the_next_due_head_is_known;
+    operator:
+        the_outbox_lists_what_waits_oldest_first,
+        the_outbox_lists_one_channel,
+        a_delivery_tells_how_far_it_is,
+        all_dead_letters_of_a_channel_are_redriven_in_their_order,
+        a_message_is_traced_by_each_of_its_names,
+        a_trace_outlives_the_texts,
+        the_same_platform_id_in_two_channels_is_two_traces;
     keep:
         state_is_kept_for_each_channel,
         a_swap_needs_the_expected_value,

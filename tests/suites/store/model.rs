@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sluicegate::clock::{UnixMillis, millis};
-use sluicegate::event::DeliveryError;
+use sluicegate::event::{DeliveryError, OutboundEvent};
 use sluicegate::limit;
 use sluicegate::store::{Attempted, DeliveryClaim, EventStore};
 
@@ -99,7 +99,6 @@ struct Row {
     expires: UnixMillis,
     attempts: u32,
     ambiguous: u32,
-    is_unconfirmed: bool,
 }
 
 #[derive(Default)]
@@ -114,6 +113,11 @@ struct Model {
 impl Model {
     fn row(&mut self, name: u8) -> Option<&mut Row> {
         self.rows.iter_mut().find(|row| row.name == name)
+    }
+
+    fn dead(&self) -> Vec<u8> {
+        let dead = self.rows.iter().filter(|row| row.state == State::Dead);
+        dead.map(|row| row.name).collect()
     }
 
     fn count(&self, wanted: &[State]) -> u64 {
@@ -134,7 +138,6 @@ impl Model {
                 expires,
                 attempts: 0,
                 ambiguous: 0,
-                is_unconfirmed: false,
             };
             self.rows.push(row);
         }
@@ -168,7 +171,7 @@ impl Model {
             .collect()
     }
 
-    fn claim(&mut self, place: usize, now: UnixMillis) -> Option<(u8, u32, u32, bool)> {
+    fn claim(&mut self, place: usize, now: UnixMillis) -> Option<(u8, u32, u32)> {
         while self.in_flight[place].is_none() {
             let name = self.candidates(place).into_iter().find(|row| row.due <= now)?.name;
             let is_held = self.floors[place] > now;
@@ -180,10 +183,10 @@ impl Model {
             if is_held {
                 return None;
             }
-            row.ambiguous += u32::from(row.state == State::Sending);
+            row.ambiguous += u32::from(matches!(row.state, State::Sending | State::Awaiting));
             row.state = State::Sending;
             row.attempts += 1;
-            let claimed = (name, row.attempts, row.ambiguous, row.is_unconfirmed);
+            let claimed = (name, row.attempts, row.ambiguous);
             self.in_flight[place] = Some(name);
             return Some(claimed);
         }
@@ -309,34 +312,35 @@ impl Pair<'_> {
     }
 
     async fn claim(&mut self) {
-        let claimed = self
+        let heads = self
             .store()
             .lazy_claim_heads(&[channel("family")], 100, self.now)
             .await
             .expect("claim");
+        let mut buried: Vec<u8> = heads.expired.iter().map(|letter| number(&letter.event)).collect();
+        let claimed = heads.dispatches;
         let mut seen: Vec<_> = claimed
             .iter()
             .map(|one| {
-                let name = one
-                    .event
-                    .key
-                    .as_str()
-                    .trim_start_matches("dlv_")
-                    .parse()
-                    .expect("a number");
-                (name, one.claim.attempt, one.ambiguous, one.unconfirmed)
+                (number(&one.event), one.claim.attempt, one.ambiguous)
             })
             .collect();
         self.claims
             .extend(seen.iter().map(|one| one.0).zip(claimed.iter().map(|one| one.claim)));
+        let dead_before = self.model.dead();
         let mut expected: Vec<_> = (0..PLACES.len())
             .filter_map(|place| self.model.claim(place, self.now))
             .collect();
+        let mut expired = self.model.dead();
+        expired.retain(|name| !dead_before.contains(name));
+        buried.sort_unstable();
+        expired.sort_unstable();
+        assert_eq!(buried, expired, "what a claim finds expired is named");
         seen.sort_unstable();
         expected.sort_unstable();
         assert_eq!(
             seen, expected,
-            "(name, attempt, ambiguous, unconfirmed) of each claimed head"
+            "(name, attempt, ambiguous) of each claimed head"
         );
     }
 
@@ -353,7 +357,7 @@ impl Pair<'_> {
                     .await
                     .expect("await");
                 self.model.end(name, |row| {
-                    (row.state, row.is_unconfirmed, row.due) = (State::Awaiting, true, row.expires.min(now + wait));
+                    (row.state, row.due) = (State::Awaiting, row.expires.min(now + wait));
                 });
             }
             Step::Retry {
@@ -390,6 +394,11 @@ impl Pair<'_> {
         let clamped = |due: Option<UnixMillis>| due.map(|due| due.max(self.now));
         assert_eq!(clamped(due), clamped(self.model.next_due()));
     }
+}
+
+fn number(event: &OutboundEvent) -> u8 {
+    let name = event.key.as_str().trim_start_matches("dlv_");
+    name.parse().expect("a number")
 }
 
 pub fn the_store_does_what_the_model_does(fresh: impl Fn(&mut dyn FnMut(Open<'_>))) {

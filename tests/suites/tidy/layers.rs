@@ -29,16 +29,47 @@ const LAYERS: [Layer; 20] = [
     Layer("channel", CHANNEL),
     Layer("capability", CHANNEL),
     // Putting it together, and the edges.
-    Layer("config", &["clock", "component", "event", "id", "limit", "policy", "secret"]),
+    Layer(
+        "config",
+        &["clock", "component", "event", "id", "limit", "policy", "secret"],
+    ),
     Layer("telemetry", &["clock", "limit"]),
-    Layer("cli", &["bus", "channel", "clock", "component", "config", "gateway", "id", "limit", "policy", "secret", "telemetry"]),
+    Layer(
+        "cli",
+        &[
+            "bus",
+            "channel",
+            "clock",
+            "component",
+            "config",
+            "gateway",
+            "id",
+            "limit",
+            "policy",
+            "secret",
+            "telemetry",
+        ],
+    ),
 ];
 
 const WORDS: &[&str] = &["clock", "event", "id", "limit"];
 
 const CHANNEL: &[&str] = &[
-    "bus", "capability", "channel", "clock", "component", "delivery", "egress", "event", "id", "ingress", "limit",
-    "policy", "retry", "secret", "store",
+    "bus",
+    "capability",
+    "channel",
+    "clock",
+    "component",
+    "delivery",
+    "egress",
+    "event",
+    "id",
+    "ingress",
+    "limit",
+    "policy",
+    "retry",
+    "secret",
+    "store",
 ];
 
 /// Modules that may know every other.
@@ -58,7 +89,10 @@ fn used(line: &str) -> Vec<&str> {
         let rest = &line[at + prefix.len()..];
         match rest.strip_prefix('{') {
             // `use crate::{bus::Bus, id::EventId}`: the first word of each item; deeper braces repeat none of ours.
-            Some(list) => found.extend(list.split([',', '}']).filter_map(|item| item.trim().split(ends_a_word).next())),
+            Some(list) => found.extend(
+                list.split([',', '}'])
+                    .filter_map(|item| item.trim().split(ends_a_word).next()),
+            ),
             None => found.extend(rest.split(ends_a_word).next()),
         }
     }
@@ -72,7 +106,10 @@ fn arrows_point_down_and_no_stage_names_another() {
     for source in sources.iter().filter(|source| !ROOTS.contains(&module(source))) {
         let own = module(source);
         let Some(Layer(_, allowed)) = LAYERS.iter().find(|Layer(name, _)| *name == own) else {
-            faults.push(format!("{}: say in tests/suites/tidy/layers.rs what `{own}` may use", source.path));
+            faults.push(format!(
+                "{}: say in tests/suites/tidy/layers.rs what `{own}` may use",
+                source.path
+            ));
             continue;
         };
         for (number, line) in source.code() {
@@ -90,7 +127,9 @@ fn arrows_point_down_and_no_stage_names_another() {
 #[test]
 fn every_layer_of_the_list_exists() {
     let sources = rust_below("runtime/src");
-    let missing = LAYERS.iter().filter(|Layer(name, _)| !sources.iter().any(|source| module(source) == *name));
+    let missing = LAYERS
+        .iter()
+        .filter(|Layer(name, _)| !sources.iter().any(|source| module(source) == *name));
     let missing: Vec<String> = missing.map(|Layer(name, _)| (*name).to_owned()).collect();
     none("layers without a module", &missing);
 }
@@ -112,22 +151,41 @@ fn only_in(modules: &[&str], words: &[&str], rule: &str) {
         }
     }
     none(rule, &faults);
-    assert!(seen_inside, "none of {words:?} occurs at all: the check looks for the wrong words");
+    assert!(
+        seen_inside,
+        "none of {words:?} occurs at all: the check looks for the wrong words"
+    );
 }
 
 #[test]
 fn only_the_host_of_components_names_wasmtime() {
-    only_in(&["channel", "capability"], &["wasmtime"], "only `channel` and `capability` name wasmtime (invariant 2)");
+    only_in(
+        &["channel", "capability"],
+        &["wasmtime"],
+        "only `channel` and `capability` name wasmtime (invariant 2)",
+    );
 }
 
 #[test]
 fn only_the_http_surface_names_axum() {
-    only_in(&["http", "gateway"], &["axum::"], "only `http` and `gateway` name axum (invariant 2)");
+    only_in(
+        &["http", "gateway"],
+        &["axum::"],
+        "only `http` and `gateway` name axum (invariant 2)",
+    );
 }
 
 #[test]
 fn only_the_store_speaks_sql() {
-    let words = ["rusqlite", "\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE FROM", "\"PRAGMA", "\"BEGIN "];
+    let words = [
+        "rusqlite",
+        "\"SELECT ",
+        "\"INSERT ",
+        "\"UPDATE ",
+        "\"DELETE FROM",
+        "\"PRAGMA",
+        "\"BEGIN ",
+    ];
     only_in(&["store"], &words, "only `store` speaks SQL (invariant 2)");
 }
 
@@ -135,13 +193,20 @@ fn only_the_store_speaks_sql() {
 fn only_the_gate_opens_connections_to_the_outside() {
     // The agents' own model servers are named by the operator; `cli` talks to a gateway.
     let modules = ["egress", "capability", "agent", "cli"];
-    only_in(&modules, &["reqwest::", "TcpStream::connect", "connect_async"], "guests reach the world through `egress`");
+    only_in(
+        &modules,
+        &["reqwest::", "TcpStream::connect", "connect_async"],
+        "guests reach the world through `egress`",
+    );
 }
 
 #[test]
 fn the_modules_that_a_line_uses_are_found() {
     assert_eq!(used("use crate::store::{Error, sqlite};"), ["store"]);
     assert_eq!(used("use crate::{bus::Bus, id::EventId};"), ["bus", "id", ""]);
-    assert_eq!(used("    let x = crate::limit::A + crate::clock::millis(y);"), ["limit", "clock"]);
+    assert_eq!(
+        used("    let x = crate::limit::A + crate::clock::millis(y);"),
+        ["limit", "clock"]
+    );
     assert_eq!(used("pub(crate) fn f() {}"), Vec::<&str>::new());
 }

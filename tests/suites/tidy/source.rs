@@ -14,7 +14,8 @@ impl Source {
     /// Returns the lines of code with their numbers, from 1: without comments, and without the tests at the end.
     pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let all = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
-        all.take(self.lines_before_tests()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+        all.take(self.lines_before_tests())
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
     /// Returns the number of lines before the file's own tests.
@@ -38,13 +39,19 @@ pub(crate) fn rust_below(folder: &str) -> Vec<Source> {
     collect(&root.join(folder), &mut found);
     found.sort();
     let sources: Vec<Source> = found.into_iter().map(|path| read(&root, &path)).collect();
-    assert!(!sources.is_empty(), "{folder} has no Rust files: the check looks in the wrong place");
+    assert!(
+        !sources.is_empty(),
+        "{folder} has no Rust files: the check looks in the wrong place"
+    );
     sources
 }
 
 /// Returns every Rust file of ours.
 pub(crate) fn rust() -> Vec<Source> {
-    ["runtime", "components", "tests"].into_iter().flat_map(rust_below).collect()
+    ["runtime", "components", "tests"]
+        .into_iter()
+        .flat_map(rust_below)
+        .collect()
 }
 
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -62,7 +69,10 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 fn read(root: &Path, path: &Path) -> Source {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let short = path.strip_prefix(root).unwrap_or(path);
-    Source { path: short.to_string_lossy().replace('\\', "/"), text }
+    Source {
+        path: short.to_string_lossy().replace('\\', "/"),
+        text,
+    }
 }
 
 /// Fails with the faults, one a line, if there are any.

@@ -21,8 +21,8 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
-    Accepted, Attempted, ClaimedTurn, DeadLetter, DeliveryClaim, Depth, Dispatch, Error, EventStore, HistoryEntry,
-    TurnCommit, TurnFence,
+    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Error, EventStore,
+    HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -147,13 +147,13 @@ with_faults! {
     fn claim_turns(max: usize, now: UnixMillis) -> Vec<ClaimedTurn>;
     fn lazy_record_answer(fence: TurnFence, event: &EventId, answer: &str) -> ();
     fn commit_turn(fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> ();
-    fn postpone_turn(fence: TurnFence, event: &EventId, due: UnixMillis, reason: &str, notice: Option<OutboundEvent>, now: UnixMillis) -> ();
+    fn postpone_turn(fence: TurnFence, event: &EventId, due: UnixMillis, floor: bool, reason: &str, notice: Option<OutboundEvent>, now: UnixMillis) -> ();
     fn bury_turn(fence: TurnFence, event: &EventId, reason: &str, notice: Option<OutboundEvent>, now: UnixMillis) -> ();
     fn release_turn(fence: TurnFence, event: &EventId) -> ();
     fn history(session: &SessionKey, entries_max: usize, bytes_max: usize) -> Vec<HistoryEntry>;
     fn next_turn_due() -> Option<UnixMillis>;
     fn enqueue(events: Vec<OutboundEvent>, now: UnixMillis) -> ();
-    fn lazy_claim_heads(channels: &[ChannelName], max: usize, now: UnixMillis) -> Vec<Dispatch>;
+    fn lazy_claim_heads(channels: &[ChannelName], max: usize, now: UnixMillis) -> ClaimedHeads;
     fn part_sent(channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> ();
     fn lazy_ack(claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> ();
     fn lazy_await_confirmation(claim: DeliveryClaim, receipt: Receipt, deadline: UnixMillis, now: UnixMillis) -> ();
@@ -162,6 +162,12 @@ with_faults! {
     fn bury(claim: DeliveryClaim, reason: &str, now: UnixMillis) -> ();
     fn reachable(channel: &ChannelName, conversation: &str, thread: Option<&str>, now: UnixMillis) -> ();
     fn next_head_due(channels: &[ChannelName]) -> Option<UnixMillis>;
+    fn dead_inbound(max: usize) -> Vec<TurnRecord>;
+    fn resubmit(event: &EventId, now: UnixMillis) -> bool;
+    fn outbox(channel: Option<&ChannelName>, max: usize) -> Vec<DeliveryRecord>;
+    fn delivery(key: &DeliveryKey) -> Option<DeliveryRecord>;
+    fn redrive_all(channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> u64;
+    fn trace(id: &str) -> Vec<Trace>;
     fn dead_letters(max: usize) -> Vec<DeadLetter>;
     fn redrive(key: &DeliveryKey, now: UnixMillis) -> bool;
     fn drop_dead(key: &DeliveryKey) -> bool;

@@ -55,7 +55,6 @@ fn dispatch(attempt: u32, ambiguous: u32, age_ms: i64) -> Dispatch {
         already_sent: Vec::new(),
         ambiguous,
         ambiguous_at_ms: (ambiguous > 0).then_some(NOW - age_ms),
-        unconfirmed: false,
         created_at_ms: NOW - 2 * age_ms,
     }
 }
@@ -373,18 +372,21 @@ fn nothing_with_an_unknown_outcome_goes_out_again_unless_allowed() {
 
 #[test]
 fn a_confirmation_that_did_not_come_is_an_unknown_outcome() {
-    let unconfirmed = |attempt| Dispatch {
-        unconfirmed: true,
-        ..dispatch(attempt, 0, 30_000)
-    };
-    assert_eq!(prepare(&unconfirmed(2), &FIVE_MINUTES, NOW), Preparation::Send);
-    assert_eq!(prepare(&unconfirmed(2), &RECONCILES, NOW), Preparation::AskFirst);
-    assert_eq!(prepare(&unconfirmed(2), &NOTHING, NOW), Preparation::Send);
+    // The store counts each attempt that was handed over and not confirmed.
+    let unconfirmed = |attempt, times| dispatch(attempt, times, 30_000);
+    assert_eq!(prepare(&unconfirmed(2, 1), &FIVE_MINUTES, NOW), Preparation::Send);
+    assert_eq!(prepare(&unconfirmed(2, 1), &RECONCILES, NOW), Preparation::AskFirst);
+    assert_eq!(prepare(&unconfirmed(2, 1), &NOTHING, NOW), Preparation::Send);
+    assert_eq!(
+        prepare(&unconfirmed(4, 1), &NOTHING, NOW),
+        Preparation::Send,
+        "attempts that failed for certain use up no resends"
+    );
     assert!(
-        matches!(prepare(&unconfirmed(3), &NOTHING, NOW), Preparation::Bury(_)),
+        matches!(prepare(&unconfirmed(3, 2), &NOTHING, NOW), Preparation::Bury(_)),
         "copies are bounded"
     );
-    assert!(matches!(prepare(&unconfirmed(2), &HOLDS, NOW), Preparation::Bury(_)));
+    assert!(matches!(prepare(&unconfirmed(2, 1), &HOLDS, NOW), Preparation::Bury(_)));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Work<'_> {
         receipt: &str,
         deadline: UnixMillis,
     ) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3, unconfirmed = 1
+        let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3
             WHERE seq = ?1 AND state = 2";
         let lane = self.held_lane(claim)?;
         if self.sql(sql)?.execute(params![claim.row, deadline, receipt])? == 0 {
@@ -207,8 +207,7 @@ impl Work<'_> {
         let lane = self.lane_for(&Outgoing::of(&event)?)?;
         let seq = self.next_seq();
         let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
-                attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, unconfirmed = 0,
-                finished_at = NULL, note = NULL
+                attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, finished_at = NULL, note = NULL
             WHERE seq = ?1";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
         self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;

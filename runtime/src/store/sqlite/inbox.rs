@@ -49,6 +49,15 @@ pub(super) struct ClaimedRow {
     pub(super) failures: u32,
 }
 
+/// How a turn is put off, as it is stored.
+pub(super) struct PutOff {
+    pub(super) due: UnixMillis,
+    /// Whether nothing may make it due earlier.
+    pub(super) is_floor: bool,
+    pub(super) reason: String,
+    pub(super) notice: Option<Outgoing>,
+}
+
 /// What a turn leaves behind, as it is stored.
 pub(super) struct TurnEnd {
     pub(super) event: EventId,
@@ -91,8 +100,8 @@ impl Work<'_> {
     fn accept_one(&mut self, id: i64, channel: &str, event: &Incoming, now: UnixMillis) -> Result<Accepted, Failure> {
         let session = self.session_id(&event.session)?;
         let seq = self.next_seq();
-        let sql = "INSERT INTO inbox (seq, channel, ext_id, event_id, session, state, due_at, received_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (channel, ext_id) DO NOTHING";
+        let sql = "INSERT INTO inbox (seq, channel, ext_id, event_id, session, state, due_at, received_at, finished_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, CASE WHEN ?6 THEN ?7 END) ON CONFLICT (channel, ext_id) DO NOTHING";
         let is_done = event.body.is_none();
         let values = params![seq, id, event.ext_id, event.event_id, session, is_done, now];
         if self.sql(sql)?.execute(values)? == 0 {
@@ -103,11 +112,34 @@ impl Work<'_> {
             self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?
                 .execute(params![seq, body])?;
             self.memory.counts.inbox += 1;
-            self.sql("UPDATE session SET due_at = ?2 WHERE id = ?1 AND (due_at IS NULL OR due_at > ?2)")?
-                .execute(params![session, now])?;
+            let idle = "UPDATE session SET due_at = max(floor_at, ?2) WHERE id = ?1 AND due_at IS NULL";
+            if self.sql(idle)?.execute(params![session, now])? == 0 {
+                self.hasten_turn(session, now)?;
+            }
         }
         self.hasten(channel, &event.conversation, None, false, now)?;
         Ok(Accepted::New)
+    }
+
+    /// Makes a postponed turn at the head of a session due now, unless a floor lies ahead. Its last failure is not
+    /// counted any more: someone who writes often must not use up the turn's runs.
+    fn hasten_turn(&mut self, session: i64, now: UnixMillis) -> Result<(), Failure> {
+        let sql = "UPDATE inbox SET due_at = ?2, failures = max(failures - 1, 0)
+            WHERE seq = (SELECT seq FROM inbox WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1) AND due_at > ?2
+                AND (SELECT floor_at FROM session WHERE id = ?1) <= ?2";
+        if self.sql(sql)?.execute(params![session, now])? > 0 {
+            self.refresh_session(session)?;
+        }
+        Ok(())
+    }
+
+    /// Sets when a session next has a turn to run, from its first one that waits.
+    fn refresh_session(&mut self, session: i64) -> Result<(), Failure> {
+        let sql = "UPDATE session SET due_at = (SELECT max(session.floor_at, inbox.due_at)
+                FROM inbox WHERE inbox.session = ?1 AND state = 0 ORDER BY seq LIMIT 1)
+            WHERE id = ?1";
+        self.sql(sql)?.execute([session])?;
+        Ok(())
     }
 
     // ---- turns
@@ -117,9 +149,8 @@ impl Work<'_> {
         let mut claimed = Vec::new();
         for session in self.due_sessions(max, now)? {
             let sql = "SELECT seq, event_id, failures, body, answer FROM inbox INDEXED BY inbox_waiting
-                JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 AND due_at <= ?2
-                ORDER BY due_at, seq LIMIT 1";
-            let found = self.sql(sql)?.query_row(params![session, now], |row| {
+                JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1";
+            let found = self.sql(sql)?.query_row([session], |row| {
                 let event_id = EventId::from_trusted(row.get::<_, String>(1)?);
                 let turn = ClaimedRow {
                     event_id,
@@ -178,10 +209,10 @@ impl Work<'_> {
             self.append_history(&end.session, &end.history)?;
         }
         for event in &end.outbound {
-            self.enqueue(event, now)?;
+            self.enqueue(event, Some(turn.seq), now)?;
         }
-        self.sql("UPDATE inbox SET state = 1, note = NULL WHERE seq = ?1")?
-            .execute([turn.seq])?;
+        self.sql("UPDATE inbox SET state = 1, note = NULL, finished_at = ?2 WHERE seq = ?1")?
+            .execute(params![turn.seq, now])?;
         self.sql("DELETE FROM inbox_body WHERE seq = ?1")?.execute([turn.seq])?;
         self.memory.counts.inbox -= 1;
         self.end_turn(&end.event, turn)
@@ -202,16 +233,18 @@ impl Work<'_> {
         &mut self,
         fence: TurnFence,
         event: &EventId,
-        due: UnixMillis,
-        reason: &str,
-        notice: Option<&Outgoing>,
+        put_off: &PutOff,
         now: UnixMillis,
     ) -> Result<(), Failure> {
         let turn = self.held_turn(fence, event)?;
         self.sql("UPDATE inbox SET due_at = ?2, failures = failures + 1, note = ?3 WHERE seq = ?1")?
-            .execute(params![turn.seq, due, cut(reason)])?;
-        if let Some(notice) = notice {
-            self.enqueue(notice, now)?;
+            .execute(params![turn.seq, put_off.due, cut(&put_off.reason)])?;
+        if put_off.is_floor {
+            self.sql("UPDATE session SET floor_at = max(floor_at, ?2) WHERE id = ?1")?
+                .execute(params![turn.session, put_off.due])?;
+        }
+        if let Some(notice) = &put_off.notice {
+            self.enqueue(notice, Some(turn.seq), now)?;
         }
         self.end_turn(event, turn)
     }
@@ -225,13 +258,27 @@ impl Work<'_> {
         now: UnixMillis,
     ) -> Result<(), Failure> {
         let turn = self.held_turn(fence, event)?;
-        self.sql("UPDATE inbox SET state = 2, failures = failures + 1, note = ?2 WHERE seq = ?1")?
-            .execute(params![turn.seq, cut(reason)])?;
+        let sql = "UPDATE inbox SET state = 2, failures = failures + 1, note = ?2, finished_at = ?3 WHERE seq = ?1";
+        self.sql(sql)?.execute(params![turn.seq, cut(reason), now])?;
         self.memory.counts.inbox -= 1;
         if let Some(notice) = notice {
-            self.enqueue(notice, now)?;
+            self.enqueue(notice, Some(turn.seq), now)?;
         }
         self.end_turn(event, turn)
+    }
+
+    /// Lets a turn that was given up run again.
+    pub(super) fn resubmit(&mut self, event: &str, now: UnixMillis) -> Result<bool, Failure> {
+        let sql = "UPDATE inbox INDEXED BY inbox_dead
+            SET state = 0, due_at = ?2, failures = 0, note = NULL, finished_at = NULL
+            WHERE event_id = ?1 AND state = 2 RETURNING session";
+        let found = self.sql(sql)?.query_row(params![event, now], |row| row.get(0));
+        let Some(session) = found.optional()? else {
+            return Ok(false);
+        };
+        self.memory.counts.inbox += 1;
+        self.refresh_session(session)?;
+        Ok(true)
     }
 
     /// Gives a turn back: it is as if it had not been claimed.
@@ -248,10 +295,6 @@ impl Work<'_> {
 
     fn end_turn(&mut self, event: &EventId, turn: RunningTurn) -> Result<(), Failure> {
         self.memory.give_turn(event);
-        let sql = "UPDATE session SET due_at =
-                (SELECT due_at FROM inbox WHERE session = ?1 AND state = 0 ORDER BY due_at LIMIT 1)
-            WHERE id = ?1";
-        self.sql(sql)?.execute([turn.session])?;
-        Ok(())
+        self.refresh_session(turn.session)
     }
 }

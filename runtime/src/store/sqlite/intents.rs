@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
-use super::inbox::{ClaimedRow, Incoming, TurnEnd};
-use super::outbox::{Claimed, Outgoing};
+use super::inbox::{ClaimedRow, Incoming, PutOff, TurnEnd};
+use super::outbox::{Claimed, EXPIRED, Expired, Outgoing};
 use super::writer::Answer;
-use super::{SqliteStore, attempt, blob, keep, lock, outbox, reader};
+use super::{SqliteStore, attempt, blob, keep, lock, outbox, reader, records};
 use crate::clock::UnixMillis;
 use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart};
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
-    Accepted, Attempted, ClaimedTurn, DeadLetter, DeliveryClaim, Depth, Dispatch, Error, EventStore, HistoryEntry,
-    TurnCommit, TurnFence,
+    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Dispatch, Error,
+    EventStore, HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
 };
 
 impl SqliteStore {
@@ -51,7 +51,6 @@ impl SqliteStore {
                 already_sent,
                 ambiguous: row.ambiguous,
                 ambiguous_at_ms: row.ambiguous_at_ms,
-                unconfirmed: row.is_unconfirmed,
                 created_at_ms: row.created_at_ms,
             })),
             (Err(error), _) | (_, Err(error)) => {
@@ -131,14 +130,20 @@ impl EventStore for SqliteStore {
         fence: TurnFence,
         event: &EventId,
         due: UnixMillis,
+        floor: bool,
         reason: &str,
         notice: Option<OutboundEvent>,
         now: UnixMillis,
     ) -> Result<(), Error> {
-        let (event, reason) = (event.clone(), reason.to_owned());
-        let notice = notice.as_ref().map(Outgoing::of).transpose()?;
+        let event = event.clone();
+        let put_off = PutOff {
+            due,
+            is_floor: floor,
+            reason: reason.to_owned(),
+            notice: notice.as_ref().map(Outgoing::of).transpose()?,
+        };
         self.write(Answer::Durable, 0, move |work| {
-            work.postpone_turn(fence, &event, due, &reason, notice.as_ref(), now)
+            work.postpone_turn(fence, &event, &put_off, now)
         })
         .await
     }
@@ -157,6 +162,16 @@ impl EventStore for SqliteStore {
             work.bury_turn(fence, &event, &reason, notice.as_ref(), now)
         })
         .await
+    }
+
+    async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnRecord>, Error> {
+        self.readers.read(move |db| records::dead_inbound(db, max)).await
+    }
+
+    async fn resubmit(&self, event: &EventId, now: UnixMillis) -> Result<bool, Error> {
+        let event = event.as_str().to_owned();
+        self.write(Answer::Durable, 0, move |work| work.resubmit(&event, now))
+            .await
     }
 
     async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error> {
@@ -185,7 +200,7 @@ impl EventStore for SqliteStore {
         let events = events.iter().map(Outgoing::of).collect::<Result<Vec<_>, _>>()?;
         let bytes = events.iter().map(Outgoing::bytes).sum();
         self.write(Answer::Durable, bytes, move |work| {
-            events.iter().try_for_each(|event| work.enqueue(event, now))
+            events.iter().try_for_each(|event| work.enqueue(event, None, now))
         })
         .await
     }
@@ -195,16 +210,20 @@ impl EventStore for SqliteStore {
         channels: &[ChannelName],
         max: usize,
         now: UnixMillis,
-    ) -> Result<Vec<Dispatch>, Error> {
+    ) -> Result<ClaimedHeads, Error> {
         let channels = names(channels);
-        let rows = self
+        let heads = self
             .write(Answer::Claim, 0, move |work| work.claim_heads(&channels, max, now))
             .await?;
-        let mut dispatches = Vec::with_capacity(rows.len());
-        for row in rows {
+        let mut dispatches = Vec::with_capacity(heads.claimed.len());
+        for row in heads.claimed {
             dispatches.extend(self.open_dispatch(row, now).await?);
         }
-        Ok(dispatches)
+        let expired = heads.expired.into_iter().filter_map(|row| open_expired(row, now));
+        Ok(ClaimedHeads {
+            dispatches,
+            expired: expired.collect(),
+        })
     }
 
     async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error> {
@@ -291,6 +310,18 @@ impl EventStore for SqliteStore {
             .await
     }
 
+    async fn outbox(&self, channel: Option<&ChannelName>, max: usize) -> Result<Vec<DeliveryRecord>, Error> {
+        let channel = channel.map(|channel| channel.as_str().to_owned());
+        self.readers
+            .read(move |db| records::outbox(db, channel.as_deref(), max))
+            .await
+    }
+
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<DeliveryRecord>, Error> {
+        let key = key.as_str().to_owned();
+        self.readers.read(move |db| records::delivery(db, &key)).await
+    }
+
     async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error> {
         let rows = self.readers.read(move |db| reader::dead_letters(db, max)).await?;
         let mut letters = Vec::with_capacity(rows.len());
@@ -314,9 +345,31 @@ impl EventStore for SqliteStore {
             .await
     }
 
+    async fn redrive_all(&self, channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> Result<u64, Error> {
+        let channel = channel.map(|channel| channel.as_str().to_owned());
+        // They are looked for here, not in the writer: to know their channels their texts are read.
+        let keys = self
+            .readers
+            .read(move |db| records::dead_keys(db, channel.as_deref(), max))
+            .await?;
+        let redrive = move |work: &mut super::work::Work<'_>| {
+            let mut count = 0;
+            for key in &keys {
+                count += u64::from(work.redrive(key, now)?);
+            }
+            Ok(count)
+        };
+        self.write(Answer::Durable, 0, redrive).await
+    }
+
     async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error> {
         let key = key.as_str().to_owned();
         self.write(Answer::Durable, 0, move |work| work.drop_dead(&key)).await
+    }
+
+    async fn trace(&self, id: &str) -> Result<Vec<Trace>, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |db| records::trace(db, &id)).await
     }
 
     async fn state_get(&self, channel: &ChannelName, key: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -445,6 +498,22 @@ impl EventStore for SqliteStore {
             }
         }
         self.durability.check()
+    }
+}
+
+/// Reads the JSON of what expired. A damaged one is dead all the same; only nobody can be told what it was.
+fn open_expired(row: Expired, now: UnixMillis) -> Option<DeadLetter> {
+    match serde_json::from_str(&row.body) {
+        Ok(event) => Some(DeadLetter {
+            event,
+            reason: EXPIRED.to_owned(),
+            attempts: row.attempts,
+            died_at_ms: now,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "a damaged outbound event expired");
+            None
+        }
     }
 }
 

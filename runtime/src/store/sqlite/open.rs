@@ -59,7 +59,7 @@ pub enum OpenError {
         found: String,
     },
     /// The file system refused.
-    #[error("can't use {}", path.display())]
+    #[error("can't use {}: {source}; choose another data directory with --data", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite refused: the file is damaged or is no database.
-    #[error("can't open the database {}", file.display())]
+    #[error("can't open the database {}: {source}", file.display())]
     Database {
         /// The file.
         file: PathBuf,

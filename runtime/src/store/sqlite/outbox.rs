@@ -54,11 +54,26 @@ pub(super) struct Claimed {
     pub(super) claim: DeliveryClaim,
     pub(super) ambiguous: u32,
     pub(super) ambiguous_at_ms: Option<UnixMillis>,
-    pub(super) is_unconfirmed: bool,
     pub(super) created_at_ms: UnixMillis,
     pub(super) parts: Option<String>,
     pub(super) body: String,
 }
+
+/// A row that had expired, its JSON not yet read.
+pub(super) struct Expired {
+    pub(super) attempts: u32,
+    pub(super) body: String,
+}
+
+/// What a claim came to.
+#[derive(Default)]
+pub(super) struct Heads {
+    pub(super) claimed: Vec<Claimed>,
+    pub(super) expired: Vec<Expired>,
+}
+
+/// Why an expired row is dead.
+pub(super) const EXPIRED: &str = "it expired before it could be delivered";
 
 /// A lane with something to do.
 #[derive(Clone, Copy)]
@@ -86,16 +101,16 @@ pub(super) const AWAITING: i64 = 3;
 impl Work<'_> {
     // ---- in
 
-    /// Stores an event, unless its key is known.
-    pub(super) fn enqueue(&mut self, event: &Outgoing, now: UnixMillis) -> Result<(), Failure> {
+    /// Stores an event, unless its key is known. `turn` is the inbox row whose turn made it.
+    pub(super) fn enqueue(&mut self, event: &Outgoing, turn: Option<i64>, now: UnixMillis) -> Result<(), Failure> {
         let lane = self.lane_for(event)?;
         let seq = self.next_seq();
-        let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at, body)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?6) ON CONFLICT (key) DO NOTHING";
+        let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at, body, turn)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?6, ?7) ON CONFLICT (key) DO NOTHING";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
         if self
             .sql(sql)?
-            .execute(params![seq, event.key, lane, now, expires_at, event.body])?
+            .execute(params![seq, event.key, lane, now, expires_at, event.body, turn])?
             == 0
         {
             self.unuse_seq();
@@ -154,29 +169,28 @@ impl Work<'_> {
         channels: &[String],
         max: usize,
         now: UnixMillis,
-    ) -> Result<Vec<Claimed>, Failure> {
+    ) -> Result<Heads, Failure> {
         let mut lanes = Vec::with_capacity(channels.len());
         for channel in channels {
             lanes.push(self.due_lanes(channel, max, now)?.into_iter());
         }
         if lanes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Heads::default());
         }
         self.memory.rotation = self.memory.rotation.wrapping_add(1);
         let first = self.memory.rotation % lanes.len();
         lanes.rotate_left(first);
-        let mut claimed = Vec::new();
-        let mut burials = limit::SWEEP_ROWS_MAX;
-        while claimed.len() < max {
+        let mut heads = Heads::default();
+        while heads.claimed.len() < max {
             let round: Vec<DueLane> = lanes.iter_mut().filter_map(Iterator::next).collect();
             if round.is_empty() {
                 break;
             }
-            for lane in round.into_iter().take(max - claimed.len()) {
-                claimed.extend(self.claim_lane(lane, now, &mut burials)?);
+            for lane in round.into_iter().take(max - heads.claimed.len()) {
+                self.claim_lane(lane, now, &mut heads)?;
             }
         }
-        Ok(claimed)
+        Ok(heads)
     }
 
     fn due_lanes(&mut self, channel: &str, max: usize, now: UnixMillis) -> Result<Vec<DueLane>, Failure> {
@@ -199,29 +213,32 @@ impl Work<'_> {
     }
 
     /// Claims what a due lane would send next, after burying what has expired.
-    fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, burials: &mut usize) -> Result<Option<Claimed>, Failure> {
+    fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, heads: &mut Heads) -> Result<(), Failure> {
         while let Some(next) = self.candidate(lane.id, now)? {
             if next.expires_at > now {
                 if lane.is_held {
                     break;
                 }
-                return self.take(lane.id, next, now).map(Some);
+                heads.claimed.push(self.take(lane.id, next, now)?);
+                return Ok(());
             }
-            if *burials == 0 {
-                return Ok(None);
+            if heads.expired.len() == limit::SWEEP_ROWS_MAX {
+                return Ok(());
             }
-            *burials -= 1;
-            self.make_dead(next.seq, next.state, "it expired before it could be delivered", now)?;
+            self.make_dead(next.seq, next.state, EXPIRED, now)?;
+            heads.expired.push(Expired {
+                attempts: next.claimed.claim.attempt,
+                body: next.claimed.body,
+            });
         }
-        self.refresh_lane(lane.id)?;
-        Ok(None)
+        self.refresh_lane(lane.id)
     }
 
     /// Finds what a lane would send next: of its due rows (its head, and what awaits a confirmation past the deadline)
     /// the first.
     fn candidate(&self, lane: i64, now: UnixMillis) -> Result<Option<Candidate>, Failure> {
         let head = "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
-                unconfirmed, parts, body
+                parts, body
             FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1";
         let found = self.sql(head)?.query_row([lane], candidate).optional()?;
         let head = found.filter(|head| head.due_at <= now);
@@ -230,7 +247,7 @@ impl Work<'_> {
         }
         let awaiting =
             "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
-                unconfirmed, parts, body
+                parts, body
             FROM outbox INDEXED BY outbox_wait WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
         let awaiting = self
             .sql(awaiting)?
@@ -239,7 +256,8 @@ impl Work<'_> {
         Ok(head.into_iter().chain(awaiting).min_by_key(|row| row.seq))
     }
 
-    /// Marks a row as being sent. One that is marked so already was cut short by the end of an earlier process.
+    /// Marks a row as being sent. One that is marked so already was cut short by the end of an earlier process; one that
+    /// awaits a confirmation did not get it in time. Nobody knows what became of either of them.
     fn take(&mut self, lane: i64, next: Candidate, now: UnixMillis) -> Result<Claimed, Failure> {
         let Candidate {
             seq,
@@ -247,7 +265,7 @@ impl Work<'_> {
             mut claimed,
             ..
         } = next;
-        if state == SENDING {
+        if state == SENDING || state == AWAITING {
             claimed.ambiguous += 1;
             claimed.ambiguous_at_ms = next.attempt_at;
         }
@@ -297,10 +315,9 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
         },
         ambiguous: row.get(7)?,
         ambiguous_at_ms: row.get(8)?,
-        is_unconfirmed: row.get(9)?,
         created_at_ms: row.get(4)?,
-        parts: row.get(10)?,
-        body: row.get::<_, Option<String>>(11)?.unwrap_or_default(),
+        parts: row.get(9)?,
+        body: row.get::<_, Option<String>>(10)?.unwrap_or_default(),
     };
     let (state, due_at, expires_at, attempt_at) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(6)?);
     Ok(Candidate {

@@ -68,7 +68,7 @@ fn receipt() -> Receipt {
 }
 
 async fn claim(store: &SqliteStore) -> Result<Vec<Dispatch>, Error> {
-    store.lazy_claim_heads(&[family()], 9, NOW).await
+    Ok(store.lazy_claim_heads(&[family()], 9, NOW).await?.dispatches)
 }
 
 /// A store that counts its flushes.
@@ -337,9 +337,10 @@ fn every_search_of_a_hot_path_uses_an_index() {
             "SELECT id FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
             "SELECT due_at, id FROM lane WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at",
             "SELECT seq FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1",
-            "SELECT seq FROM inbox WHERE session = ?1 AND state = 0 AND due_at <= ?2 ORDER BY due_at, seq LIMIT 1",
+            "SELECT seq FROM inbox WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1",
             "SELECT id FROM session WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2",
             "SELECT seq FROM outbox WHERE state = 5 ORDER BY finished_at DESC, seq DESC LIMIT ?1",
+            "SELECT seq FROM inbox WHERE state = 2 ORDER BY finished_at DESC, seq DESC LIMIT ?1",
         ] {
             let mut statement = work.sql(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let nulls = params_none(&statement);

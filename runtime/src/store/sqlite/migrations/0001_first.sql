@@ -21,11 +21,12 @@ CREATE TABLE channel (
     blob_bytes  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- due_at: when the longest due of its waiting turns is due; null where none waits.
+-- due_at: when the first of its waiting turns is due; null where none waits. floor_at: no turn runs before it.
 CREATE TABLE session (
-    id     INTEGER PRIMARY KEY,
-    key    TEXT NOT NULL UNIQUE,
-    due_at INTEGER
+    id       INTEGER PRIMARY KEY,
+    key      TEXT NOT NULL UNIQUE,
+    due_at   INTEGER,
+    floor_at INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX session_due ON session (due_at) WHERE due_at IS NOT NULL;
 
@@ -47,11 +48,13 @@ CREATE TABLE inbox (
     state       INTEGER NOT NULL,
     due_at      INTEGER NOT NULL,
     received_at INTEGER NOT NULL,
+    finished_at INTEGER,
     failures    INTEGER NOT NULL DEFAULT 0,
     note        TEXT
 ) STRICT;
 CREATE UNIQUE INDEX inbox_known ON inbox (channel, ext_id);
-CREATE INDEX inbox_waiting ON inbox (session, due_at, seq) WHERE state = 0;
+CREATE INDEX inbox_waiting ON inbox (session, seq) WHERE state = 0;
+CREATE INDEX inbox_dead ON inbox (finished_at, seq) WHERE state = 2;
 
 CREATE TABLE inbox_body (
     seq    INTEGER PRIMARY KEY,
@@ -85,7 +88,7 @@ CREATE TABLE outbox (
     attempt_at   INTEGER,
     ambiguous    INTEGER NOT NULL DEFAULT 0,
     ambiguous_at INTEGER,
-    unconfirmed  INTEGER NOT NULL DEFAULT 0,
+    turn         INTEGER,       -- the inbox row whose turn made it
     finished_at  INTEGER,
     parts        TEXT,          -- what the platform accepted, as JSON
     receipt      TEXT,          -- the platform's message ids, as JSON

@@ -1,0 +1,107 @@
+//! What all instances of one channel may use together, so that many small uses do not add up to the whole machine.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::limit;
+
+/// A channel's share of the machine: CPU and memory of all its instances.
+#[derive(Debug)]
+pub struct Share {
+    cpu: Mutex<Earnings>,
+    memory_bytes: AtomicUsize,
+}
+
+/// CPU time that may still be used; below zero while the channel is slowed down.
+#[derive(Debug)]
+struct Earnings {
+    left_s: f64,
+    counted_at: Instant,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        let earnings = Earnings { left_s: limit::CHANNEL_CPU_BURST.as_secs_f64(), counted_at: Instant::now() };
+        Self { cpu: Mutex::new(earnings), memory_bytes: AtomicUsize::new(0) }
+    }
+}
+
+impl Share {
+    /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
+    pub(super) fn use_cpu(&self, used: Duration) -> Option<Duration> {
+        let mut earnings = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let percent = f64::from(limit::CHANNEL_CPU_PERCENT) / 100.0;
+        let earned = now.duration_since(earnings.counted_at).as_secs_f64() * percent;
+        // A guest that is made to rest only once it has run can get deeper into debt than it can rest at one tick.
+        let range = -limit::CHANNEL_CPU_BURST.as_secs_f64()..=limit::CHANNEL_CPU_BURST.as_secs_f64();
+        earnings.left_s = (earnings.left_s + earned - used.as_secs_f64()).clamp(*range.start(), *range.end());
+        earnings.counted_at = now;
+        if earnings.left_s >= 0.0 {
+            return None;
+        }
+        let rest = Duration::from_secs_f64(-earnings.left_s / percent);
+        Some(rest.min(limit::CHANNEL_CPU_REST_MAX))
+    }
+
+    /// Takes memory for an instance, within `bytes_max` for all together. Returns whether there was so much.
+    pub(super) fn take_memory(&self, bytes: usize, bytes_max: usize) -> bool {
+        let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= bytes_max);
+        self.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+    }
+
+    /// Gives memory back.
+    pub(super) fn give_memory(&self, bytes: usize) {
+        self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how much memory the instances hold now, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_that_never_rests_is_slowed_down_to_its_part_of_a_core() {
+        let share = Share::default();
+        let (began, mut used) = (Instant::now(), Duration::ZERO);
+        while began.elapsed() < Duration::from_secs(100) {
+            tokio::time::advance(limit::EPOCH_TICK).await;
+            used += limit::EPOCH_TICK;
+            if let Some(rest) = share.use_cpu(limit::EPOCH_TICK) {
+                tokio::time::advance(rest).await;
+            }
+        }
+        let allowed = limit::CHANNEL_CPU_BURST + began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+        assert!(used <= allowed + limit::CHANNEL_CPU_REST_MAX, "{used:?} of {allowed:?}");
+        assert!(used > allowed / 2, "{used:?} of {allowed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_naps_earn_no_more_than_their_time() {
+        let share = Share::default();
+        let mut rests = 0;
+        for _ in 0..1000 {
+            tokio::time::advance(4 * limit::EPOCH_TICK).await;
+            rests += u32::from(share.use_cpu(9 * limit::EPOCH_TICK).is_some());
+        }
+        assert!(rests > 900, "{rests}");
+    }
+
+    #[test]
+    fn memory_is_bounded_over_all_instances_and_comes_back() {
+        let share = Share::default();
+        assert!(share.take_memory(60, 100) && share.take_memory(40, 100));
+        assert!(!share.take_memory(1, 100));
+        share.give_memory(40);
+        assert!(share.take_memory(1, 100) && !share.take_memory(usize::MAX, 100));
+        assert_eq!(share.memory_bytes(), 61);
+    }
+}

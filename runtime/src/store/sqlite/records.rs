@@ -1,0 +1,246 @@
+//! What an operator asks for: lists of what waits or was given up, and the way of one message.
+//!
+//! All of it is read on the read-only connections. Damaged JSON hides a message's text, never its row.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::outbox::count;
+use crate::event::{Notice, SentPart};
+use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
+use crate::limit;
+use crate::store::{DeliveryRecord, DeliveryState, Trace, TurnRecord, TurnState};
+
+/// What is read of a delivery; a condition follows.
+macro_rules! deliveries {
+    ($rest:literal) => {
+        concat!(
+            "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at,
+                CASE WHEN state <= 3 THEN max(outbox.due_at, coalesce(floor_at, 0)) END, expires_at, attempt_at,
+                finished_at, parts, receipt, note, body
+            FROM outbox LEFT JOIN lane ON lane.id = outbox.lane ",
+            $rest
+        )
+    };
+}
+
+/// What is read of an inbound event; a condition follows.
+macro_rules! turns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT inbox.seq, event_id, channel.name, ext_id, session.key, state, body, received_at, inbox.due_at,
+                finished_at, failures, note
+            FROM inbox JOIN channel ON channel.id = inbox.channel JOIN session ON session.id = inbox.session
+                LEFT JOIN inbox_body ON inbox_body.seq = inbox.seq ",
+            $rest
+        )
+    };
+}
+
+/// A row and what only the store knows of it.
+struct Stored<T> {
+    seq: i64,
+    /// The inbox row of a delivery's turn.
+    turn: Option<i64>,
+    /// Bytes of its text.
+    bytes: usize,
+    record: T,
+}
+
+/// Reads what is neither delivered nor dead, oldest first.
+pub(super) fn outbox(db: &Connection, channel: Option<&str>, max: usize) -> rusqlite::Result<Vec<DeliveryRecord>> {
+    // Each of the two indexes has only live rows, so this costs nothing for what is delivered. The oldest of both
+    // together are among the oldest of each.
+    let sql = deliveries!(
+        "WHERE outbox.seq IN (
+            SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_lane WHERE state <= 2 AND (?1 IS NULL OR lane IN
+                (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
+                ORDER BY seq LIMIT ?2)
+            UNION ALL
+            SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_wait WHERE (state = 1 OR state = 3) AND state = 3
+                AND (?1 IS NULL OR lane IN
+                (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
+                ORDER BY seq LIMIT ?2))
+        ORDER BY outbox.seq LIMIT ?2"
+    );
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![channel, count(max)], delivery_row)?;
+    within_bytes(rows)
+}
+
+/// Reads one delivery.
+pub(super) fn delivery(db: &Connection, key: &str) -> rusqlite::Result<Option<DeliveryRecord>> {
+    Ok(delivery_by_key(db, key)?.map(|stored| stored.record))
+}
+
+/// Reads the keys of dead letters, in the order in which they were stored.
+pub(super) fn dead_keys(db: &Connection, channel: Option<&str>, max: usize) -> rusqlite::Result<Vec<String>> {
+    // Not by their lanes: an idle lane is swept, and its number used again.
+    let sql = "SELECT key FROM outbox INDEXED BY outbox_dead WHERE state = 5
+            AND (?1 IS NULL OR (json_valid(body) AND json_extract(body, '$.channel') = ?1))
+        ORDER BY seq LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let keys = statement.query_map(params![channel, count(max)], |row| row.get(0))?;
+    keys.collect()
+}
+
+/// Reads the turns that were given up, newest first.
+pub(super) fn dead_inbound(db: &Connection, max: usize) -> rusqlite::Result<Vec<TurnRecord>> {
+    let sql = turns!("WHERE state = 2 ORDER BY finished_at DESC, inbox.seq DESC LIMIT ?1");
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([count(max)], turn_row)?;
+    within_bytes(rows)
+}
+
+/// Reads the way of what an id names.
+pub(super) fn trace(db: &Connection, id: &str) -> rusqlite::Result<Vec<Trace>> {
+    if let Some(stored) = delivery_by_key(db, id)? {
+        let turn = stored.turn.map(|seq| turn_by_seq(db, seq)).transpose()?.flatten();
+        return Ok(vec![match turn {
+            Some(turn) => trace_of(db, turn)?,
+            None => Trace {
+                turn: None,
+                deliveries: vec![stored.record],
+            },
+        }]);
+    }
+    let turns = match turn_by_event(db, id)? {
+        Some(turn) => vec![turn],
+        None => turns_by_message(db, id)?,
+    };
+    turns.into_iter().map(|turn| trace_of(db, turn)).collect()
+}
+
+/// Follows a turn to its deliveries, by the keys that it makes: nothing else has to be kept to find them.
+fn trace_of(db: &Connection, turn: Stored<TurnRecord>) -> rusqlite::Result<Trace> {
+    let event = &turn.record.id;
+    let mut deliveries = Vec::new();
+    for position in 0.. {
+        match delivery_by_key(db, DeliveryKey::of_turn(event, position).as_str())? {
+            Some(found) => deliveries.push(found),
+            None => break,
+        }
+    }
+    for notice in Notice::ALL {
+        deliveries.extend(delivery_by_key(db, notice.key(event).as_str())?);
+    }
+    deliveries.sort_by_key(|found| found.seq);
+    Ok(Trace {
+        turn: Some(turn.record),
+        deliveries: deliveries.into_iter().map(|found| found.record).collect(),
+    })
+}
+
+fn delivery_by_key(db: &Connection, key: &str) -> rusqlite::Result<Option<Stored<DeliveryRecord>>> {
+    let sql = deliveries!("WHERE key = ?1");
+    db.prepare_cached(sql)?.query_row([key], delivery_row).optional()
+}
+
+fn turn_by_seq(db: &Connection, seq: i64) -> rusqlite::Result<Option<Stored<TurnRecord>>> {
+    let sql = turns!("WHERE inbox.seq = ?1");
+    db.prepare_cached(sql)?.query_row([seq], turn_row).optional()
+}
+
+/// Finds an event by the host's id of it: through its first delivery, or else by reading the inbox from its new end. An
+/// index for the rest would cost every message a write, for a question that is asked by hand.
+fn turn_by_event(db: &Connection, id: &str) -> rusqlite::Result<Option<Stored<TurnRecord>>> {
+    if !id.starts_with(EventId::PREFIX) {
+        return Ok(None);
+    }
+    let event = EventId::from_trusted(id);
+    if let Some(Stored { turn: Some(seq), .. }) = delivery_by_key(db, DeliveryKey::of_turn(&event, 0).as_str())? {
+        return turn_by_seq(db, seq);
+    }
+    let sql = turns!("WHERE event_id = ?1 ORDER BY inbox.seq DESC LIMIT 1");
+    db.prepare_cached(sql)?.query_row([id], turn_row).optional()
+}
+
+/// Finds events by the platform's id: one for each channel at most.
+fn turns_by_message(db: &Connection, id: &str) -> rusqlite::Result<Vec<Stored<TurnRecord>>> {
+    let sql = turns!("WHERE inbox.channel IN (SELECT id FROM channel) AND ext_id = ?1 ORDER BY inbox.seq DESC");
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([id], turn_row)?;
+    rows.collect()
+}
+
+/// Takes rows until their texts are together over the bound; the first is always taken.
+fn within_bytes<T>(rows: impl Iterator<Item = rusqlite::Result<Stored<T>>>) -> rusqlite::Result<Vec<T>> {
+    let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+    for row in rows {
+        let row = row?;
+        bytes = bytes.saturating_add(row.bytes);
+        if bytes > limit::OPERATOR_BYTES_MAX && !taken.is_empty() {
+            break;
+        }
+        taken.push(row.record);
+    }
+    Ok(taken)
+}
+
+fn delivery_row(row: &Row<'_>) -> rusqlite::Result<Stored<DeliveryRecord>> {
+    let body: Option<String> = row.get(14)?;
+    let parts: Option<Vec<SentPart>> = from_json(row.get(11)?);
+    Ok(Stored {
+        seq: row.get(0)?,
+        turn: row.get(1)?,
+        bytes: body.as_ref().map_or(0, String::len),
+        record: DeliveryRecord {
+            key: DeliveryKey::from_trusted(row.get::<_, String>(2)?),
+            state: delivery_state(row.get(3)?),
+            attempts: row.get(4)?,
+            ambiguous: row.get(5)?,
+            created_at_ms: row.get(6)?,
+            due_at_ms: row.get(7)?,
+            expires_at_ms: row.get(8)?,
+            attempt_at_ms: row.get(9)?,
+            finished_at_ms: row.get(10)?,
+            parts_sent: parts.map_or(0, |parts| parts.len()),
+            message_ids: from_json(row.get(12)?).unwrap_or_default(),
+            reason: row.get(13)?,
+            event: from_json(body),
+        },
+    })
+}
+
+fn turn_row(row: &Row<'_>) -> rusqlite::Result<Stored<TurnRecord>> {
+    let body: Option<String> = row.get(6)?;
+    let state = match row.get(5)? {
+        0 => TurnState::Waiting,
+        2_i64 => TurnState::Dead,
+        _ => TurnState::Done,
+    };
+    let due_at_ms = row.get(8)?;
+    Ok(Stored {
+        seq: row.get(0)?,
+        turn: None,
+        bytes: body.as_ref().map_or(0, String::len),
+        record: TurnRecord {
+            id: EventId::from_trusted(row.get::<_, String>(1)?),
+            channel: ChannelName::from_trusted(row.get::<_, String>(2)?),
+            message_id: row.get(3)?,
+            session: SessionKey::from_trusted(row.get::<_, String>(4)?),
+            state,
+            event: from_json(body),
+            received_at_ms: row.get(7)?,
+            due_at_ms: (state == TurnState::Waiting).then_some(due_at_ms),
+            finished_at_ms: row.get(9)?,
+            failures: row.get(10)?,
+            reason: row.get(11)?,
+        },
+    })
+}
+
+fn delivery_state(stored: i64) -> DeliveryState {
+    match stored {
+        0 => DeliveryState::Pending,
+        1 => DeliveryState::Retrying,
+        2 => DeliveryState::Sending,
+        3 => DeliveryState::Awaiting,
+        4 => DeliveryState::Delivered,
+        5 => DeliveryState::Dead,
+        _ => DeliveryState::Dropped,
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(json: Option<String>) -> Option<T> {
+    serde_json::from_str(&json?).ok()
+}

@@ -1,0 +1,67 @@
+//! The attacks by name. Each returns what the host made of it, in words.
+
+mod allocate;
+mod blob_flood;
+mod clients_flood;
+mod confirm;
+mod environment;
+mod files;
+mod http;
+mod idle;
+mod log_controls;
+mod log_flood;
+mod log_line;
+mod panic;
+mod parts_flood;
+mod print_flood;
+mod publish;
+mod publish_flood;
+mod publish_refused;
+mod reachable_flood;
+mod recurse;
+mod secrets;
+mod sent;
+mod sleep;
+mod sockets;
+mod spin;
+mod state_huge;
+mod state_quota;
+mod streams;
+mod tiny_calls;
+mod websockets;
+
+/// Runs an attack; none where no one is called so.
+pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
+    Some(match name {
+        "allocate" => allocate::run(),
+        "blob_flood" => blob_flood::run(),
+        "clients_flood" => clients_flood::run(),
+        "confirm" => confirm::run(argument),
+        "environment" => environment::run(),
+        "files" => files::run(),
+        "http" => http::run(argument),
+        "idle" => idle::run(argument),
+        "log_controls" => log_controls::run(),
+        "log_flood" => log_flood::run(),
+        "log_line" => log_line::run(argument),
+        "panic" => panic::run(argument),
+        "parts_flood" => parts_flood::run(argument),
+        "print_flood" => print_flood::run(),
+        "publish" => publish::run(argument),
+        "publish_flood" => publish_flood::run(),
+        "publish_refused" => publish_refused::run(),
+        "reachable_flood" => reachable_flood::run(),
+        "recurse" => recurse::run(),
+        "secrets" => secrets::run(argument),
+        "sent" => sent::run(argument),
+        "sleep" => sleep::run(),
+        "sockets" => sockets::run(argument),
+        "spin" => spin::run(),
+        "state_huge" => state_huge::run(),
+        "state_quota" => state_quota::run(),
+        "streams" => streams::run(argument),
+        "tiny_calls" => tiny_calls::run(),
+        "websockets" => websockets::run(argument),
+        _ => return None,
+    })
+}

@@ -1,0 +1,12 @@
+//! Calls itself until the stack ends.
+
+pub(crate) fn run() -> String {
+    deeper(0).to_string()
+}
+
+#[expect(unconditional_recursion, reason = "the end of the stack is the point")]
+#[inline(never)]
+fn deeper(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    deeper(depth + 1).wrapping_add(frame[7])
+}
