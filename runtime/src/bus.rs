@@ -135,7 +135,7 @@ pub enum Event {
         letter: Letter,
         /// Why, in words for the operator.
         reason: String,
-        /// The number of the last attempt, from 1.
+        /// The number of the last attempt, from 1; 0 where it expired before it was tried.
         attempt: u32,
         /// When.
         at_ms: UnixMillis,
@@ -166,6 +166,15 @@ pub enum Event {
         /// When the next run is due; none when the turn was given up.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at_ms: Option<UnixMillis>,
+        /// When.
+        at_ms: UnixMillis,
+    },
+    /// The operator changed something.
+    Operator {
+        /// What was done: `redrive`, `redrive-all`, `drop`, `resubmit`, `pause` or `resume`.
+        verb: String,
+        /// What it was done to: a delivery key, an event, or a channel.
+        subject: String,
         /// When.
         at_ms: UnixMillis,
     },

@@ -16,7 +16,12 @@ mod component;
 mod configuration;
 mod console;
 mod failure;
+mod inbox;
+mod letters;
 mod run;
+mod running;
+mod text;
+mod trace;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -70,6 +75,10 @@ fn dispatch(cli: Cli) -> Result<String, Failure> {
         Some(Command::Run(overrides)) => run::run(&overrides.or(cli.overrides).sources(file), Mode::Service),
         Some(Command::Chat(args)) => chat::chat(&args, &cli.overrides.sources(file)),
         Some(Command::Channel(command)) => on_channel(command, &cli.overrides.sources(file)),
+        Some(Command::Outbox(command)) => letters::outbox(command, &cli.overrides.sources(file)),
+        Some(Command::Dead(command)) => letters::dead(command, &cli.overrides.sources(file)),
+        Some(Command::Inbox(command)) => inbox::inbox(command, &cli.overrides.sources(file)),
+        Some(Command::Trace { id, json }) => trace::trace(&cli.overrides.sources(file), &id, json.json),
         Some(Command::Component(ComponentCommand::Inspect { component, json })) => {
             component::inspect(&component, json.json)
         }
@@ -86,6 +95,8 @@ fn on_channel(command: ChannelCommand, sources: &Sources) -> Result<String, Fail
         ChannelCommand::Add(args) => add::add(&args, sources, &mut console::Console::of_process()),
         ChannelCommand::List { json } => channel::list(sources, json.json),
         ChannelCommand::Show { name, json } => channel::show(sources, &name, json.json),
+        ChannelCommand::Pause { name } => channel::set_work(sources, &name, "pause"),
+        ChannelCommand::Resume { name } => channel::set_work(sources, &name, "resume"),
         ChannelCommand::Remove { name } => channel::remove(sources, &name),
     }
 }

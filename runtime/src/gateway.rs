@@ -23,6 +23,8 @@ use crate::limit;
 use crate::store::EventStore;
 
 mod agents;
+mod beacon;
+mod desk;
 mod drain;
 mod error;
 mod metrics;
@@ -32,6 +34,7 @@ mod signals;
 mod summary;
 mod switchboard;
 
+pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
 pub use summary::Summary;
 pub use switchboard::{Line, Switchboard};
@@ -86,8 +89,11 @@ impl Gateway {
     /// Runs until `stop` ends, a terminal's input ends, or something fails for good; then finishes what was accepted.
     ///
     /// # Errors
-    /// [`Error::Store`] when the store was poisoned: what is on the disk is not known, so the process must end.
+    /// [`Error::File`] where the data directory takes no file; [`Error::StoreFailed`] when the store was poisoned: what is
+    /// on the disk is not known, so the process must end.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        // Put out when this function ends, in whatever way.
+        let _beacon = self.light_beacon()?;
         let shutdown = Shutdown::default();
         let tasks = TaskTracker::new();
         let agent = AgentWorker::new(
@@ -106,9 +112,12 @@ impl Gateway {
         );
         let work = Work { turns: agent.counters(), deliveries: delivery.counters() };
         let surface = self.surface(&work, &shutdown);
-        let surface = tasks.spawn(http::serve(self.listener, surface, shutdown.intake.clone(), self.grace));
-        let agent = tasks.spawn(agent.run(shutdown.turns.clone()));
-        let delivery = tasks.spawn(delivery.run(shutdown.deliveries.clone()));
+        let surface = http::serve(self.listener, surface, shutdown.intake.clone(), self.grace);
+        let stages = Stages {
+            surface: Stage::spawn(&tasks, "http", surface),
+            agent: Stage::spawn(&tasks, "agent", agent.run(shutdown.turns.clone())),
+            delivery: Stage::spawn(&tasks, "delivery", delivery.run(shutdown.deliveries.clone())),
+        };
         tasks.spawn(sweep(self.store.clone(), self.clock.clone(), shutdown.deliveries.clone()));
         let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
         for channel in self.switchboard.channels() {
@@ -127,9 +136,12 @@ impl Gateway {
             work,
             grace: self.grace,
         };
-        let stages =
-            Stages { surface: surface_done(surface), agent: worker_done(agent), delivery: worker_done(delivery) };
         drain.run(reason, shutdown, stages).await
+    }
+
+    fn light_beacon(&self) -> Result<beacon::Lit, Error> {
+        let data = &self.summary.data;
+        beacon::Lit::light(data, self.address).map_err(|source| Error::File { path: data.clone(), source })
     }
 
     fn surface(&self, work: &Work, shutdown: &Shutdown) -> Surface {
@@ -137,6 +149,12 @@ impl Gateway {
         let public = self.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
         Surface {
             ingress: self.switchboard.clone(),
+            admin: Arc::new(desk::Desk {
+                store: self.store.clone(),
+                switchboard: self.switchboard.clone(),
+                bus: self.bus.clone(),
+                clock: self.clock.clone(),
+            }),
             bus: self.bus.clone(),
             readiness: Arc::new(move || {
                 if intake.is_cancelled() {
@@ -191,33 +209,46 @@ enum Reason {
     StoreFailed,
 }
 
-type Finished = futures_util::future::BoxFuture<'static, ()>;
+/// A stage that runs until it is told to stop.
+struct Stage {
+    name: &'static str,
+    task: tokio::task::JoinHandle<Result<(), String>>,
+}
 
-/// The ends of the stages.
+impl Stage {
+    fn spawn<E: std::fmt::Display>(
+        tasks: &TaskTracker,
+        name: &'static str,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        Self { name, task: tasks.spawn(async move { work.await.map_err(|error| error.to_string()) }) }
+    }
+
+    /// Waits until the stage has ended, at most for `grace`; then ends it, with everything that it holds.
+    async fn finish(mut self, grace: Duration) {
+        let outcome = match tokio::time::timeout(grace, &mut self.task).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let (stage, grace_s) = (self.name, grace.as_secs());
+                tracing::warn!(stage, grace_s, "not finished in time; the store keeps what is left");
+                self.task.abort();
+                self.task.await
+            }
+        };
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(stage = self.name, error, "a stage failed"),
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => tracing::error!(stage = self.name, %error, "a stage died"),
+        }
+    }
+}
+
+/// The stages that move.
 struct Stages {
-    surface: Finished,
-    agent: Finished,
-    delivery: Finished,
-}
-
-fn surface_done(task: tokio::task::JoinHandle<std::io::Result<()>>) -> Finished {
-    Box::pin(async move {
-        match task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the HTTP listener failed"),
-            Err(error) => tracing::error!(%error, "the HTTP listener stopped"),
-        }
-    })
-}
-
-fn worker_done(task: tokio::task::JoinHandle<Result<(), crate::store::Error>>) -> Finished {
-    Box::pin(async move {
-        match task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a worker stopped"),
-            Err(error) => tracing::error!(%error, "a worker died"),
-        }
-    })
+    surface: Stage,
+    agent: Stage,
+    delivery: Stage,
 }
 
 /// Brings one channel up and keeps its listener going. Tells `ended` when a terminal's input ends.
@@ -233,7 +264,7 @@ async fn start_channel(
         switchboard.set_status(&channel, Status::Paused(format!("it did not start: {reason}")));
         return;
     }
-    switchboard.set_status(&channel, Status::Up);
+    switchboard.set_started(&channel);
     if channel.listens() && channel.clone().listen().await == Ended::EndOfInput {
         switchboard.set_status(&channel, Status::Ended);
         // Full means that another terminal said it first.

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `/hooks/{channel}/…` | platforms | what the channel's component answers, once what it published is durable |
 //! | `/ws`, `/ws/{channel}` | clients of a serving channel | the channel's frames; with `?events=all` and the admin token all events too |
+//! | `/api/v1/…` | the operator, with the admin token | JSON |
 //! | `/live` | supervisors | 200 while the process runs |
 //! | `/ready` | load balancers | 200 while it takes messages, else 503 with the reason |
 //! | `/metrics` | Prometheus | the counters of everything |
@@ -24,9 +25,11 @@ use axum::routing::{any, get};
 use axum::serve::ListenerExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Admin;
 use crate::bus::Bus;
 use crate::ingress::Ingress;
 
+mod admin;
 mod origin;
 mod token;
 mod webhook;
@@ -42,13 +45,15 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Surface {
     /// The channels.
     pub ingress: Arc<dyn Ingress>,
+    /// What the operator asks.
+    pub admin: Arc<dyn Admin>,
     /// The live view.
     pub bus: Bus,
     /// What `/ready` asks.
     pub readiness: Readiness,
     /// What `/metrics` prints.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// What opens the event stream.
+    /// What opens the event stream and the operator's door.
     pub token: AdminToken,
     /// The host of the public address, where one is configured: browsers may come from pages there.
     pub public_host: Option<Arc<str>>,
@@ -64,6 +69,7 @@ pub fn routes(surface: Surface) -> Router {
         .route("/hooks/{channel}/{*path}", any(webhook::below_mount))
         .route("/ws", get(ws::default_channel))
         .route("/ws/{channel}", get(ws::named_channel))
+        .nest("/api/v1", admin::routes(&surface))
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))

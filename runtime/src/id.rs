@@ -109,9 +109,10 @@ impl EventId {
     /// What every id starts with.
     pub const PREFIX: &str = "evt_";
 
-    /// Makes a new id.
-    pub fn generate() -> Self {
-        Self(format!("{}{}", Self::PREFIX, random_hex::<16>()))
+    /// Makes a new id of the time, in Unix milliseconds, and 80 random bits. Ids made one after the other stand side by side in an index, which
+    /// saves most of its writes.
+    pub fn generate(now_ms: i64) -> Self {
+        Self(format!("{}{now_ms:012x}{}", Self::PREFIX, random_hex::<10>()))
     }
 }
 
@@ -149,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_repeated_turn_makes_the_same_delivery_key() {
-        let event = EventId::generate();
+        let event = EventId::generate(0);
         assert_eq!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 0));
         assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 1));
-        assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&EventId::generate(), 0));
+        assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&EventId::generate(0), 0));
     }
 }

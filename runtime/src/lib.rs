@@ -35,6 +35,8 @@ pub mod id;
 pub mod limit;
 pub mod retry;
 
+pub mod admin;
+
 // The path of a message, in order.
 pub mod http;
 pub mod ingress;

@@ -25,6 +25,22 @@ pub struct AgentWorker {
     turns: JoinSet<()>,
 }
 
+/// Counts a running turn for as long as it exists.
+struct Running(Arc<TurnCounters>);
+
+impl Running {
+    fn begin(counters: &Arc<TurnCounters>) -> Self {
+        counters.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl AgentWorker {
     /// Makes a worker; nothing happens before [`AgentWorker::run`].
     pub fn new(
@@ -115,12 +131,15 @@ impl AgentWorker {
 
     fn begin(&mut self, claimed: ClaimedTurn) {
         let context = Arc::clone(&self.context);
-        context.counters.running.fetch_add(1, Ordering::Relaxed);
-        self.turns.spawn(async move { context.carry(claimed).await });
+        let running = Running::begin(&context.counters);
+        self.turns.spawn(async move {
+            // Dropped last, so that a turn that was cut short counts until all that it held is gone.
+            let _running = running;
+            context.carry(claimed).await;
+        });
     }
 
     fn finish(&mut self, finished: Result<(), JoinError>) {
-        self.context.counters.running.fetch_sub(1, Ordering::Relaxed);
         if let Err(failed) = finished {
             // A panic of an agent is caught in its turn, so this is a broken invariant of ours. Its session stays
             // claimed until the process starts again.

@@ -81,7 +81,7 @@ async fn publish(
 /// The host alone says which channel, session and time an event has.
 fn stamp(services: &Services, message: event::InboundMessage, now: clock::UnixMillis) -> InboundEvent {
     InboundEvent {
-        id: EventId::generate(),
+        id: EventId::generate(now),
         channel: services.name.clone(),
         session: services.session(&message.conversation),
         received_at_ms: now,

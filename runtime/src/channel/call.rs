@@ -125,7 +125,9 @@ impl Channel {
     /// Changes how it is, and says so.
     pub fn set_status(&self, status: Status) {
         let mut current = self.status.write().unwrap_or_else(PoisonError::into_inner);
-        if *current == status {
+        // A listener that fails meanwhile does not undo what the operator, or refused credentials, called for.
+        let is_overruled = matches!((&*current, &status), (Status::Paused(_), Status::Degraded(_)));
+        if *current == status || is_overruled {
             return;
         }
         let channel = self.services.name.as_str();

@@ -3,6 +3,8 @@
 //! Everything here comes from a stranger. A description is refused whole when any part of it is out of bounds, because
 //! a person and the configuration are going to see it.
 
+use std::time::Duration;
+
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -12,6 +14,8 @@ use crate::component::{
     EndpointRequest, Inspection, Placement, SecretRequest, Setting, SettingKind, WebhookRecipe,
 };
 use crate::limit;
+use crate::policy::webhook::{RecipeError, RecipeSource, SignatureScheme, Verifier};
+use crate::secret::Secret;
 
 /// The contract that this gateway speaks: `wit/since_v0.1.0`.
 pub const CONTRACT: &str = "0.1.0";
@@ -198,6 +202,7 @@ fn webhook(recipe: wit::Webhook) -> Result<WebhookRecipe, Error> {
         wit::SignatureScheme::Ed25519 => "ed25519",
         wit::SignatureScheme::SharedSecret => "shared-secret",
     };
+    refuse_unusable_recipe(&recipe)?;
     let optional = |what: &str, text: Option<String>| text.map(|text| line(what, text)).transpose();
     Ok(WebhookRecipe {
         scheme: scheme.to_owned(),
@@ -209,6 +214,31 @@ fn webhook(recipe: wit::Webhook) -> Result<WebhookRecipe, Error> {
         tolerance_s: recipe.tolerance_s,
         body_bytes_max: recipe.body_bytes_max.min(limit::WEBHOOK_BODY_BYTES_MAX as u32),
     })
+}
+
+/// Refuses a recipe that no webhook could be checked with, or that checks less than it seems to: with a stand-in for the
+/// operator's secret, which is not known yet.
+fn refuse_unusable_recipe(recipe: &wit::Webhook) -> Result<(), Error> {
+    let source = RecipeSource {
+        scheme: match recipe.scheme {
+            wit::SignatureScheme::None => SignatureScheme::None,
+            wit::SignatureScheme::HmacSha256 => SignatureScheme::HmacSha256,
+            wit::SignatureScheme::Ed25519 => SignatureScheme::Ed25519,
+            wit::SignatureScheme::SharedSecret => SignatureScheme::SharedSecret,
+        },
+        signature_header: recipe.signature_header.clone(),
+        prefix: recipe.signature_prefix.clone(),
+        timestamp_header: recipe.timestamp_header.clone(),
+        signed_payload: recipe.signed_payload.clone(),
+        tolerance: recipe.tolerance_s.map(|seconds| Duration::from_secs(seconds.into())),
+        body_bytes_max: (recipe.body_bytes_max as usize).min(limit::WEBHOOK_BODY_BYTES_MAX),
+    };
+    let stand_in = recipe.secret.as_ref().map(|_| Secret::new("0".repeat(64)));
+    match Verifier::new(&source, stand_in.as_ref()) {
+        Ok(_) => Ok(()),
+        Err(RecipeError::SecretMissing) => Err(Error::Description("its webhook is signed, but with no secret".into())),
+        Err(error) => Err(Error::Description(error.to_string())),
+    }
 }
 
 /// Checks a host pattern: a name, `*.` and a suffix, or `{setting-key}`.

@@ -6,9 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::services::Services;
 use crate::limit;
@@ -135,7 +138,18 @@ impl IsTerminal for LogOutput {
 
 impl StdoutStream for LogOutput {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(LineWriter { services: self.services.clone(), line: Vec::new() })
+        Box::new(self.lines())
+    }
+
+    // The library's own adapter writes every byte to its debug log, secrets included, before a line comes here.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.lines())
+    }
+}
+
+impl LogOutput {
+    fn lines(&self) -> LineWriter {
+        LineWriter { services: self.services.clone(), line: Vec::new() }
     }
 }
 
@@ -152,10 +166,8 @@ impl LineWriter {
             self.line.clear();
         }
     }
-}
 
-impl AsyncWrite for LineWriter {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn take(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
                 self.emit();
@@ -163,6 +175,32 @@ impl AsyncWrite for LineWriter {
                 self.line.push(*byte);
             }
         }
+    }
+}
+
+#[async_trait]
+impl Pollable for LineWriter {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LineWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(limit::LOG_LINE_BYTES_MAX)
+    }
+}
+
+impl AsyncWrite for LineWriter {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Sources, parse_listen};
+use crate::limit::OPERATOR_ROWS_DEFAULT;
 use crate::telemetry::LogFormat;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ Examples:
   sluicegate run --config gate.toml       start the gateway as a service
   sluicegate chat                         chat with a gateway that is running
   sluicegate channel add telegram         add a channel, asked step by step
+  sluicegate trace MESSAGE                where is my reply?
   sluicegate config check                 report everything that is wrong with the configuration
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration, 4 port or data directory
@@ -48,6 +50,41 @@ Examples:
 
 What the component asks for is shown before anything is granted. On a terminal each grant is asked
 for; in a script only what stands in --grant is granted, or everything with --yes.";
+
+const OUTBOX_EXAMPLES: &str = "\
+Examples:
+  sluicegate outbox list
+  sluicegate outbox list --channel family --limit 500 --json
+
+The oldest comes first. A message waits for its time, for its channel, or for the one before it in
+the same conversation.";
+
+const DEAD_EXAMPLES: &str = "\
+Examples:
+  sluicegate dead list
+  sluicegate dead show dlv_6f1d2c3b4a5968778695a4
+  sluicegate dead redrive dlv_6f1d2c3b4a5968778695a4
+  sluicegate dead redrive --all --channel family
+  sluicegate dead drop dlv_6f1d2c3b4a5968778695a4
+
+A dead letter that is put back goes to the end of its conversation, with the same key, fresh
+attempts and a fresh expiry. Parts that the platform has are not sent again.";
+
+const INBOX_EXAMPLES: &str = "\
+Examples:
+  sluicegate inbox dead
+  sluicegate inbox resubmit evt_0190a1b2c3d4e5f60718293a4b5c6d7e
+
+A message is given up when the agent failed for good, or too often. One that is resubmitted is asked
+as if it had just come in.";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  sluicegate trace m1                                       the platform's id of a message that came in
+  sluicegate trace evt_0190a1b2c3d4e5f60718293a4b5c6d7e     the gateway's id of it
+  sluicegate trace dlv_6f1d2c3b4a5968778695a4 --json        the key of a delivery
+
+What came in is known for a week after it was answered, what went out for a month. Times are in UTC.";
 
 /// A self-hosted gateway between messaging platforms and an AI agent.
 ///
@@ -140,7 +177,24 @@ pub(super) enum Command {
     /// Chat with a running gateway over its WebSocket
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// Add, list, show and remove channels
+    /// See what waits to be delivered
+    #[command(subcommand, arg_required_else_help = true, after_help = OUTBOX_EXAMPLES)]
+    Outbox(OutboxCommand),
+    /// See what could not be delivered; put it back, or drop it
+    #[command(subcommand, arg_required_else_help = true, after_help = DEAD_EXAMPLES)]
+    Dead(DeadCommand),
+    /// See messages that the agent could not answer; let it try again
+    #[command(subcommand, arg_required_else_help = true, after_help = INBOX_EXAMPLES)]
+    Inbox(InboxCommand),
+    /// Follow a message from the platform to its answer's receipt
+    #[command(after_help = TRACE_EXAMPLES)]
+    Trace {
+        /// An event, a delivery key, or the platform's id of a message that came in
+        id: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Add, list, show, pause, resume and remove channels
     #[command(subcommand, arg_required_else_help = true)]
     Channel(ChannelCommand),
     /// Look into components
@@ -181,10 +235,92 @@ pub(super) enum ChannelCommand {
         #[command(flatten)]
         json: Json,
     },
+    /// Take a channel of the running gateway out of work
+    ///
+    /// Nothing is delivered through it, its webhooks are told to come again, and new clients are refused. What its
+    /// listener still takes in is kept and answered later. It lasts until `channel resume`, or until the gateway is
+    /// started again.
+    Pause {
+        /// The channel's name
+        name: String,
+    },
+    /// Put a paused channel of the running gateway back to work
+    Resume {
+        /// The channel's name
+        name: String,
+    },
     /// Remove a channel from the configuration
     Remove {
         /// The channel's name
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OutboxCommand {
+    /// List what is neither delivered nor given up
+    List {
+        /// Of this channel only
+        #[arg(long, value_name = "NAME")]
+        channel: Option<String>,
+        /// How many, 500 at most
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        limit: usize,
+        #[command(flatten)]
+        json: Json,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadCommand {
+    /// List dead letters, newest first
+    List {
+        /// How many, 500 at most
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        limit: usize,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show one dead letter with its whole text
+    Show {
+        /// Its delivery key
+        key: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Put a dead letter back, or all of them
+    Redrive {
+        /// Its delivery key
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        key: Option<String>,
+        /// All dead letters
+        #[arg(long)]
+        all: bool,
+        /// With --all: of this channel only
+        #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "key")]
+        channel: Option<String>,
+    },
+    /// Drop a dead letter for good
+    Drop {
+        /// Its delivery key
+        key: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum InboxCommand {
+    /// List messages that were given up, newest first
+    Dead {
+        /// How many, 500 at most
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        limit: usize,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Let the agent try a message again that was given up
+    Resubmit {
+        /// The gateway's id of the message, evt_…
+        event: String,
     },
 }
 

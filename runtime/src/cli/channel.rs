@@ -1,4 +1,4 @@
-//! `sluicegate channel list|show|remove`: the configured channels.
+//! `sluicegate channel list|show|pause|resume|remove`: the configured channels, and how they are in a gateway that runs.
 
 use std::fmt::Write as _;
 
@@ -7,35 +7,74 @@ use serde_json::{Value, json};
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
+use super::running::Running;
+use super::text::{cell, table};
+use crate::admin::{ChannelView, List};
 use crate::config::{Access, ChannelConfig, Config, Editor, FILE_NAME, Reading, Sources};
 use crate::id::ChannelName;
 
-/// Lists the channels. Faults of the configuration are said on standard error, and the channels at fault are left out.
+/// Lists the channels, with their status where a gateway runs. Faults of the configuration are said on standard error,
+/// and the channels at fault are left out.
 pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> {
     let config = read_leniently(sources);
+    let live = live_channels(sources);
+    let live_of = |name: &ChannelName| live.as_ref().and_then(|live| live.iter().find(|view| view.name == *name));
     if as_json {
-        let entries: Vec<Value> = config
-            .channels
-            .iter()
-            .map(|(name, channel)| entry(&config, name, channel))
-            .collect();
-        return Ok(json_text(&json!(entries)));
+        let entries = config.channels.iter().map(|(name, channel)| {
+            let mut entry = entry(&config, name, channel);
+            entry["status"] = json!(live_of(name).map(|view| &view.status));
+            entry["status_reason"] = json!(live_of(name).and_then(|view| view.reason.as_ref()));
+            entry
+        });
+        return Ok(json_text(&json!(entries.collect::<Vec<Value>>())));
     }
     let rows = config.channels.iter().map(|(name, channel)| {
         [
             name.to_string(),
             channel.component.to_string(),
+            live_of(name).map_or_else(|| "-".to_owned(), status_text),
             channel.agent.clone(),
             access_text(channel),
             grants_text(channel),
         ]
     });
-    let mut text =
-        table(std::iter::once(["NAME", "COMPONENT", "AGENT", "ACCESS", "GRANTS"].map(str::to_owned)).chain(rows));
+    let head = ["NAME", "COMPONENT", "STATUS", "AGENT", "ACCESS", "GRANTS"].map(str::to_owned);
+    let mut text = table(std::iter::once(head).chain(rows));
     if config.channels_are_default {
         text.push_str("No channel is configured: these are the default ones.\n");
     }
+    if live.is_none() {
+        text.push_str("No gateway runs in this data directory, so there is no status.\n");
+    }
     Ok(text)
+}
+
+/// Asks a running gateway for its channels. The configuration is listed without it as well, so a failure is only said.
+fn live_channels(sources: &Sources) -> Option<Vec<ChannelView>> {
+    let asked = Running::find(sources).and_then(|running| {
+        let list: Option<Result<List<ChannelView>, Failure>> = running.map(|running| running.get(&["channels"], &[]));
+        list.transpose()
+    });
+    match asked {
+        Ok(list) => list.map(|list| list.items),
+        Err(failure) => {
+            eprintln!("warning: {failure}");
+            None
+        }
+    }
+}
+
+fn status_text(view: &ChannelView) -> String {
+    match &view.reason {
+        Some(reason) => format!("{}: {}", view.status, cell(reason)),
+        None => view.status.clone(),
+    }
+}
+
+/// Pauses or resumes a channel of the gateway that runs.
+pub(super) fn set_work(sources: &Sources, name: &str, verb: &str) -> Result<String, Failure> {
+    let view: ChannelView = Running::require(sources)?.post(&["channels", name, verb], None)?;
+    Ok(format!("channel {}: {}\n", view.name, status_text(&view)))
 }
 
 /// Shows one channel.
@@ -167,16 +206,4 @@ fn grants_text(channel: &ChannelConfig) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// Writes rows in columns, two blanks apart.
-fn table(rows: impl Iterator<Item = [String; 5]>) -> String {
-    let rows: Vec<[String; 5]> = rows.collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    rows.iter().fold(String::new(), |mut text, row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  "));
-        let _ = writeln!(text, "{}", cells.collect::<String>().trim_end());
-        text
-    })
 }

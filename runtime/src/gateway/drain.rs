@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::switchboard::Switchboard;
-use super::{Error, Finished, Reason, Shutdown, Stages, Work};
+use super::{Error, Reason, Shutdown, Stage, Stages, Work};
 use crate::clock::Clock;
 use crate::delivery::Dispatcher as _;
 use crate::limit;
@@ -14,6 +14,9 @@ use crate::store::{self, EventStore};
 
 /// How often the work that is left is looked at while the gateway stops.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
+
+/// How long turns that were cut short may take to go: dropping them takes no time, but a turn of the scheduler.
+const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stopping needs.
 pub(super) struct Drain {
@@ -43,16 +46,17 @@ impl Drain {
             within(limit::TURN_TIMEOUT, "turns", self.turns_rest()).await;
         }
         shutdown.turns.cancel();
-        within(self.grace, "turns", stages.agent).await;
+        stages.agent.finish(self.grace).await;
+        self.turns_end().await;
         within(self.grace, "deliveries", self.deliveries_rest()).await;
         shutdown.deliveries.cancel();
-        within(self.grace, "deliveries", stages.delivery).await;
+        stages.delivery.finish(self.grace).await;
         self.stop_channels(&shutdown, stages.surface).await;
         self.report_what_is_left();
         self.store.close().await.map_err(|_| Error::StoreFailed)
     }
 
-    async fn stop_channels(&self, shutdown: &Shutdown, surface: Finished) {
+    async fn stop_channels(&self, shutdown: &Shutdown, surface: Stage) {
         shutdown.connections.cancel();
         for channel in self.switchboard.channels() {
             if channel.inspection().offers("lifecycle") && channel.delivers() {
@@ -60,7 +64,13 @@ impl Drain {
             }
             channel.services().shutdown.cancel();
         }
-        within(self.grace, "requests", surface).await;
+        surface.finish(self.grace).await;
+    }
+
+    /// Waits until the turns that were cut short are gone, and with them the programs that they had started.
+    async fn turns_end(&self) {
+        let gone = self.rest(|| async { Ok(self.work.turns.running() == 0) });
+        within(ABORT_PATIENCE, "cut turns", gone).await;
     }
 
     /// Waits until no turn runs and none is due.

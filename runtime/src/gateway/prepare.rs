@@ -152,7 +152,7 @@ impl Shared {
             listening: shutdown.child_token(),
             shutdown,
         });
-        Line { channel: Arc::new(Channel::new(component, services, bounds)), verifier: ready.verifier, guarantees }
+        Line::new(Channel::new(component, services, bounds), ready.verifier, guarantees)
     }
 }
 

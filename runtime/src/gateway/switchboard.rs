@@ -2,6 +2,7 @@
 //! answered by the channel of that name.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
+use crate::admin;
 use crate::agent::Presence;
 use crate::bus::{Bus, Event};
 use crate::channel::{CallError, Channel, Status};
@@ -30,6 +32,15 @@ pub struct Line {
     pub verifier: Option<Verifier>,
     /// What its deliveries promise.
     pub guarantees: Guarantees,
+    /// Whether it came up once: one that did not can't be resumed, since its listener never ran.
+    has_started: AtomicBool,
+}
+
+impl Line {
+    /// Connects a channel that is still to be started.
+    pub fn new(channel: Channel, verifier: Option<Verifier>, guarantees: Guarantees) -> Self {
+        Self { channel: Arc::new(channel), verifier, guarantees, has_started: AtomicBool::new(false) }
+    }
 }
 
 /// All channels by name.
@@ -72,6 +83,44 @@ impl Switchboard {
         self.bus.deliveries_due().wake();
     }
 
+    /// Notes that a channel has come up.
+    pub(super) fn set_started(&self, channel: &Channel) {
+        if let Some(line) = self.find(channel.services().name.as_str()) {
+            line.has_started.store(true, Ordering::Relaxed);
+        }
+        self.set_status(channel, Status::Up);
+    }
+
+    /// Takes a channel out of work because the operator says so. One that is paused already keeps its reason.
+    pub(super) fn pause_for_operator(&self, name: &str) -> Result<Arc<Channel>, admin::Refusal> {
+        let channel = self.known(name)?.channel.clone();
+        match channel.status() {
+            Status::Up | Status::Degraded(_) => {
+                self.set_status(&channel, Status::Paused("by the operator".to_owned()));
+                Ok(channel)
+            }
+            Status::Paused(_) => Ok(channel),
+            Status::Starting => Err(not_now(name, "is being started")),
+            Status::Ended => Err(not_now(name, "has ended")),
+        }
+    }
+
+    /// Puts a paused channel back to work.
+    pub(super) fn resume_for_operator(&self, name: &str) -> Result<Arc<Channel>, admin::Refusal> {
+        let line = self.known(name)?;
+        if matches!(line.channel.status(), Status::Paused(_)) {
+            if !line.has_started.load(Ordering::Relaxed) {
+                return Err(not_now(name, "did not start; mend what its status says, and start the gateway again"));
+            }
+            self.set_status(&line.channel, Status::Up);
+        }
+        Ok(line.channel.clone())
+    }
+
+    fn known(&self, name: &str) -> Result<Arc<Line>, admin::Refusal> {
+        self.find(name).ok_or_else(|| admin::Refusal::NotFound(format!("channel {name:?}")))
+    }
+
     /// Returns the channel that `/ws` leads to.
     pub fn default_serving_name(&self) -> Option<ChannelName> {
         self.default_serving().map(|line| line.channel.services().name.clone())
@@ -91,6 +140,10 @@ impl Switchboard {
         let serves = |line: &&Arc<Line>| line.channel.inspection().offers("connections");
         lines.get("websocket").filter(serves).or_else(|| lines.values().find(serves)).cloned()
     }
+}
+
+fn not_now(channel: &str, why: &str) -> admin::Refusal {
+    admin::Refusal::NotNow(format!("the channel {channel} {why}"))
 }
 
 /// A status as the live view names it.

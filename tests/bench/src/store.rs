@@ -28,7 +28,7 @@ const LOG_BYTES: u64 = 512 * 1024 * 1024;
 ///
 /// # Panics
 /// When the disk or the store refuses: there is no figure then.
-pub fn run(out: &mut impl FnMut(&str, f64, &str), quick: bool) {
+pub(crate) fn run(out: &mut impl FnMut(&str, f64, &str), quick: bool) {
     let time = Duration::from_secs(if quick { 1 } else { 4 });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -50,6 +50,11 @@ impl Program {
         }
     }
 
+    /// Returns the id of its process; none once it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Writes to its standard input.
     ///
     /// # Panics

@@ -9,6 +9,8 @@ use crate::{FakePlatform, MockModel, TempFolder, TestGateway};
 pub struct Setup {
     sections: String,
     environment: Vec<(String, String)>,
+    /// How long accepted work may take at the stop; 10 where nothing is said.
+    grace_s: Option<u32>,
 }
 
 impl Setup {
@@ -22,6 +24,13 @@ impl Setup {
     pub fn section(mut self, toml: &str) -> Self {
         self.sections.push_str(toml);
         self.sections.push('\n');
+        self
+    }
+
+    /// Bounds how long accepted work may take at the stop, seconds.
+    #[must_use]
+    pub fn grace_s(mut self, seconds: u32) -> Self {
+        self.grace_s = Some(seconds);
         self
     }
 
@@ -78,7 +87,8 @@ impl Setup {
 
     /// Returns the file's text.
     pub fn toml(&self) -> String {
-        let mut text = String::from("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"data\"\ngrace_s = 10\n\n");
+        let grace_s = self.grace_s.unwrap_or(10);
+        let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"data\"\ngrace_s = {grace_s}\n\n");
         // Writing to a string can't fail.
         let _ = write!(text, "{}", self.sections);
         text

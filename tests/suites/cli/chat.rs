@@ -233,8 +233,9 @@ async fn an_answer_that_waited_is_shown() {
     let gateway = Gateway::start().await;
     let child = chat(&gateway.url(), "one\n", "30");
     let mut connection = gateway.accept().await;
-    connection.reply("m-of-yesterday", "dlv_0", "LATE").await;
+    // The line that is typed comes at any moment; only after it is the order of frames known.
     let (id, _) = connection.message().await;
+    connection.reply("m-of-yesterday", "dlv_0", "LATE").await;
     connection.reply(&id, "dlv_1", "ONE").await;
     let outcome = outcome(child).await;
     assert_eq!(

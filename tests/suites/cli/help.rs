@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["run"],
     &["chat"],
@@ -12,7 +12,20 @@ const COMMANDS: [&[&str]; 14] = [
     &["channel", "add"],
     &["channel", "list"],
     &["channel", "show"],
+    &["channel", "pause"],
+    &["channel", "resume"],
     &["channel", "remove"],
+    &["outbox"],
+    &["outbox", "list"],
+    &["dead"],
+    &["dead", "list"],
+    &["dead", "show"],
+    &["dead", "redrive"],
+    &["dead", "drop"],
+    &["inbox"],
+    &["inbox", "dead"],
+    &["inbox", "resubmit"],
+    &["trace"],
     &["component"],
     &["component", "inspect"],
     &["component", "list"],

@@ -4,6 +4,7 @@
 
 mod agents;
 mod delivery;
+mod operator;
 mod peers;
 mod restart;
 mod startup;

@@ -38,7 +38,7 @@ pub fn conversation(id: &str, thread: Option<&str>) -> Conversation {
 /// An event of channel `family`, from and to conversation `place`, for the session of the same name.
 pub fn inbound(id: &str, place: &str) -> InboundEvent {
     InboundEvent {
-        id: EventId::generate(),
+        id: EventId::generate(0),
         channel: channel("family"),
         session: SessionKey::from_trusted(format!("family/{place}")),
         received_at_ms: NOW,

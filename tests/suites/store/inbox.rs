@@ -1,8 +1,8 @@
 //! Events in, and their turns.
 
 use sluicegate::event::EventKind;
-use sluicegate::id::SessionKey;
-use sluicegate::store::{Accepted, Error, HistoryEntry, Role};
+use sluicegate::id::{EventId, SessionKey};
+use sluicegate::store::{Accepted, ClaimedTurn, Error, EventStore, HistoryEntry, Role, TurnState};
 
 use crate::Open;
 use crate::fixtures::{NOW, accept, channel, claim, claim_turns, end_of, enqueue, ids, inbound, names, outbound};

@@ -7,7 +7,7 @@ struct Layer(&'static str, &'static [&'static str]);
 
 /// The stages name no other stage: what they need of one another stands in a trait that `gateway` fills. The one
 /// exception is the plain data of a delivery attempt, which `channel` carries out.
-const LAYERS: [Layer; 20] = [
+const LAYERS: [Layer; 21] = [
     // Words: nothing below them.
     Layer("limit", &[]),
     Layer("clock", &[]),
@@ -22,8 +22,9 @@ const LAYERS: [Layer; 20] = [
     Layer("secret", &["clock", "id", "limit", "policy"]),
     Layer("egress", &["clock", "id", "limit", "policy", "secret"]),
     Layer("ingress", &["id", "limit"]),
+    Layer("admin", &["clock", "id", "store"]),
     // The stages.
-    Layer("http", &["bus", "clock", "event", "id", "ingress", "limit"]),
+    Layer("http", &["admin", "bus", "clock", "event", "id", "ingress", "limit"]),
     Layer("agent", &["bus", "clock", "event", "id", "limit", "retry", "store"]),
     Layer("delivery", &["bus", "clock", "event", "id", "limit", "retry", "store"]),
     Layer("channel", CHANNEL),
@@ -37,6 +38,7 @@ const LAYERS: [Layer; 20] = [
     Layer(
         "cli",
         &[
+            "admin",
             "bus",
             "channel",
             "clock",

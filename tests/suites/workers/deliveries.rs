@@ -426,3 +426,57 @@ async fn the_draft_goes_with_its_answer_and_the_live_view_sees_each_step() {
     };
     assert!(matches!(&*delivered, Event::Delivered { attempt: 2, message_ids, .. } if message_ids == &["p1"]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_failed_for_certain_use_up_no_resends_of_an_unconfirmed_delivery() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let guarantees = Guarantees {
+        deduplicates_for: None,
+        ambiguous_resends: 1,
+        ..CAREFUL
+    };
+    // Down twice, handed over, down again, and handed over for the last time that is allowed.
+    let platform = Platform::new(FAMILY, guarantees, |_, before| async move {
+        match before {
+            2 | 4 => handed_over(),
+            _ => unavailable(),
+        }
+    });
+    store
+        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+        .await
+        .unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    nothing_left(&store).await;
+    running.stop().await;
+    assert_eq!(platform.attempts.lock().unwrap().len(), 5);
+    let dead = store.dead_letters(9).await.unwrap();
+    assert!(dead[0].reason.contains("2 attempts left the host"), "{}", dead[0].reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_expires_is_counted_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let platform = Platform::willing(FAMILY);
+    let message = outbound("family", "c1", "too late");
+    store.enqueue(vec![message.clone()], clock.now_ms()).await.unwrap();
+    tokio::time::sleep(limit::DELIVERY_EXPIRY).await;
+    let bus = Bus::new();
+    let mut view = bus.subscribe();
+    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let (counters, shutdown) = (worker.counters(), CancellationToken::new());
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    nothing_left(&store).await;
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+    assert_eq!((counters.dead(), counters.attempts()), (1, 0));
+    let Some(Received::Event(event)) = view.recv().await else {
+        panic!("nothing was told")
+    };
+    match &*event {
+        Event::Dead { letter, attempt, .. } => assert_eq!((&letter.delivery_key, *attempt), (&message.key, 0)),
+        other => panic!("{other:?}"),
+    }
+}

@@ -197,7 +197,7 @@ pub(crate) fn conversation(id: &str) -> Conversation {
 /// Makes a message of a conversation in the channel `family`; its platform id is its text.
 pub(crate) fn inbound(conversation_id: &str, text: &str) -> InboundEvent {
     InboundEvent {
-        id: EventId::generate(),
+        id: EventId::generate(0),
         channel: channel("family"),
         session: SessionKey::from_trusted(format!("family/{conversation_id}")),
         received_at_ms: 0,

@@ -22,6 +22,23 @@ fn order(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }
 
+/// Undoes percent encoding.
+fn decoded(query: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = query.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [rest.next(), rest.next()].map(|digit| char::from(digit.unwrap_or(b'0')).to_digit(16));
+                let value = digits.iter().fold(0, |value, digit| value * 16 + digit.unwrap_or(0));
+                bytes.push(u8::try_from(value).unwrap_or(b'?'));
+            }
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn run(text: &str) -> String {
     let (name, argument) = order(text);
     behaviours::run(name, argument).unwrap_or_else(|| format!("no attack is called {name}"))
@@ -44,7 +61,7 @@ impl Channel for Hostile {
 impl Webhook for Hostile {
     fn handle(request: webhook::Request) -> webhook::Response {
         let name = request.path.trim_start_matches('/').to_owned();
-        let argument = request.query.unwrap_or_default();
+        let argument = decoded(&request.query.unwrap_or_default());
         match name.as_str() {
             "reply" => results::reply(&argument),
             _ => webhook::Response {
@@ -58,7 +75,7 @@ impl Webhook for Hostile {
 
 impl Connections for Hostile {
     fn opened(client: Client) -> Result<Vec<String>, CloseReason> {
-        client.query.map_or_else(|| Ok(Vec::new()), |attack| results::frames(&attack, run))
+        client.query.map_or_else(|| Ok(Vec::new()), |attack| results::frames(&decoded(&attack), run))
     }
 
     fn received(_: String, frame: String) -> Result<Vec<String>, CloseReason> {

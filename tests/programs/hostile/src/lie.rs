@@ -1,8 +1,8 @@
 //! What the channel says of itself: the plain truth, or a lie that a test chose.
 
 use sluicegate_sdk::{
-    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, SignatureScheme,
-    WebhookRecipe, http, inbox, net, secrets, settings, state,
+    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, WebhookRecipe,
+    http, inbox, net, secrets, settings, state,
 };
 
 /// The name of the lie stands here in the file: a test writes it over the dots, since nothing else reaches a component
@@ -67,7 +67,6 @@ fn recipe(kind: &str) -> WebhookRecipe {
         "header" => recipe.signature_header = Some("x sig\r\nhost: evil".to_owned()),
         "no header" => recipe.signature_header = None,
         "unsigned" => recipe.signed_payload = Some("always the same".to_owned()),
-        "ed" => recipe.scheme = SignatureScheme::Ed25519,
         "size" => recipe.body_bytes_max = u32::MAX,
         _ => {}
     }

@@ -1,10 +1,12 @@
-//! Sends a request to the URL in the argument, with whatever header comes after it (`URL NAME VALUE`).
+//! Sends a request to the URL in the argument, with whatever header comes after it (`URL NAME VALUE`); `post:`
+//! before the URL makes it one that changes something.
 
 use sluicegate_sdk::http::Request;
 
 pub(crate) fn run(argument: &str) -> String {
     let mut words = argument.splitn(3, ' ');
-    let mut request = Request::get(words.next().unwrap_or_default());
+    let url = words.next().unwrap_or_default();
+    let mut request = url.strip_prefix("post:").map_or_else(|| Request::get(url), Request::post);
     if let (Some(name), Some(value)) = (words.next(), words.next()) {
         request = request.header(name, value);
     }

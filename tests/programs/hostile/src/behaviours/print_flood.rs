@@ -1,7 +1,7 @@
 //! Writes to standard output and standard error without end.
 
 pub(crate) fn run() -> String {
-    let long = "long ".repeat(100_000);
+    let long = "long ".repeat(1_000);
     loop {
         println!("flood");
         eprintln!("{long}");

@@ -25,7 +25,12 @@ pub(crate) fn run(argument: &str) -> String {
         "separators" => message.conversation.id = "c1#thread%23/../x".to_owned(),
         "cursor" => cursor = Some(long()),
         "many" => count = 10_000,
-        _ => {}
+        other => {
+            // The answer of an agent that echoes is an order for the delivery that it becomes.
+            if let Some(order) = other.strip_prefix("order=") {
+                message.text = order.to_owned();
+            }
+        }
     }
     let messages = vec![message; count];
     format!("{:?}", inbox::publish(&messages, cursor.as_deref()))

@@ -1,0 +1,230 @@
+//! What an operator can ask of a running gateway and do to it: plain data, and the door that [`crate::http`] and the
+//! command line speak through. The composition root stands behind it.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMillis;
+use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
+
+pub use crate::store::{DeliveryState, TurnState};
+
+/// What a channel used since the process started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UsageView {
+    /// Calls of the component's exports.
+    pub calls: u64,
+    /// Calls that ended in a trap.
+    pub traps: u64,
+    /// Calls that were stopped at their deadline.
+    pub deadlines: u64,
+    /// Guest CPU time, ms.
+    pub cpu_ms: u64,
+    /// The most memory that one instance had, bytes.
+    pub memory_bytes_high: u64,
+    /// Restarts of the listener.
+    pub restarts: u64,
+    /// Inbound events stored.
+    pub inbound_accepted: u64,
+    /// Inbound events that were known already.
+    pub inbound_duplicates: u64,
+    /// Inbound events of senders without access.
+    pub inbound_refused: u64,
+    /// Log lines over the channel's rate.
+    pub log_lines_dropped: u64,
+    /// Outgoing requests that were let through.
+    pub egress_requests: u64,
+    /// Clients that are connected now.
+    pub clients: u64,
+}
+
+/// A channel as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelView {
+    /// The operator's name of it.
+    pub name: ChannelName,
+    /// What its component calls itself.
+    pub component: String,
+    /// `starting`, `up`, `degraded`, `paused` or `ended`.
+    pub status: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it used.
+    pub usage: UsageView,
+}
+
+/// An outbound message, however far it is. Times are in Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// Its key, the same in every attempt.
+    pub delivery_key: DeliveryKey,
+    /// How far it is.
+    pub state: DeliveryState,
+    /// Where it goes; this and what the message says are known until it is delivered or dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelName>,
+    /// The platform's id of the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+    /// The thread in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// The inbound event that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventId>,
+    /// The platform id of the message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<String>,
+    /// What it says; in lists only its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Attempts that counted.
+    pub attempts: u32,
+    /// Attempts without a known outcome.
+    #[serde(default)]
+    pub ambiguous: u32,
+    /// When it was stored, or last redriven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at_ms: Option<UnixMillis>,
+    /// When it is due next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at_ms: Option<UnixMillis>,
+    /// When it is given up, if it is not delivered before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<UnixMillis>,
+    /// When its last attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_at_ms: Option<UnixMillis>,
+    /// When it was delivered or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at_ms: Option<UnixMillis>,
+    /// Parts that the platform accepted so far, of one that is not finished.
+    #[serde(default)]
+    pub parts_sent: usize,
+    /// The platform's ids of it, in the order sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub message_ids: Vec<String>,
+    /// Why the last attempt failed, or why it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// An inbound message, however far its turn is. Times are in Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnView {
+    /// The host's id of it.
+    pub event: EventId,
+    /// The channel it came through.
+    pub channel: ChannelName,
+    /// The platform's id of it.
+    pub message_id: String,
+    /// The agent's memory it belongs to.
+    pub session: SessionKey,
+    /// How far it is.
+    pub state: TurnState,
+    /// Who wrote it, by the platform's id; this and what it says are known until its turn is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// What it says; only its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// When it was accepted.
+    pub received_at_ms: UnixMillis,
+    /// When its turn is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at_ms: Option<UnixMillis>,
+    /// When it was done or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at_ms: Option<UnixMillis>,
+    /// Runs that failed and counted.
+    pub failures: u32,
+    /// Why the last run failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The whole way of one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// What came in; none where it is past its retention, or nothing came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<TurnView>,
+    /// What went out for it, in the order made.
+    pub outbound: Vec<DeliveryView>,
+}
+
+/// A list, as it stands in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List<T> {
+    /// What it lists.
+    pub items: Vec<T>,
+}
+
+/// What a change came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// How many messages it changed.
+    pub count: u64,
+}
+
+/// Why the gateway did not do what the operator asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is nothing of that name; the text says what was looked for.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// It can't be done as things are.
+    #[error("{0}")]
+    NotNow(String),
+    /// The store did not do it.
+    #[error("{0}")]
+    StoreFailed(String),
+}
+
+/// What an operator can ask and do. Each change is logged and told on the bus.
+///
+/// # Cancel safety
+/// A dropped future leaves a change done as a whole or not at all; [`Admin::redrive_all`] may have done a part.
+#[async_trait]
+pub trait Admin: Send + Sync + 'static {
+    /// Returns the channels, sorted by name.
+    fn channels(&self) -> Vec<ChannelView>;
+
+    /// Takes a channel out of work: nothing is delivered through it, its webhooks are told to come again, new clients
+    /// are refused. What its listener still takes in is kept and answered later. It lasts until
+    /// [`Admin::resume`], or the end of the process.
+    fn pause(&self, channel: &str) -> Result<ChannelView, Refusal>;
+
+    /// Puts a paused channel back to work.
+    fn resume(&self, channel: &str) -> Result<ChannelView, Refusal>;
+
+    /// Returns what is neither delivered nor dead, oldest first, of one channel or of all.
+    async fn outbox(&self, channel: Option<&str>, max: usize) -> Result<Vec<DeliveryView>, Refusal>;
+
+    /// Returns the dead letters, newest first.
+    async fn dead(&self, max: usize) -> Result<Vec<DeliveryView>, Refusal>;
+
+    /// Returns one dead letter with its whole text.
+    async fn dead_letter(&self, key: &str) -> Result<DeliveryView, Refusal>;
+
+    /// Puts a dead letter back into its lane, with fresh attempts.
+    async fn redrive(&self, key: &str) -> Result<Changed, Refusal>;
+
+    /// Puts all dead letters of one channel, or all there are, back into their lanes.
+    async fn redrive_all(&self, channel: Option<&str>) -> Result<Changed, Refusal>;
+
+    /// Drops a dead letter.
+    async fn drop_dead(&self, key: &str) -> Result<Changed, Refusal>;
+
+    /// Returns the inbound messages whose turn was given up, newest first.
+    async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnView>, Refusal>;
+
+    /// Lets a turn that was given up run again.
+    async fn resubmit(&self, event: &str) -> Result<Changed, Refusal>;
+
+    /// Returns the way of what an id names: an event, a delivery, or a platform's message that came in. One for each
+    /// channel that knows the id.
+    async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal>;
+}

@@ -1,0 +1,138 @@
+//! `sluicegate outbox` and `sluicegate dead`: what waits to be delivered, and what was given up.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::args::{DeadCommand, OutboxCommand};
+use super::failure::Failure;
+use super::json_text;
+use super::running::Running;
+use super::text::{cell, cell_or_dash, from_now, table, utc};
+use crate::admin::{Changed, DeliveryState, DeliveryView, List};
+use crate::channel::printable;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Sources;
+
+/// Does what stands after `outbox`.
+pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String, Failure> {
+    let OutboxCommand::List { channel, limit, json } = command;
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(channel.map(|channel| ("channel", channel)));
+    let found: List<DeliveryView> = Running::require(sources)?.get(&["outbox"], &query)?;
+    if json.json {
+        return Ok(json_text(&json!(found.items)));
+    }
+    if found.items.is_empty() {
+        return Ok("Nothing waits to be delivered.\n".to_owned());
+    }
+    let now = SystemClock.now_ms();
+    let head = ["KEY", "STATE", "CHANNEL", "CONVERSATION", "ATTEMPTS", "DUE", "LAST FAILURE"].map(str::to_owned);
+    let rows = found.items.iter().map(|one| {
+        [
+            one.delivery_key.to_string(),
+            state_word(one.state).to_owned(),
+            place(one).0,
+            place(one).1,
+            one.attempts.to_string(),
+            one.due_at_ms.map_or_else(|| "-".to_owned(), |due| from_now(due, now)),
+            cell_or_dash(one.reason.as_deref()),
+        ]
+    });
+    Ok(table(std::iter::once(head).chain(rows)))
+}
+
+/// Does what stands after `dead`.
+pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Failure> {
+    let gateway = Running::require(sources)?;
+    match command {
+        DeadCommand::List { limit, json } => {
+            let found: List<DeliveryView> = gateway.get(&["dead"], &[("limit", limit.to_string())])?;
+            Ok(if json.json { json_text(&json!(found.items)) } else { dead_table(&found.items) })
+        }
+        DeadCommand::Show { key, json } => {
+            let letter: DeliveryView = gateway.get(&["dead", &key], &[])?;
+            Ok(if json.json { json_text(&json!(letter)) } else { dead_text(&letter) })
+        }
+        DeadCommand::Redrive { key: Some(key), .. } => {
+            let _: Changed = gateway.post(&["dead", &key, "redrive"], None)?;
+            Ok(format!("{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"))
+        }
+        DeadCommand::Redrive { key: None, channel, .. } => {
+            let body = json!({ "channel": channel });
+            let Changed { count } = gateway.post(&["dead", "redrive"], Some(body))?;
+            Ok(format!("put back: {count}\n"))
+        }
+        DeadCommand::Drop { key } => {
+            let _: Changed = gateway.delete(&["dead", &key])?;
+            Ok(format!("{key} is dropped\n"))
+        }
+    }
+}
+
+fn dead_table(letters: &[DeliveryView]) -> String {
+    if letters.is_empty() {
+        return "There are no dead letters.\n".to_owned();
+    }
+    let now = SystemClock.now_ms();
+    let head = ["KEY", "CHANNEL", "CONVERSATION", "ATTEMPTS", "DIED", "WHY", "TEXT"].map(str::to_owned);
+    let rows = letters.iter().map(|one| {
+        [
+            one.delivery_key.to_string(),
+            place(one).0,
+            place(one).1,
+            one.attempts.to_string(),
+            one.finished_at_ms.map_or_else(|| "-".to_owned(), |at| from_now(at, now)),
+            cell_or_dash(one.reason.as_deref()),
+            cell_or_dash(one.text.as_deref()),
+        ]
+    });
+    table(std::iter::once(head).chain(rows))
+}
+
+fn dead_text(letter: &DeliveryView) -> String {
+    let mut text = format!("dead letter {}\n", letter.delivery_key);
+    let mut line = |key: &str, value: String| {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "  {key:<14} {value}");
+    };
+    let (channel, conversation) = place(letter);
+    line("channel", channel);
+    line("conversation", conversation);
+    line("in reply to", cell_or_dash(letter.in_reply_to.as_deref()));
+    line("attempts", format!("{}, of which {} without a known outcome", letter.attempts, letter.ambiguous));
+    for (key, at) in [("stored", letter.created_at_ms), ("last attempt", letter.attempt_at_ms), ("died", letter.finished_at_ms)]
+    {
+        line(key, at.map_or_else(|| "-".to_owned(), |at| format!("{} UTC", utc(at))));
+    }
+    line("parts sent", letter.parts_sent.to_string());
+    line("why", letter.reason.as_deref().map_or_else(|| "-".to_owned(), |why| printable(why)));
+    text.push('\n');
+    for line in letter.text.as_deref().unwrap_or_default().lines() {
+        let _ = writeln!(text, "  {}", printable(line));
+    }
+    text
+}
+
+/// Returns the channel, and the conversation with its thread.
+fn place(letter: &DeliveryView) -> (String, String) {
+    let channel = cell_or_dash(letter.channel.as_ref().map(|channel| channel.as_str()));
+    let conversation = cell_or_dash(letter.conversation.as_deref());
+    match &letter.thread {
+        Some(thread) => (channel, format!("{conversation}#{}", cell(thread))),
+        None => (channel, conversation),
+    }
+}
+
+/// Returns a state as people read it.
+pub(super) fn state_word(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Pending => "pending",
+        DeliveryState::Retrying => "retrying",
+        DeliveryState::Sending => "sending",
+        DeliveryState::Awaiting => "awaiting confirmation",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Dead => "dead",
+        DeliveryState::Dropped => "dropped",
+    }
+}

@@ -1,0 +1,155 @@
+//! The gateway that runs in a data directory, spoken to over its own HTTP surface.
+//!
+//! This does not go through the egress gate: that one keeps guests from the operator's own machine, and here the operator
+//! speaks to a process of that machine, at an address that the process itself wrote down. No proxy is asked, so that the
+//! admin token stays here.
+
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::component::bundled_names;
+use super::failure::{Failure, Kind};
+use super::run::start_runtime;
+use crate::config::{Config, Sources};
+use crate::gateway::Beacon;
+use crate::limit;
+
+/// A gateway that runs.
+pub(super) struct Running {
+    base: Url,
+    token: String,
+    client: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Running {
+    /// Finds the gateway that runs in the configured data directory; none where none runs.
+    ///
+    /// # Errors
+    /// Where its files can't be read.
+    pub(super) fn find(sources: &Sources) -> Result<Option<Self>, Failure> {
+        let data = Config::read(sources, &bundled_names()).config.gateway.data;
+        let unreadable = |file: &str, error: std::io::Error| {
+            let remedy = "run this as the user that the gateway runs as, or start the gateway again";
+            let message = format!("{} can't be read: {error}", data.join(file).display());
+            Failure::new(Kind::Failed, message, remedy)
+        };
+        let beacon = Beacon::find(&data).map_err(|error| unreadable("gateway.json", error))?;
+        let Some(beacon) = beacon else { return Ok(None) };
+        let token = std::fs::read_to_string(data.join("admin-token"));
+        let token = token.map_err(|error| unreadable("admin-token", error))?;
+        let mut address = beacon.address;
+        if address.ip().is_unspecified() {
+            // One that listens everywhere is reached nearby.
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        let internal = |error: &dyn std::fmt::Display| Failure::plain(format!("the gateway can't be asked: {error}"));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            // Without TLS the system's certificates need not be read.
+            .tls_certs_only([])
+            .timeout(limit::OPERATOR_TIMEOUT)
+            .build();
+        Ok(Some(Self {
+            base: Url::parse(&format!("http://{address}/api/v1/")).map_err(|error| internal(&error))?,
+            token: token.trim().to_owned(),
+            client: client.map_err(|error| internal(&error))?,
+            runtime: start_runtime()?,
+        }))
+    }
+
+    /// Finds the gateway, which must run.
+    ///
+    /// # Errors
+    /// As [`Running::find`], and where none runs.
+    pub(super) fn require(sources: &Sources) -> Result<Self, Failure> {
+        Self::find(sources)?.ok_or_else(|| {
+            let data = Config::read(sources, &bundled_names()).config.gateway.data;
+            let message = format!("no gateway runs in the data directory {}", data.display());
+            let remedy = "start one with `sluicegate run`, or name another directory with `sluicegate --data DIR …`";
+            Failure::new(Kind::Failed, message, remedy)
+        })
+    }
+
+    /// Asks for what stands at a path, given in its segments.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
+        self.ask(Method::GET, path, query, None)
+    }
+
+    /// Orders a change.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &[&str], body: Option<Value>) -> Result<T, Failure> {
+        self.ask(Method::POST, path, &[], body)
+    }
+
+    /// Orders that something is dropped.
+    pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
+        self.ask(Method::DELETE, path, &[], None)
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<Value>,
+    ) -> Result<T, Failure> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let (status, bytes) = self.runtime.block_on(answer(request))?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| {
+                let remedy = "use the `sluicegate` of the same version as the gateway";
+                Failure::new(Kind::Failed, format!("the gateway's answer is not understood: {error}"), remedy)
+            });
+        }
+        Err(refusal(status, &bytes))
+    }
+}
+
+/// Sends a request and reads the whole answer, within bounds.
+async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), Failure> {
+    let unanswered = |error: reqwest::Error| {
+        let why = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
+        let why = why.map(ToString::to_string).unwrap_or_default();
+        let remedy = "look at its log; it may be starting or stopping just now";
+        Failure::new(Kind::Failed, format!("the gateway does not answer: {why}"), remedy)
+    };
+    let mut response = request.send().await.map_err(unanswered)?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > limit::OPERATOR_ANSWER_BYTES_MAX {
+            return Err(Failure::new(Kind::Failed, "the gateway's answer is too long", "ask for less with --limit"));
+        }
+    }
+    Ok((response.status(), bytes))
+}
+
+fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
+    let said = serde_json::from_slice::<Value>(bytes).ok();
+    let words = said.as_ref().and_then(|said| said["error"].as_str()).map(crate::channel::printable);
+    let words = words.unwrap_or_else(|| format!("the gateway answered {status}"));
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            let remedy = "the file admin-token in the data directory was changed; start the gateway again";
+            Failure::new(Kind::Failed, "the gateway refuses the admin token", remedy)
+        }
+        _ => Failure::plain(words),
+    }
+}

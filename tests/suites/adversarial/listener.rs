@@ -1,0 +1,85 @@
+//! Listeners: the one instance that lives long must not cost more than the others.
+
+use std::time::Duration;
+
+use sluicegate::channel::{Ended, Status};
+use sluicegate::limit;
+
+use crate::support::{Hostile, Rig, SECRET};
+
+/// Waits until the channel is degraded, and returns why.
+async fn degraded(rig: &Hostile) -> String {
+    let looking = async {
+        loop {
+            if let Status::Degraded(reason) = rig.channel.status() {
+                return reason;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("the channel becomes degraded")
+}
+
+#[tokio::test]
+async fn a_listener_that_fails_is_degraded_with_words_that_can_be_shown() {
+    let words = format!("fail \u{1b}[2J{SECRET}");
+    let rig = Rig::new().setting("listener", &words).up().await;
+    let listening = tokio::spawn(rig.channel.clone().listen());
+    assert_eq!(degraded(&rig).await, "the listener stopped: \\u{1b}[2J[redacted]");
+    assert!(rig.channel.delivers(), "deliveries go on");
+    rig.channel.services().listening.cancel();
+    assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
+    assert!(rig.usage().restarts.get() >= 1);
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_traps_or_returns_is_restarted_with_backoff() {
+    for (attack, reason) in [("panic now", "it panicked (unreachable code)"), ("publish x", "it returned although it was not told to")] {
+        let rig = Rig::new().setting("listener", attack).up().await;
+        let listening = tokio::spawn(rig.channel.clone().listen());
+        assert_eq!(degraded(&rig).await, format!("the listener stopped: {reason}"));
+        assert!(rig.usage().restarts.get() <= 2, "not in a tight loop");
+        rig.channel.services().listening.cancel();
+        assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
+        rig.survived().await;
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_spins_gets_its_share_and_stops_when_told() {
+    let rig = Rig::new().setting("listener", "spin").up().await;
+    let listening = tokio::spawn(rig.channel.clone().listen());
+    let busy = async {
+        while Duration::from_millis(rig.usage().cpu_ms.get()) < limit::CHANNEL_CPU_BURST + Duration::from_millis(300) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let began = tokio::time::Instant::now();
+    tokio::time::timeout(Duration::from_secs(30), busy).await.expect("it spins");
+    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+    let used = Duration::from_millis(rig.usage().cpu_ms.get());
+    assert!(used <= limit::CHANNEL_CPU_BURST + earned + 2 * limit::CHANNEL_CPU_REST_MAX, "{used:?}");
+    assert_eq!(rig.report("log_line 0").await, "0 lines", "the channel's other calls go on");
+    rig.channel.services().listening.cancel();
+    let stopped = tokio::time::timeout(4 * limit::LISTENER_STOP_GRACE, listening).await;
+    assert_eq!(stopped.expect("it stops in time").expect("no panic"), Ended::Stopped);
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_fails_does_not_bring_a_paused_channel_back() {
+    let rig = Rig::new().setting("listener", "fail again").up().await;
+    rig.channel.set_status(Status::Paused("the credentials are refused".into()));
+    let listening = tokio::spawn(rig.channel.clone().listen());
+    let failed = async {
+        while rig.usage().restarts.get() == 0 || rig.channel.status() == Status::Up {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), failed).await.expect("the listener fails");
+    rig.channel.services().listening.cancel();
+    assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
+    assert_eq!(rig.channel.status(), Status::Paused("the credentials are refused".into()));
+    rig.silent().await;
+}

@@ -1,0 +1,153 @@
+//! Guests that reach out: only granted endpoints answer, and no secret comes back or stays behind.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use harness::http::{Handler, Reply, Request, Response, Server};
+use sluicegate::delivery::Failure;
+use sluicegate::limit;
+
+use crate::support::{Rig, SECRET};
+
+/// Starts a server that answers with what `reply` makes of a request.
+async fn server(reply: impl Fn(Request) -> Reply + Send + Sync + 'static) -> (Server, SocketAddr) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let handler: Handler = Arc::new(move |request| {
+        let reply = reply(request);
+        Box::pin(async move { reply })
+    });
+    (Server::start(listener, handler), address)
+}
+
+/// Everything of a request, given back.
+fn echo(request: &Request) -> Reply {
+    let token = request.header("x-token").unwrap_or_default().to_owned();
+    let percent: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let body = format!("{request:?} {token} {percent}");
+    Reply::Whole(Response::new(418, body).with("x-echo", &token).with("location", &format!("http://169.254.169.254/{token}")))
+}
+
+#[tokio::test]
+async fn a_secret_that_a_server_echoes_comes_back_redacted_and_stays_nowhere() {
+    let (_server, address) = server(|request| echo(&request)).await;
+    let rig = Rig::new().grant(&format!("http://{address}")).ample_cpu().up().await;
+    let reported = rig.report(&format!("http http://{address}/ x-token {{{{token}}}}")).await;
+    assert!(reported.starts_with("status 418") && reported.contains("[redacted]"), "{reported}");
+    assert!(!reported.contains("hunter2") && !reported.contains("%68%75"), "{reported}");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_placeholder_is_filled_in_for_its_own_hosts_and_places_only() {
+    let (_server, address) = server(|request| {
+        let shown = format!("{} {:?}", request.path, request.headers);
+        assert!(!shown.contains(SECRET), "{shown}");
+        Reply::Whole(Response::new(200, "fine"))
+    })
+    .await;
+    let port = address.port();
+    let rig = Rig::new()
+        .grant(&format!("http://{address}"))
+        .grant(&format!("http://localhost:{port}"))
+        .ample_cpu()
+        .up()
+        .await;
+    for attack in [
+        format!("http http://localhost:{port}/ x-token {{{{token}}}}"),
+        format!("http http://{address}/?q={{{{token}}}}"),
+        format!("http http://{address}/{{{{token}}}}"),
+        format!("http http://{address}/ x-token {{{{nobody}}}}"),
+    ] {
+        let reported = rig.report(&attack).await;
+        assert!(!reported.contains("status 200") || !reported.contains("hunter2"), "{attack}: {reported}");
+        assert!(!reported.contains("hunter2"), "{attack}: {reported}");
+    }
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_secret_is_not_revealed_and_no_other_secret_is_there() {
+    let rig = Rig::new().up().await;
+    let reported = rig.report("secrets token").await;
+    assert!(reported.starts_with("true revealed Err(") && reported.ends_with("others 0"), "{reported}");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn what_is_not_granted_is_denied_and_nothing_arrives() {
+    let (arrived_tx, mut arrived_rx) = tokio::sync::mpsc::channel(16);
+    let (_server, address) = server(move |_| {
+        // A full channel has something in it already.
+        let _ = arrived_tx.try_send(());
+        Reply::Whole(Response::new(200, "reached"))
+    })
+    .await;
+    let rig = Rig::new().grant("https://example.org").ample_cpu().up().await;
+    let port = address.port();
+    for url in [
+        format!("http://{address}/"),
+        format!("http://example.org@{address}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}/"),
+        format!("http://2130706433:{port}/"),
+        format!("http://0x7f.1:{port}/"),
+        format!("http://localhost.:{port}/"),
+        "http://example.org/".to_owned(),
+        "https://example.org:8443/".to_owned(),
+        "https://example.org.evil.test/".to_owned(),
+        "https://example.org%23@evil.test/".to_owned(),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "unix:/run/docker.sock".to_owned(),
+    ] {
+        let reported = rig.report(&format!("http {url}")).await;
+        let kinds = ["HttpError::Denied(", "HttpError::Invalid("];
+        assert!(kinds.iter().any(|kind| reported.starts_with(kind)), "{url}: {reported}");
+    }
+    assert!(arrived_rx.try_recv().is_err(), "no request arrived");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_handed_back_and_never_followed() {
+    let (_server, address) = server(|request| match request.path.as_str() {
+        "/inner" => Reply::Whole(Response::new(200, "followed")),
+        _ => Reply::Whole(Response::new(302, "").with("location", "/inner")),
+    })
+    .await;
+    let rig = Rig::new().grant(&format!("http://{address}")).ample_cpu().up().await;
+    let reported = rig.report(&format!("http http://{address}/")).await;
+    assert!(reported.starts_with("status 302") && !reported.contains("followed"), "{reported}");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_holds_a_call_until_its_deadline_and_no_longer() {
+    let (_server, address) = server(|_| Reply::Hang).await;
+    let rig = Rig::new().grant(&format!("http://{address}")).up().await;
+    for (url, leaves) in [(format!("http://{address}/"), false), (format!("post:http://{address}/"), true)] {
+        let attempt = rig.deliver(&format!("http {url}")).await;
+        assert_eq!(attempt.result, Err(Failure::DeadlineExceeded));
+        assert_eq!(attempt.bytes_left, leaves, "the host saw what left it that may have changed something");
+    }
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_streams_and_sockets_ends_at_the_channels_bound() {
+    let (_server, address) = server(|_| Reply::Chunks {
+        media_type: "text/event-stream",
+        chunks: vec![b"data: x\n\n".to_vec()],
+        finished: true,
+        written: Box::new(|| {}),
+    })
+    .await;
+    let rig = Rig::new().grant(&format!("http://{address}")).ample_cpu().up().await;
+    for round in 0..2 {
+        let reported = rig.report(&format!("streams http://{address}/")).await;
+        assert_eq!(reported, format!("{} open, then HttpError::Busy", limit::HTTP_IN_FLIGHT_MAX), "round {round}");
+    }
+    let denied = rig.report(&format!("websockets ws://{address}/")).await;
+    assert!(denied.starts_with("0 open, then NetError::Denied("), "{denied}");
+    rig.survived().await;
+}

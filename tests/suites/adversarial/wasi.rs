@@ -1,0 +1,30 @@
+//! What WASI would give elsewhere: here there is nothing behind it.
+
+use crate::support::Rig;
+
+#[tokio::test]
+async fn a_guest_finds_no_file_and_can_make_none() {
+    let rig = Rig::new().up().await;
+    assert_eq!(rig.report("files").await, "read 0, listed 0, written 0");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_guest_finds_no_environment_no_arguments_and_no_input() {
+    let rig = Rig::new().up().await;
+    assert_eq!(rig.report("environment").await, "0 variables, 0 arguments, 0 bytes of input");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_guest_gets_no_socket_around_the_gate() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    // The endpoint is granted over the gate: sockets are another way in, and closed all the same.
+    let rig = Rig::new().grant(&format!("http://{address}")).up().await;
+    let reported = rig.report(&format!("sockets {address}")).await;
+    assert_eq!(reported, "connected false, listening false, datagrams 0, resolved false");
+    assert!(listener.accept().is_err(), "nothing arrived");
+    rig.survived().await;
+}
