@@ -57,7 +57,10 @@ pub enum Error {
     #[error("a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`")]
     NotAChannel,
     /// It was built for another version of the contract.
-    #[error("it was built for version {version} of the channel contract; this gateway speaks {}", inspect::CONTRACT)]
+    #[error(
+        "it was built for version {version} of the channel contract; this gateway speaks {}",
+        inspect::CONTRACT
+    )]
     OtherContract {
         /// Its version.
         version: String,
@@ -69,7 +72,10 @@ pub enum Error {
         interface: &'static str,
     },
     /// It imports what channels can't have.
-    #[error("it wants {}, which channels can't have; outgoing HTTP, WebSocket and TCP are in `sluicegate:channel`", quoted(imports))]
+    #[error(
+        "it wants {}, which channels can't have; outgoing HTTP, WebSocket and TCP are in `sluicegate:channel`",
+        quoted(imports)
+    )]
     ForeignImports {
         /// The imports.
         imports: Vec<String>,
@@ -92,7 +98,11 @@ impl Error {
 }
 
 fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{}`", printable(name))).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{}`", printable(name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Says what a component is and asks for, without giving it anything.

@@ -229,7 +229,10 @@ impl OutboundEvent {
     /// Makes the gateway's own word about an inbound event whose turn failed. Each kind of notice has one key for each
     /// event, so that it is sent once, however often the turn fails.
     pub fn notice(to: &InboundEvent, notice: Notice, text: String) -> Self {
-        Self { key: notice.key(&to.id), ..Self::reply(to, 0, text) }
+        Self {
+            key: notice.key(&to.id),
+            ..Self::reply(to, 0, text)
+        }
     }
 }
 

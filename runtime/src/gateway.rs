@@ -110,7 +110,10 @@ impl Gateway {
             self.switchboard.clone(),
             self.drafts.clone(),
         );
-        let work = Work { turns: agent.counters(), deliveries: delivery.counters() };
+        let work = Work {
+            turns: agent.counters(),
+            deliveries: delivery.counters(),
+        };
         let surface = self.surface(&work, &shutdown);
         let surface = http::serve(self.listener, surface, shutdown.intake.clone(), self.grace);
         let stages = Stages {
@@ -118,10 +121,17 @@ impl Gateway {
             agent: Stage::spawn(&tasks, "agent", agent.run(shutdown.turns.clone())),
             delivery: Stage::spawn(&tasks, "delivery", delivery.run(shutdown.deliveries.clone())),
         };
-        tasks.spawn(sweep(self.store.clone(), self.clock.clone(), shutdown.deliveries.clone()));
+        tasks.spawn(sweep(
+            self.store.clone(),
+            self.clock.clone(),
+            shutdown.deliveries.clone(),
+        ));
         let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
         for channel in self.switchboard.channels() {
-            let url = self.public_url.as_ref().map(|url| format!("{url}/hooks/{}", channel.services().name));
+            let url = self
+                .public_url
+                .as_ref()
+                .map(|url| format!("{url}/hooks/{}", channel.services().name));
             tasks.spawn(start_channel(self.switchboard.clone(), channel, url, ended_tx.clone()));
         }
         let reason = tokio::select! {
@@ -141,7 +151,10 @@ impl Gateway {
 
     fn light_beacon(&self) -> Result<beacon::Lit, Error> {
         let data = &self.summary.data;
-        beacon::Lit::light(data, self.address).map_err(|source| Error::File { path: data.clone(), source })
+        beacon::Lit::light(data, self.address).map_err(|source| Error::File {
+            path: data.clone(),
+            source,
+        })
     }
 
     fn surface(&self, work: &Work, shutdown: &Shutdown) -> Surface {
@@ -163,7 +176,11 @@ impl Gateway {
                 if !store.is_sound() {
                     return Err("the store failed; the gateway will exit".into());
                 }
-                if switchboard.is_started() { Ok(()) } else { Err("channels are being started".into()) }
+                if switchboard.is_started() {
+                    Ok(())
+                } else {
+                    Err("channels are being started".into())
+                }
             }),
             metrics: metrics::printer(metrics::Sources {
                 switchboard: self.switchboard.clone(),
@@ -221,7 +238,10 @@ impl Stage {
         name: &'static str,
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
-        Self { name, task: tasks.spawn(async move { work.await.map_err(|error| error.to_string()) }) }
+        Self {
+            name,
+            task: tasks.spawn(async move { work.await.map_err(|error| error.to_string()) }),
+        }
     }
 
     /// Waits until the stage has ended, at most for `grace`; then ends it, with everything that it holds.

@@ -87,7 +87,9 @@ pub async fn serve(
     grace: Duration,
 ) -> std::io::Result<()> {
     let stopped = shutdown.clone().cancelled_owned();
-    let served = axum::serve(listener.tap_io(send_at_once), routes(surface)).with_graceful_shutdown(stopped).into_future();
+    let served = axum::serve(listener.tap_io(send_at_once), routes(surface))
+        .with_graceful_shutdown(stopped)
+        .into_future();
     tokio::select! {
         served = served => served,
         () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => {
@@ -117,7 +119,7 @@ async fn metrics(State(surface): State<Surface>) -> Response {
 }
 
 /// Returns a header's text, if it is there once and is text.
-fn single<'a>(headers: &'a HeaderMap, name: header::HeaderName) -> Option<&'a str> {
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     if values.next().is_some() {

@@ -16,18 +16,22 @@ use crate::limit;
 /// When the operating system has no randomness to give: nothing that needs an unguessable value may go on then.
 pub fn random_hex<const N: usize>() -> String {
     let mut bytes = [0_u8; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system provides random bytes");
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the operating system provides random bytes");
     hex(&bytes)
 }
 
 /// Writes bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            // Writing to a String can't fail.
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 macro_rules! text_id {
@@ -98,7 +102,10 @@ impl ChannelName {
         if !text.starts_with(|c: char| c.is_ascii_lowercase()) {
             return Err("must start with a letter a-z");
         }
-        if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
             return Err("may only contain a-z, 0-9 and '-'");
         }
         Ok(Self(text.to_owned()))
@@ -153,6 +160,9 @@ mod tests {
         let event = EventId::generate(0);
         assert_eq!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 0));
         assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&event, 1));
-        assert_ne!(DeliveryKey::of_turn(&event, 0), DeliveryKey::of_turn(&EventId::generate(0), 0));
+        assert_ne!(
+            DeliveryKey::of_turn(&event, 0),
+            DeliveryKey::of_turn(&EventId::generate(0), 0)
+        );
     }
 }

@@ -243,8 +243,6 @@ pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
 pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
 /// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
 pub const CHANNEL_CPU_PERCENT: u32 = 50;
-/// The longest rest that a guest is given at one tick; its deadline and a stop are looked at between rests.
-pub const CHANNEL_CPU_REST_MAX: Duration = Duration::from_millis(100);
 /// Guest CPU time of one call where the operator says nothing.
 pub const CALL_CPU_DEFAULT: Duration = Duration::from_secs(5);
 /// Time for a delivery, host waits included: several parts and files over a slow line.

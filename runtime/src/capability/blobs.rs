@@ -6,16 +6,24 @@ use crate::limit;
 
 impl Host for Guest {
     async fn put(&mut self, media_type: String, bytes: Vec<u8>) -> wasmtime::Result<Result<String, String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         if media_type.len() > limit::PLATFORM_ID_BYTES_MAX {
             return Ok(Err(format!("a media type of {} bytes", media_type.len())));
         }
         let now = services.clock.now_ms();
-        Ok(services.store.blob_put(&services.name, &media_type, bytes, now).await.map_err(|error| error.to_string()))
+        Ok(services
+            .store
+            .blob_put(&services.name, &media_type, bytes, now)
+            .await
+            .map_err(|error| error.to_string()))
     }
 
     async fn get(&mut self, blob: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         Ok(match services.store.blob_get(&services.name, &blob).await {
             Ok(Some((_, bytes))) => Ok(bytes),
             Ok(None) => Err("no such blob: it never was, or it is past its retention".into()),

@@ -5,7 +5,9 @@ use crate::channel::{Guest, SendError};
 
 impl Host for Guest {
     async fn send(&mut self, client_id: String, frame: String) -> wasmtime::Result<Result<(), WitSendError>> {
-        let Some(services) = &self.services else { return Ok(Err(WitSendError::Gone)) };
+        let Some(services) = &self.services else {
+            return Ok(Err(WitSendError::Gone));
+        };
         let sent = services.clients.send(&client_id, frame, self.client.as_ref()).await;
         if sent.is_ok() {
             self.evidence.note_handed_over();

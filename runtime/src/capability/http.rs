@@ -50,7 +50,12 @@ async fn form_parts(services: &Services, parts: Vec<wit::FormPart>) -> Result<Ve
             wit::PartData::Bytes(bytes) => bytes.into(),
             wit::PartData::Blob(blob) => blob_bytes(services, &blob).await?,
         };
-        form.push(egress::FormPart { name: part.name, file_name: part.file_name, media_type: part.media_type, data });
+        form.push(egress::FormPart {
+            name: part.name,
+            file_name: part.file_name,
+            media_type: part.media_type,
+            data,
+        });
     }
     Ok(form)
 }
@@ -69,7 +74,11 @@ fn nothing_granted() -> wit::HttpError {
 
 impl Guest {
     /// Runs an exchange until it ends or the channel is told to stop.
-    async fn exchange(&mut self, request: wit::Request, body_bytes_max: Option<usize>) -> Result<egress::Response, wit::HttpError> {
+    async fn exchange(
+        &mut self,
+        request: wit::Request,
+        body_bytes_max: Option<usize>,
+    ) -> Result<egress::Response, wit::HttpError> {
         let services = self.services.as_ref().ok_or_else(nothing_granted)?;
         let request = gate_request(services, request).await?;
         let sent = async {
@@ -103,13 +112,27 @@ impl wit::Host for Guest {
             Ok(response) => response,
             Err(error) => return Ok(Err(error)),
         };
-        let Some(services) = &self.services else { return Ok(Err(nothing_granted())) };
-        let named = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let named = named.map(|(_, value)| value.as_str()).filter(|value| value.len() <= limit::PLATFORM_ID_BYTES_MAX);
+        let Some(services) = &self.services else {
+            return Ok(Err(nothing_granted()));
+        };
+        let named = response
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let named = named
+            .map(|(_, value)| value.as_str())
+            .filter(|value| value.len() <= limit::PLATFORM_ID_BYTES_MAX);
         let media_type = named.unwrap_or("application/octet-stream").to_owned();
         let now = services.clock.now_ms();
-        let stored = services.store.blob_put(&services.name, &media_type, response.body.into(), now).await;
-        let head = wit::Response { status: response.status, headers: response.headers, body: Vec::new() };
+        let stored = services
+            .store
+            .blob_put(&services.name, &media_type, response.body.into(), now)
+            .await;
+        let head = wit::Response {
+            status: response.status,
+            headers: response.headers,
+            body: Vec::new(),
+        };
         Ok(match stored {
             Ok(blob) => Ok((head, blob)),
             Err(crate::store::Error::Quota(_)) => Err(wit::HttpError::TooLarge),
@@ -123,7 +146,9 @@ impl wit::HostResponseStream for Guest {
         &mut self,
         request: wit::Request,
     ) -> wasmtime::Result<Result<Resource<StreamHandle>, wit::HttpError>> {
-        let Some(services) = self.services.clone() else { return Ok(Err(nothing_granted())) };
+        let Some(services) = self.services.clone() else {
+            return Ok(Err(nothing_granted()));
+        };
         let request = match gate_request(&services, request).await {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),

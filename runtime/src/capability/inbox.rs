@@ -33,9 +33,15 @@ impl Host for Guest {
     }
 
     async fn cursor(&mut self) -> wasmtime::Result<Option<String>> {
-        let Some(services) = &self.services else { return Ok(None) };
+        let Some(services) = &self.services else {
+            return Ok(None);
+        };
         // A store that can't be read is going down; without its cursor the guest must not go on.
-        services.store.cursor(&services.name).await.map_err(wasmtime::Error::msg)
+        services
+            .store
+            .cursor(&services.name)
+            .await
+            .map_err(wasmtime::Error::msg)
     }
 }
 
@@ -50,7 +56,10 @@ async fn publish(
     cursor: Option<String>,
 ) -> Result<Vec<Outcome>, PublishError> {
     let now = services.clock.now_ms();
-    let permitted: Vec<bool> = messages.iter().map(|message| services.access.permits(&message.sender.id)).collect();
+    let permitted: Vec<bool> = messages
+        .iter()
+        .map(|message| services.access.permits(&message.sender.id))
+        .collect();
     report_refused(services, &messages, &permitted);
     let events: Vec<InboundEvent> = messages
         .into_iter()
@@ -61,11 +70,15 @@ async fn publish(
     if events.is_empty() && cursor.is_none() {
         return Ok(vec![Outcome::Refused; permitted.len()]);
     }
-    let accepted = services.store.accept(&services.name, events.clone(), cursor, now).await.map_err(|error| match error {
-        Error::Busy => busy(),
-        Error::Refused(reason) => PublishError::Invalid(reason),
-        _ => PublishError::ShuttingDown,
-    })?;
+    let accepted = services
+        .store
+        .accept(&services.name, events.clone(), cursor, now)
+        .await
+        .map_err(|error| match error {
+            Error::Busy => busy(),
+            Error::Refused(reason) => PublishError::Invalid(reason),
+            _ => PublishError::ShuttingDown,
+        })?;
     announce(services, &events, &accepted);
     let mut accepted = accepted.into_iter();
     Ok(permitted
@@ -90,7 +103,12 @@ fn stamp(services: &Services, message: event::InboundMessage, now: clock::UnixMi
 }
 
 fn report_refused(services: &Services, messages: &[event::InboundMessage], permitted: &[bool]) {
-    for message in messages.iter().zip(permitted).filter(|(_, permitted)| !**permitted).map(|(message, _)| message) {
+    for message in messages
+        .iter()
+        .zip(permitted)
+        .filter(|(_, permitted)| !**permitted)
+        .map(|(message, _)| message)
+    {
         services.usage.inbound_refused.add(1);
         // Through the channel's own log, which is bounded: a guest can make up as many strangers as it likes.
         let line = format!(
@@ -121,7 +139,10 @@ fn announce(services: &Services, events: &[InboundEvent], accepted: &[Accepted])
 
 fn check_batch(messages: usize, cursor: Option<&str>) -> Result<(), String> {
     if messages > limit::PUBLISH_MESSAGES_MAX {
-        return Err(format!("{messages} messages at once; {} are allowed", limit::PUBLISH_MESSAGES_MAX));
+        return Err(format!(
+            "{messages} messages at once; {} are allowed",
+            limit::PUBLISH_MESSAGES_MAX
+        ));
     }
     match cursor {
         Some(cursor) if cursor.len() > limit::CURSOR_BYTES_MAX => Err(format!("a cursor of {} bytes", cursor.len())),
@@ -139,17 +160,28 @@ fn checked_message(message: InboundMessage) -> Result<event::InboundMessage, Str
         require_id("thread", thread)?;
     }
     for (what, optional) in [("in-reply-to", &message.in_reply_to), ("value", &message.value)] {
-        if optional.as_ref().is_some_and(|text| text.len() > limit::EXTRA_BYTES_MAX) {
+        if optional
+            .as_ref()
+            .is_some_and(|text| text.len() > limit::EXTRA_BYTES_MAX)
+        {
             return Err(format!("the {what} is too long"));
         }
     }
     if message.text.len() > limit::INBOUND_TEXT_BYTES_MAX {
-        return Err(format!("a text of {} bytes; {} are allowed", message.text.len(), limit::INBOUND_TEXT_BYTES_MAX));
+        return Err(format!(
+            "a text of {} bytes; {} are allowed",
+            message.text.len(),
+            limit::INBOUND_TEXT_BYTES_MAX
+        ));
     }
     if message.attachments.len() > limit::ATTACHMENTS_MAX || message.extra.len() > limit::EXTRA_ENTRIES_MAX {
         return Err("too many attachments or extra entries".into());
     }
-    if message.extra.iter().any(|(key, value)| key.len().max(value.len()) > limit::EXTRA_BYTES_MAX) {
+    if message
+        .extra
+        .iter()
+        .any(|(key, value)| key.len().max(value.len()) > limit::EXTRA_BYTES_MAX)
+    {
         return Err("an extra entry is too long".into());
     }
     cut(&mut message.sender.name);
@@ -174,7 +206,11 @@ fn require_id(what: &str, id: &str) -> Result<(), String> {
         return Err(format!("the {what} is empty"));
     }
     if id.len() > limit::PLATFORM_ID_BYTES_MAX {
-        return Err(format!("the {what} has {} bytes; {} are allowed", id.len(), limit::PLATFORM_ID_BYTES_MAX));
+        return Err(format!(
+            "the {what} has {} bytes; {} are allowed",
+            id.len(),
+            limit::PLATFORM_ID_BYTES_MAX
+        ));
     }
     Ok(())
 }

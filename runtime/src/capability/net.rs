@@ -55,7 +55,9 @@ impl wit::HostWebsocket for Guest {
         url: String,
         headers: Vec<(String, String)>,
     ) -> wasmtime::Result<Result<Resource<WebSocketHandle>, wit::NetError>> {
-        let Some(services) = self.services.clone() else { return Ok(Err(nothing_granted())) };
+        let Some(services) = self.services.clone() else {
+            return Ok(Err(nothing_granted()));
+        };
         let connecting = services.egress.connect_websocket(&url, &headers, &self.evidence);
         match unless_stopped(&self.shutdown, connecting).await {
             Ok(socket) => Ok(Ok(self.table.push(WebSocketHandle(socket))?)),
@@ -118,7 +120,9 @@ impl wit::HostTcpStream for Guest {
         port: u16,
         tls: bool,
     ) -> wasmtime::Result<Result<Resource<TcpHandle>, wit::NetError>> {
-        let Some(services) = self.services.clone() else { return Ok(Err(nothing_granted())) };
+        let Some(services) = self.services.clone() else {
+            return Ok(Err(nothing_granted()));
+        };
         let connecting = services.egress.connect_tcp(&host, port, tls, &self.evidence);
         match unless_stopped(&self.shutdown, connecting).await {
             Ok(stream) => Ok(Ok(self.table.push(TcpHandle(stream))?)),

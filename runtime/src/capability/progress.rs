@@ -22,11 +22,19 @@ impl Host for Guest {
     async fn sent(&mut self, delivery_key: String, index: u32, message_id: String) -> wasmtime::Result<()> {
         let Some(services) = &self.services else { return Ok(()) };
         // A guest that goes on after this failed would send the part again at its next attempt: end it here.
-        wasmtime::ensure!(index < limit::PARTS_MAX, "a delivery has at most {} parts", limit::PARTS_MAX);
+        wasmtime::ensure!(
+            index < limit::PARTS_MAX,
+            "a delivery has at most {} parts",
+            limit::PARTS_MAX
+        );
         let Some(key) = key(delivery_key) else { return Ok(()) };
         let message_id = message_id[..message_id.floor_char_boundary(limit::PLATFORM_ID_BYTES_MAX)].to_owned();
         let part = SentPart { index, message_id };
-        services.store.part_sent(&services.name, &key, part).await.map_err(wasmtime::Error::msg)?;
+        services
+            .store
+            .part_sent(&services.name, &key, part)
+            .await
+            .map_err(wasmtime::Error::msg)?;
         self.evidence.account_for_answers();
         Ok(())
     }
@@ -39,7 +47,10 @@ impl Host for Guest {
             return Ok(());
         }
         let now = services.clock.now_ms();
-        let reached = services.store.reachable(&services.name, &conversation, thread.as_deref(), now).await;
+        let reached = services
+            .store
+            .reachable(&services.name, &conversation, thread.as_deref(), now)
+            .await;
         reached.map_err(wasmtime::Error::msg)?;
         services.bus.deliveries_due().wake();
         Ok(())

@@ -6,7 +6,10 @@ use crate::secret::Signing;
 
 impl Host for Guest {
     async fn available(&mut self, name: String) -> wasmtime::Result<bool> {
-        Ok(self.services.as_ref().is_some_and(|services| services.egress.has_secret(&name)))
+        Ok(self
+            .services
+            .as_ref()
+            .is_some_and(|services| services.egress.has_secret(&name)))
     }
 
     async fn sign(
@@ -15,7 +18,9 @@ impl Host for Guest {
         signing: WitSigning,
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         let signing = match signing {
             WitSigning::HmacSha1 => Signing::HmacSha1,
             WitSigning::HmacSha256 => Signing::HmacSha256,
@@ -23,11 +28,16 @@ impl Host for Guest {
             WitSigning::Ed25519 => Signing::Ed25519,
             WitSigning::Bip340 => Signing::Bip340,
         };
-        Ok(services.egress.sign(&name, signing, &data).map_err(|error| error.to_string()))
+        Ok(services
+            .egress
+            .sign(&name, signing, &data)
+            .map_err(|error| error.to_string()))
     }
 
     async fn reveal(&mut self, name: String) -> wasmtime::Result<Result<String, String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         Ok(services.egress.reveal(&name).map_err(|error| error.to_string()))
     }
 }

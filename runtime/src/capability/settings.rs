@@ -5,6 +5,9 @@ use crate::channel::bindings::sluicegate::channel::settings::Host;
 
 impl Host for Guest {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.services.as_ref().and_then(|services| services.settings.get(&key).cloned()))
+        Ok(self
+            .services
+            .as_ref()
+            .and_then(|services| services.settings.get(&key).cloned()))
     }
 }

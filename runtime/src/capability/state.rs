@@ -15,23 +15,41 @@ fn typed<T>(result: Result<T, Error>) -> wasmtime::Result<Result<T, String>> {
 
 impl Host for Guest {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        let Some(services) = &self.services else { return Ok(None) };
-        services.store.state_get(&services.name, &key).await.map_err(wasmtime::Error::msg)
+        let Some(services) = &self.services else {
+            return Ok(None);
+        };
+        services
+            .store
+            .state_get(&services.name, &key)
+            .await
+            .map_err(wasmtime::Error::msg)
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         typed(services.store.state_set(&services.name, &key, Some(value)).await)
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<()> {
         let Some(services) = &self.services else { return Ok(()) };
-        services.store.state_set(&services.name, &key, None).await.map_err(wasmtime::Error::msg)
+        services
+            .store
+            .state_set(&services.name, &key, None)
+            .await
+            .map_err(wasmtime::Error::msg)
     }
 
     async fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
-        let Some(services) = &self.services else { return Ok(Vec::new()) };
-        services.store.state_keys(&services.name, &prefix).await.map_err(wasmtime::Error::msg)
+        let Some(services) = &self.services else {
+            return Ok(Vec::new());
+        };
+        services
+            .store
+            .state_keys(&services.name, &prefix)
+            .await
+            .map_err(wasmtime::Error::msg)
     }
 
     async fn swap(
@@ -40,7 +58,9 @@ impl Host for Guest {
         expected: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
     ) -> wasmtime::Result<Result<bool, String>> {
-        let Some(services) = &self.services else { return Ok(Err(super::NO_CAPABILITY.into())) };
+        let Some(services) = &self.services else {
+            return Ok(Err(super::NO_CAPABILITY.into()));
+        };
         typed(services.store.state_swap(&services.name, &key, expected, value).await)
     }
 }

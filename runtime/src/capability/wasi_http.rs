@@ -25,7 +25,13 @@ impl GateHooks {
 }
 
 /// What the library asks of a hook: the response, and a future for what happens to the connection afterwards.
-type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+type Sent = Result<
+    (
+        http::Response<WasiBody>,
+        Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ),
+    Error,
+>;
 
 impl WasiHttpHooks for GateHooks {
     fn send_request(
@@ -54,22 +60,44 @@ async fn gate_request(
     let read = Limited::new(body, limit::HTTP_REQUEST_BODY_BYTES_MAX).collect();
     let bytes = read.await.map_err(|_| Error::HttpRequestBodySize(None))?.to_bytes();
     // Libraries add headers of the connection by themselves; the gate has its own, from the URL that it checked.
-    let named = parts.headers.iter().filter(|(name, _)| !belongs_to_the_connection(name));
+    let named = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !belongs_to_the_connection(name));
     let headers = named
-        .map(|(name, value)| Ok((name.as_str().to_owned(), value.to_str().map_err(|_| Error::HttpProtocolError)?.to_owned())))
+        .map(|(name, value)| {
+            Ok((
+                name.as_str().to_owned(),
+                value.to_str().map_err(|_| Error::HttpProtocolError)?.to_owned(),
+            ))
+        })
         .collect::<Result<Vec<_>, Error>>()?;
     Ok(egress::Request {
         method: parts.method.as_str().to_owned(),
         url: parts.uri.to_string(),
         headers,
-        body: if bytes.is_empty() { egress::Body::Empty } else { egress::Body::Bytes(bytes) },
+        body: if bytes.is_empty() {
+            egress::Body::Empty
+        } else {
+            egress::Body::Bytes(bytes)
+        },
         timeout: options.and_then(total_timeout),
     })
 }
 
 fn belongs_to_the_connection(name: &http::HeaderName) -> bool {
     use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-    [HOST, CONTENT_LENGTH, CONNECTION, EXPECT, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+    [
+        HOST,
+        CONTENT_LENGTH,
+        CONNECTION,
+        EXPECT,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ]
+    .contains(name)
 }
 
 /// The gate bounds the whole exchange; the guest's own bounds can only make it shorter.
@@ -83,7 +111,9 @@ fn guest_response(response: egress::Response) -> Result<http::Response<WasiBody>
     for (name, value) in response.headers {
         builder = builder.header(name, value);
     }
-    let body = Full::<Bytes>::new(response.body).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::<Bytes>::new(response.body)
+        .map_err(|never| match never {})
+        .boxed_unsync();
     builder.body(body).map_err(|_| Error::HttpProtocolError)
 }
 

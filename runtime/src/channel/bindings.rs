@@ -2,13 +2,7 @@
 //!
 //! All optional exports stand in one world here; which of them a component has is found by looking (see `engine`).
 
-#![expect(
-    missing_docs,
-    clippy::allow_attributes_without_reason,
-    clippy::too_many_lines,
-    clippy::use_self,
-    reason = "generated code; the WIT files are its documentation"
-)]
+#![expect(missing_docs, reason = "generated code; the WIT files are its documentation")]
 
 wasmtime::component::bindgen!({
     path: "../wit/since_v0.1.0",

@@ -39,7 +39,10 @@ impl CodeCache {
             )));
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &load_key(&folder.join("key"))?);
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+        })
     }
 
     /// Returns the compiled component, if this very engine compiled it before.
@@ -64,7 +67,12 @@ impl CodeCache {
 
     fn write(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)?;
         file.write_all(hmac::sign(&self.key, code).as_ref())?;
         file.write_all(code)?;
         fs::rename(&partial, path)
@@ -84,13 +92,23 @@ fn load_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
         return Ok(key);
     }
     let mut key = [0_u8; KEY_BYTES];
-    SystemRandom::new().fill(&mut key).map_err(|_| std::io::Error::other("no random bytes"))?;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    SystemRandom::new()
+        .fill(&mut key)
+        .map_err(|_| std::io::Error::other("no random bytes"))?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(&key)?;
     Ok(key)
 }
 
-#[expect(unsafe_code, reason = "wasmtime can't check compiled code; the HMAC above proves that this cache wrote it")]
+#[expect(
+    unsafe_code,
+    reason = "wasmtime can't check compiled code; the HMAC above proves that this cache wrote it"
+)]
 fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     // SAFETY: the bytes are what `Component::serialize` gave: their HMAC was made by `put` under a key that never
     // leaves the owner-only folder.

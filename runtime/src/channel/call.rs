@@ -112,7 +112,10 @@ impl Channel {
 
     /// Returns whether deliveries may be tried.
     pub fn delivers(&self) -> bool {
-        matches!(&*self.status.read().unwrap_or_else(PoisonError::into_inner), Status::Up | Status::Degraded(_) | Status::Ended)
+        matches!(
+            &*self.status.read().unwrap_or_else(PoisonError::into_inner),
+            Status::Up | Status::Degraded(_) | Status::Ended
+        )
     }
 
     /// Changes how it is for its listener's sake: one that someone paused stays so.
@@ -141,7 +144,10 @@ impl Channel {
 
     /// Delivers a message.
     pub async fn deliver(&self, request: DeliveryRequest) -> Attempt {
-        let context = CallContext { shutdown: self.services.shutdown.clone(), ..CallContext::default() };
+        let context = CallContext {
+            shutdown: self.services.shutdown.clone(),
+            ..CallContext::default()
+        };
         let evidence = context.evidence.clone();
         let called = self
             .call(context, self.bounds.deliver_timeout, move |channel, store, instance| {
@@ -154,7 +160,9 @@ impl Channel {
             .await;
         let result = match called {
             Ok(Ok(receipt)) => Ok(Receipt::from(receipt).bounded()),
-            Ok(Err(error)) => Err(Failure::Reported(DeliveryError::from(error).presentable(&self.services))),
+            Ok(Err(error)) => Err(Failure::Reported(
+                DeliveryError::from(error).presentable(&self.services),
+            )),
             Err(CallError::Trapped(reason)) => Err(Failure::Trapped(reason)),
             Err(CallError::DeadlineExceeded(_)) => Err(Failure::DeadlineExceeded),
             Err(CallError::Busy | CallError::NotOffered(_)) => Err(Failure::NotUp),
@@ -171,14 +179,20 @@ impl Channel {
     pub async fn reconcile(&self, request: DeliveryRequest) -> Finding {
         use exports::reconciliation::Finding as Found;
         let called = self
-            .call(self.context(), self.bounds.deliver_timeout, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.reconciliation else { return Ok(Found::Unknown) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    guest.call_reconcile(store, &request.into()).await
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                self.bounds.deliver_timeout,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.reconciliation else {
+                            return Ok(Found::Unknown);
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        guest.call_reconcile(store, &request.into()).await
+                    }
+                    .boxed()
+                },
+            )
             .await;
         match called {
             Ok(Found::Delivered(receipt)) => Finding::Delivered(Receipt::from(receipt).bounded()),
@@ -190,30 +204,45 @@ impl Channel {
     /// Shows that the agent is at work. Nothing depends on it.
     pub async fn typing(&self, conversation: Conversation) {
         let _ = self
-            .call(self.context(), limit::PRESENCE_TIMEOUT, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.presence else { return Ok(()) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    guest.call_typing(store, &conversation.into()).await
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                limit::PRESENCE_TIMEOUT,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.presence else {
+                            return Ok(());
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        guest.call_typing(store, &conversation.into()).await
+                    }
+                    .boxed()
+                },
+            )
             .await;
     }
 
     /// Shows a growing answer. Returns the draft's id where the platform has it.
     pub async fn draft(&self, request: DeliveryRequest) -> Option<String> {
         let called = self
-            .call(self.context(), limit::PRESENCE_TIMEOUT, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.presence else { return Ok(None) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    Ok(guest.call_draft(store, &request.into()).await?.ok())
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                limit::PRESENCE_TIMEOUT,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.presence else {
+                            return Ok(None);
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        Ok(guest.call_draft(store, &request.into()).await?.ok())
+                    }
+                    .boxed()
+                },
+            )
             .await;
-        called.ok().flatten().filter(|id| id.len() <= limit::PLATFORM_ID_BYTES_MAX)
+        called
+            .ok()
+            .flatten()
+            .filter(|id| id.len() <= limit::PLATFORM_ID_BYTES_MAX)
     }
 
     /// Handles a webhook that was found genuine.
@@ -222,21 +251,27 @@ impl Channel {
     /// See [`CallError`]; an answer out of bounds counts as a trap.
     pub async fn webhook(&self, request: WebhookRequest) -> Result<WebhookReply, CallError> {
         let reply = self
-            .call(self.context(), limit::WEBHOOK_TIMEOUT, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.webhook else { return Ok(None) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    let request = exports::webhook::Request {
-                        method: request.method,
-                        path: request.path,
-                        query: request.query,
-                        headers: request.headers,
-                        body: request.body,
-                    };
-                    guest.call_handle(store, &request).await.map(Some)
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                limit::WEBHOOK_TIMEOUT,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.webhook else {
+                            return Ok(None);
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        let request = exports::webhook::Request {
+                            method: request.method,
+                            path: request.path,
+                            query: request.query,
+                            headers: request.headers,
+                            body: request.body,
+                        };
+                        guest.call_handle(store, &request).await.map(Some)
+                    }
+                    .boxed()
+                },
+            )
             .await?
             .ok_or(CallError::NotOffered("webhook"))?;
         let header_bytes: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -246,7 +281,11 @@ impl Channel {
         {
             return Err(self.out_of_bounds(&format!("an answer with status {}", reply.status)));
         }
-        Ok(WebhookReply { status: reply.status, headers: reply.headers, body: reply.body })
+        Ok(WebhookReply {
+            status: reply.status,
+            headers: reply.headers,
+            body: reply.body,
+        })
     }
 
     /// Tells a serving component of a new client.
@@ -260,8 +299,16 @@ impl Channel {
         query: Option<String>,
         principal: Option<String>,
     ) -> Result<Vec<String>, CloseReason> {
-        let client = exports::connections::Client { id: id.as_str().to_owned(), path, query, principal };
-        self.call_connections(id, move |guest, store| async move { guest.call_opened(store, &client).await }.boxed()).await
+        let client = exports::connections::Client {
+            id: id.as_str().to_owned(),
+            path,
+            query,
+            principal,
+        };
+        self.call_connections(id, move |guest, store| {
+            async move { guest.call_opened(store, &client).await }.boxed()
+        })
+        .await
     }
 
     /// Hands a client's frame to a serving component.
@@ -299,29 +346,43 @@ impl Channel {
     /// The component's own words, or why it gave none.
     pub async fn start(&self, webhook_url: Option<String>) -> Result<(), String> {
         let called = self
-            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.lifecycle else { return Ok(Ok(())) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    guest.call_start(store, webhook_url.as_deref()).await
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                limit::LIFECYCLE_TIMEOUT,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.lifecycle else {
+                            return Ok(Ok(()));
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        guest.call_start(store, webhook_url.as_deref()).await
+                    }
+                    .boxed()
+                },
+            )
             .await;
-        called.map_err(|error| error.to_string())?.map_err(|text| self.services.presentable(&text))
+        called
+            .map_err(|error| error.to_string())?
+            .map_err(|text| self.services.presentable(&text))
     }
 
     /// Tells the component that the channel stops.
     pub async fn stop(&self) {
         let stopped = self
-            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |channel, store, instance| {
-                async move {
-                    let Some(indices) = &channel.component.exports.lifecycle else { return Ok(()) };
-                    let guest = indices.load(&mut *store, instance)?;
-                    guest.call_stop(store).await
-                }
-                .boxed()
-            })
+            .call(
+                self.context(),
+                limit::LIFECYCLE_TIMEOUT,
+                move |channel, store, instance| {
+                    async move {
+                        let Some(indices) = &channel.component.exports.lifecycle else {
+                            return Ok(());
+                        };
+                        let guest = indices.load(&mut *store, instance)?;
+                        guest.call_stop(store).await
+                    }
+                    .boxed()
+                },
+            )
             .await;
         if let Err(error) = stopped {
             tracing::warn!(channel = %self.services.name, %error, "the channel did not stop cleanly");
@@ -334,11 +395,15 @@ impl Channel {
         call: impl for<'a> FnOnce(
             exports::connections::Guest,
             &'a mut Store<Guest>,
-        ) -> BoxFuture<'a, wasmtime::Result<Result<Vec<String>, exports::connections::CloseReason>>>
+        )
+            -> BoxFuture<'a, wasmtime::Result<Result<Vec<String>, exports::connections::CloseReason>>>
         + Send
         + 'static,
     ) -> Result<Vec<String>, CloseReason> {
-        let context = CallContext { client: Some(id.clone()), ..self.context() };
+        let context = CallContext {
+            client: Some(id.clone()),
+            ..self.context()
+        };
         let called = self
             .call(context, limit::FRAME_TIMEOUT, move |channel, store, instance| {
                 async move {
@@ -374,7 +439,10 @@ impl Channel {
     }
 
     fn context(&self) -> CallContext {
-        CallContext { shutdown: self.services.shutdown.clone(), ..CallContext::default() }
+        CallContext {
+            shutdown: self.services.shutdown.clone(),
+            ..CallContext::default()
+        }
     }
 
     /// Runs one call in a fresh instance. The future and the store are dropped together when the time is up: a store
@@ -391,7 +459,10 @@ impl Channel {
             .await
             .map_err(|_| CallError::Busy)?
             .map_err(|_| CallError::Busy)?;
-        let bounds = Bounds { memory_bytes_max: self.bounds.memory_bytes_max, cpu_max: Some(self.bounds.cpu_max) };
+        let bounds = Bounds {
+            memory_bytes_max: self.bounds.memory_bytes_max,
+            cpu_max: Some(self.bounds.cpu_max),
+        };
         let running = async {
             let mut store = self.component.store(self.services.clone(), context, bounds);
             let instance = self.component.pre().instantiate_async(&mut store).await?;
@@ -415,7 +486,10 @@ impl Channel {
 
     /// Returns the bounds of the long-lived instance.
     pub(super) fn listener_bounds(&self) -> Bounds {
-        Bounds { memory_bytes_max: self.bounds.memory_bytes_max, cpu_max: None }
+        Bounds {
+            memory_bytes_max: self.bounds.memory_bytes_max,
+            cpu_max: None,
+        }
     }
 }
 

@@ -44,7 +44,13 @@ impl Clients {
         }
         let (frames_tx, frames_rx) = mpsc::channel(limit::CLIENT_FRAMES_WAITING_MAX);
         let id = ClientId::generate();
-        connected.insert(id.clone(), Connected { frames_tx, turnstile: Arc::default() });
+        connected.insert(
+            id.clone(),
+            Connected {
+                frames_tx,
+                turnstile: Arc::default(),
+            },
+        );
         Some((id, frames_rx))
     }
 
@@ -84,7 +90,11 @@ impl Clients {
         within_time(limit::CLIENT_WRITE_TIMEOUT, async move {
             let _turn = if own { None } else { Some(client.turnstile.lock().await) };
             let (written, written_rx) = oneshot::channel();
-            client.frames_tx.send(OutgoingFrame { text, written }).await.map_err(|_| SendError::Gone)?;
+            client
+                .frames_tx
+                .send(OutgoingFrame { text, written })
+                .await
+                .map_err(|_| SendError::Gone)?;
             written_rx.await.map_err(|_| SendError::Gone)
         })
         .await
@@ -99,11 +109,10 @@ impl Clients {
     }
 }
 
-async fn within_time(
-    timeout: Duration,
-    send: impl Future<Output = Result<(), SendError>>,
-) -> Result<(), SendError> {
-    tokio::time::timeout(timeout, send).await.unwrap_or(Err(SendError::Slow))
+async fn within_time(timeout: Duration, send: impl Future<Output = Result<(), SendError>>) -> Result<(), SendError> {
+    tokio::time::timeout(timeout, send)
+        .await
+        .unwrap_or(Err(SendError::Slow))
 }
 
 #[cfg(test)]

@@ -6,7 +6,11 @@ use crate::event;
 
 impl From<wit::Sender> for event::Sender {
     fn from(sender: wit::Sender) -> Self {
-        Self { id: sender.id, name: sender.name, bot: sender.bot }
+        Self {
+            id: sender.id,
+            name: sender.name,
+            bot: sender.bot,
+        }
     }
 }
 
@@ -16,7 +20,12 @@ impl From<wit::Conversation> for event::Conversation {
             wit::ConversationKind::Direct => event::ConversationKind::Direct,
             wit::ConversationKind::Group => event::ConversationKind::Group,
         };
-        Self { id: conversation.id, thread: conversation.thread, kind, title: conversation.title }
+        Self {
+            id: conversation.id,
+            thread: conversation.thread,
+            kind,
+            title: conversation.title,
+        }
     }
 }
 
@@ -26,7 +35,12 @@ impl From<event::Conversation> for wit::Conversation {
             event::ConversationKind::Direct => wit::ConversationKind::Direct,
             event::ConversationKind::Group => wit::ConversationKind::Group,
         };
-        Self { id: conversation.id, thread: conversation.thread, kind, title: conversation.title }
+        Self {
+            id: conversation.id,
+            thread: conversation.thread,
+            kind,
+            title: conversation.title,
+        }
     }
 }
 
@@ -36,7 +50,11 @@ impl From<wit::Attachment> for event::Attachment {
             wit::AttachmentSource::Blob(blob) => event::AttachmentSource::Blob(blob),
             wit::AttachmentSource::Url(url) => event::AttachmentSource::Url(url),
         };
-        Self { name: attachment.name, media_type: attachment.media_type, source }
+        Self {
+            name: attachment.name,
+            media_type: attachment.media_type,
+            source,
+        }
     }
 }
 
@@ -46,7 +64,11 @@ impl From<event::Attachment> for wit::Attachment {
             event::AttachmentSource::Blob(blob) => wit::AttachmentSource::Blob(blob),
             event::AttachmentSource::Url(url) => wit::AttachmentSource::Url(url),
         };
-        Self { name: attachment.name, media_type: attachment.media_type, source }
+        Self {
+            name: attachment.name,
+            media_type: attachment.media_type,
+            source,
+        }
     }
 }
 
@@ -104,9 +126,21 @@ impl From<DeliveryRequest> for wit::OutboundMessage {
             in_reply_to: event.in_reply_to,
             text: event.text,
             attachments: event.attachments.into_iter().map(Into::into).collect(),
-            choices: event.choices.into_iter().map(|choice| wit::Choice { id: choice.id, label: choice.label }).collect(),
+            choices: event
+                .choices
+                .into_iter()
+                .map(|choice| wit::Choice {
+                    id: choice.id,
+                    label: choice.label,
+                })
+                .collect(),
             draft_id: request.draft_id,
-            already_sent: sent.map(|part| wit::SentPart { index: part.index, message_id: part.message_id }).collect(),
+            already_sent: sent
+                .map(|part| wit::SentPart {
+                    index: part.index,
+                    message_id: part.message_id,
+                })
+                .collect(),
             extra: event.extra,
         }
     }
@@ -118,7 +152,10 @@ impl From<wit::Receipt> for event::Receipt {
             wit::Confirmation::Complete => event::Confirmation::Complete,
             wit::Confirmation::Awaited => event::Confirmation::Awaited,
         };
-        Self { message_ids: receipt.message_ids, confirmation }
+        Self {
+            message_ids: receipt.message_ids,
+            confirmation,
+        }
     }
 }
 

@@ -65,17 +65,27 @@ impl ComponentEngine {
             None => self.compile(wasm, digest).await?,
         };
         super::inspect::refuse_foreign_imports(&self.engine, &component)?;
-        self.linker.instantiate_pre(&component).map_err(|error| Error::Unlinkable(plain(&error)))
+        self.linker
+            .instantiate_pre(&component)
+            .map_err(|error| Error::Unlinkable(plain(&error)))
     }
 
     async fn cached(&self, digest: &str) -> Option<Component> {
         let cache = self.cache.clone()?;
         let (engine, digest) = (self.engine.clone(), digest.to_owned());
-        tokio::task::spawn_blocking(move || cache.get(&engine, &digest)).await.ok().flatten()
+        tokio::task::spawn_blocking(move || cache.get(&engine, &digest))
+            .await
+            .ok()
+            .flatten()
     }
 
     async fn compile(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
-        let permit = self.compiling.clone().acquire_owned().await.map_err(|_| Error::Engine("shut down".into()))?;
+        let permit = self
+            .compiling
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Engine("shut down".into()))?;
         let (engine, cache, digest) = (self.engine.clone(), self.cache.clone(), digest.to_owned());
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -93,7 +103,9 @@ impl ComponentEngine {
 fn compile(engine: &Engine, wasm: &[u8]) -> Result<Component, Error> {
     const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
     if wasm.starts_with(CORE_MODULE) {
-        return Err(Error::NotAComponent("it is a core WebAssembly module; build it for wasm32-wasip2".into()));
+        return Err(Error::NotAComponent(
+            "it is a core WebAssembly module; build it for wasm32-wasip2".into(),
+        ));
     }
     if !wasm.starts_with(b"\0asm") {
         return Err(Error::NotAComponent("it is not WebAssembly".into()));
@@ -143,5 +155,9 @@ fn pause(duration: Duration) {
 pub(super) fn plain(error: &wasmtime::Error) -> String {
     let (first, root) = (error.to_string(), error.root_cause().to_string());
     // A component's own names are in it.
-    super::output::printable(&if first == root { first } else { format!("{first}: {root}") })
+    super::output::printable(&if first == root {
+        first
+    } else {
+        format!("{first}: {root}")
+    })
 }

@@ -9,11 +9,11 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::ingress::ClientId;
 use super::output::LogOutput;
 use super::services::Services;
 use crate::capability::wasi_http::GateHooks;
 use crate::egress::Evidence;
+use crate::ingress::ClientId;
 use crate::limit;
 
 /// The data of one instance's store.
@@ -36,13 +36,20 @@ pub struct Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
@@ -141,7 +148,9 @@ impl Budget {
         if self.bounds.cpu_max.is_some_and(|cpu_max| self.cpu > cpu_max) {
             return Ok(UpdateDeadline::Interrupt);
         }
-        let Some(services) = &self.services else { return Ok(UpdateDeadline::Yield(1)) };
+        let Some(services) = &self.services else {
+            return Ok(UpdateDeadline::Yield(1));
+        };
         services.usage.cpu_ms.add(limit::EPOCH_TICK.as_millis() as u64);
         Ok(match services.share.use_cpu(limit::EPOCH_TICK) {
             Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
@@ -152,9 +161,15 @@ impl Budget {
     /// Takes memory for this store, and for the channel as a whole.
     fn take_memory(&mut self, bytes: usize) -> bool {
         let total = self.memory_bytes.saturating_add(bytes);
-        let of_channel = self.bounds.memory_bytes_max.saturating_mul(limit::CHANNEL_MEMORY_INSTANCES_MAX);
+        let of_channel = self
+            .bounds
+            .memory_bytes_max
+            .saturating_mul(limit::CHANNEL_MEMORY_INSTANCES_MAX);
         let fits = total <= self.bounds.memory_bytes_max
-            && self.services.as_ref().is_none_or(|services| services.share.take_memory(bytes, of_channel));
+            && self
+                .services
+                .as_ref()
+                .is_none_or(|services| services.share.take_memory(bytes, of_channel));
         if fits {
             self.memory_bytes = total;
         }

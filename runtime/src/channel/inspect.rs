@@ -10,9 +10,7 @@ use wasmtime::component::Component;
 
 use super::Error;
 use super::bindings::exports::sluicegate::channel::descriptor as wit;
-use crate::component::{
-    EndpointRequest, Inspection, Placement, SecretRequest, Setting, SettingKind, WebhookRecipe,
-};
+use crate::component::{EndpointRequest, Inspection, Placement, SecretRequest, Setting, SettingKind, WebhookRecipe};
 use crate::limit;
 use crate::policy::webhook::{RecipeError, RecipeSource, SignatureScheme, Verifier};
 use crate::secret::Secret;
@@ -23,8 +21,14 @@ pub const CONTRACT: &str = "0.1.0";
 const CONTRACT_PACKAGE: &str = "sluicegate:channel/";
 
 /// Packages of WASI 0.2 that are linked for everyone, with nothing behind them but clocks and random bytes.
-const POWERLESS_WASI: [&str; 6] =
-    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const POWERLESS_WASI: [&str; 6] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// The interfaces of `wasi:http` that lead to the egress gate.
 const GATED_HTTP: [&str; 2] = ["wasi:http/types", "wasi:http/outgoing-handler"];
@@ -37,7 +41,9 @@ pub(super) fn refuse_foreign_imports(engine: &Engine, component: &Component) -> 
         let (interface, version) = import.split_once('@').unwrap_or((import, ""));
         if interface.starts_with(CONTRACT_PACKAGE) {
             if version != CONTRACT {
-                return Err(Error::OtherContract { version: version.to_owned() });
+                return Err(Error::OtherContract {
+                    version: version.to_owned(),
+                });
             }
         } else if !is_linked(interface, version) {
             foreign.push(import.to_owned());
@@ -63,8 +69,13 @@ fn is_linked(interface: &str, version: &str) -> bool {
 /// Returns the imports that look powerful and lead nowhere here, sorted.
 pub(super) fn powerless_imports(engine: &Engine, component: &Component) -> Vec<String> {
     let component_type = component.component_type();
-    let imports = component_type.imports(engine).map(|(import, _)| import.split_once('@').map_or(import, |(name, _)| name));
-    let mut powerless: Vec<String> = imports.filter(|name| name.starts_with("wasi:sockets/")).map(str::to_owned).collect();
+    let imports = component_type
+        .imports(engine)
+        .map(|(import, _)| import.split_once('@').map_or(import, |(name, _)| name));
+    let mut powerless: Vec<String> = imports
+        .filter(|name| name.starts_with("wasi:sockets/"))
+        .map(str::to_owned)
+        .collect();
     powerless.sort();
     powerless.dedup();
     powerless
@@ -96,7 +107,10 @@ pub(super) fn validated(
         terminal: description.terminal,
         powerless_imports,
     };
-    refuse_repeated("setting", inspection.settings.iter().map(|setting| setting.key.as_str()))?;
+    refuse_repeated(
+        "setting",
+        inspection.settings.iter().map(|setting| setting.key.as_str()),
+    )?;
     refuse_repeated("secret", inspection.secrets.iter().map(|secret| secret.name.as_str()))?;
     refuse_unknown_recipe_secret(&inspection)?;
     Ok(inspection)
@@ -113,16 +127,24 @@ fn refuse_repeated<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Resu
 }
 
 fn refuse_unknown_recipe_secret(inspection: &Inspection) -> Result<(), Error> {
-    let Some(secret) = inspection.webhook.as_ref().and_then(|recipe| recipe.secret.as_ref()) else { return Ok(()) };
+    let Some(secret) = inspection.webhook.as_ref().and_then(|recipe| recipe.secret.as_ref()) else {
+        return Ok(());
+    };
     if inspection.secrets.iter().any(|known| known.name == *secret) {
         return Ok(());
     }
-    Err(Error::Description(format!("its webhook is signed with the secret `{secret}`, which it does not declare")))
+    Err(Error::Description(format!(
+        "its webhook is signed with the secret `{secret}`, which it does not declare"
+    )))
 }
 
 fn each<T, U>(what: &str, items: Vec<T>, check: impl Fn(T) -> Result<U, Error>) -> Result<Vec<U>, Error> {
     if items.len() > limit::DESCRIPTION_ITEMS_MAX {
-        return Err(Error::Description(format!("it has {} {what}; {} are allowed", items.len(), limit::DESCRIPTION_ITEMS_MAX)));
+        return Err(Error::Description(format!(
+            "it has {} {what}; {} are allowed",
+            items.len(),
+            limit::DESCRIPTION_ITEMS_MAX
+        )));
     }
     items.into_iter().map(check).collect()
 }
@@ -138,7 +160,10 @@ fn setting(setting: wit::Setting) -> Result<Setting, Error> {
             wit::SettingKind::ListOfText => SettingKind::ListOfText,
         },
         required: setting.required,
-        default: setting.default.map(|default| line("setting default", default)).transpose()?,
+        default: setting
+            .default
+            .map(|default| line("setting default", default))
+            .transpose()?,
     })
 }
 
@@ -161,7 +186,10 @@ fn placements(flags: wit::Placement) -> Vec<Placement> {
         (wit::Placement::JSON_BODY, Placement::JsonBody),
         (wit::Placement::WEBSOCKET_TEXT, Placement::WebsocketText),
     ];
-    all.into_iter().filter(|(flag, _)| (flags & *flag) == *flag).map(|(_, placement)| placement).collect()
+    all.into_iter()
+        .filter(|(flag, _)| (flags & *flag) == *flag)
+        .map(|(_, placement)| placement)
+        .collect()
 }
 
 fn features(flags: wit::Features) -> Vec<String> {
@@ -175,7 +203,10 @@ fn features(flags: wit::Features) -> Vec<String> {
         (wit::Features::REACT, "react"),
         (wit::Features::THREADS, "threads"),
     ];
-    all.into_iter().filter(|(flag, _)| (flags & *flag) == *flag).map(|(_, name)| name.to_owned()).collect()
+    all.into_iter()
+        .filter(|(flag, _)| (flags & *flag) == *flag)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 fn endpoint(endpoint: wit::Endpoint) -> Result<EndpointRequest, Error> {
@@ -244,10 +275,16 @@ fn refuse_unusable_recipe(recipe: &wit::Webhook) -> Result<(), Error> {
 /// Checks a host pattern: a name, `*.` and a suffix, or `{setting-key}`.
 fn host(host: String) -> Result<String, Error> {
     let inner = host.strip_prefix("*.").unwrap_or(&host);
-    let inner = inner.strip_prefix('{').and_then(|key| key.strip_suffix('}')).unwrap_or(inner);
+    let inner = inner
+        .strip_prefix('{')
+        .and_then(|key| key.strip_suffix('}'))
+        .unwrap_or(inner);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
     if inner.is_empty() || inner.len() > limit::DESCRIPTION_WORD_BYTES_MAX * 4 || !inner.bytes().all(plain) {
-        return Err(Error::Description(format!("`{}` is no host", super::output::printable(&host))));
+        return Err(Error::Description(format!(
+            "`{}` is no host",
+            super::output::printable(&host)
+        )));
     }
     Ok(host)
 }
@@ -257,7 +294,9 @@ fn word(what: &str, text: String) -> Result<String, Error> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
     if text.is_empty() || text.len() > limit::DESCRIPTION_WORD_BYTES_MAX || !text.bytes().all(plain) {
         let shown = super::output::printable(&text);
-        return Err(Error::Description(format!("its {what} `{shown}` is not a plain word of at most 64 characters")));
+        return Err(Error::Description(format!(
+            "its {what} `{shown}` is not a plain word of at most 64 characters"
+        )));
     }
     Ok(text)
 }

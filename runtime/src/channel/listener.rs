@@ -65,7 +65,10 @@ impl Channel {
 
     async fn run_once(&self) -> Result<(), String> {
         let stop = self.services.listening.clone();
-        let context = CallContext { shutdown: stop.clone(), ..CallContext::default() };
+        let context = CallContext {
+            shutdown: stop.clone(),
+            ..CallContext::default()
+        };
         let running = AssertUnwindSafe(self.run_instance(context)).catch_unwind();
         let steady = async {
             tokio::time::sleep(limit::LISTENER_STEADY).await;
@@ -89,8 +92,12 @@ impl Channel {
     }
 
     async fn run_instance(&self, context: CallContext) -> wasmtime::Result<Result<(), String>> {
-        let Some(indices) = &self.component.exports.listener else { return Ok(Ok(())) };
-        let mut store = self.component.store(self.services.clone(), context, self.listener_bounds());
+        let Some(indices) = &self.component.exports.listener else {
+            return Ok(Ok(()));
+        };
+        let mut store = self
+            .component
+            .store(self.services.clone(), context, self.listener_bounds());
         let instance = self.component.pre().instantiate_async(&mut store).await?;
         let guest = indices.load(&mut store, &instance)?;
         guest.call_run(&mut store).await

@@ -55,7 +55,11 @@ impl Exports {
             ("reconciliation", self.reconciliation.is_some()),
             ("webhook", self.webhook.is_some()),
         ];
-        offered.iter().filter(|(_, there)| *there).map(|(name, _)| (*name).to_owned()).collect()
+        offered
+            .iter()
+            .filter(|(_, there)| *there)
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
     }
 }
 
@@ -79,7 +83,12 @@ impl LoadedComponent {
         let description = describe(engine, &pre, &exports).await?;
         let powerless = inspect::powerless_imports(engine.engine(), pre.component());
         let inspection = inspect::validated(description, digest, wasm.len(), exports.optional_names(), powerless)?;
-        Ok(Arc::new(Self { engine: engine.clone(), pre, exports, inspection }))
+        Ok(Arc::new(Self {
+            engine: engine.clone(),
+            pre,
+            exports,
+            inspection,
+        }))
     }
 
     /// Returns what the component is and asks for.
@@ -103,7 +112,10 @@ async fn describe(
     pre: &InstancePre<Guest>,
     exports: &Exports,
 ) -> Result<exports::descriptor::Description, Error> {
-    let bounds = Bounds { memory_bytes_max: limit::GUEST_MEMORY_BYTES_DEFAULT, cpu_max: Some(limit::DESCRIBE_CPU_MAX) };
+    let bounds = Bounds {
+        memory_bytes_max: limit::GUEST_MEMORY_BYTES_DEFAULT,
+        cpu_max: Some(limit::DESCRIBE_CPU_MAX),
+    };
     let mut store = guest::store(engine.engine(), None, CallContext::default(), bounds);
     let describe = async move {
         let instance = pre.instantiate_async(&mut store).await?;
@@ -113,6 +125,9 @@ async fn describe(
     match tokio::time::timeout(limit::DESCRIBE_TIMEOUT, describe).await {
         Ok(Ok(description)) => Ok(description),
         Ok(Err(trap)) => Err(Error::Describe(super::call::trap_reason(&trap))),
-        Err(_) => Err(Error::Describe(format!("it gave no answer within {} s", limit::DESCRIBE_TIMEOUT.as_secs()))),
+        Err(_) => Err(Error::Describe(format!(
+            "it gave no answer within {} s",
+            limit::DESCRIBE_TIMEOUT.as_secs()
+        ))),
     }
 }

@@ -46,8 +46,14 @@ struct Allowance {
 
 impl Default for ChannelLog {
     fn default() -> Self {
-        let allowance = Allowance { lines: limit::LOG_LINES_BURST, refilled: Instant::now(), dropped: 0 };
-        Self { allowance: Mutex::new(allowance) }
+        let allowance = Allowance {
+            lines: limit::LOG_LINES_BURST,
+            refilled: Instant::now(),
+            dropped: 0,
+        };
+        Self {
+            allowance: Mutex::new(allowance),
+        }
     }
 }
 
@@ -149,7 +155,10 @@ impl StdoutStream for LogOutput {
 
 impl LogOutput {
     fn lines(&self) -> LineWriter {
-        LineWriter { services: self.services.clone(), line: Vec::new() }
+        LineWriter {
+            services: self.services.clone(),
+            line: Vec::new(),
+        }
     }
 }
 
@@ -232,14 +241,20 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_at_a_character() {
         let cut = printable(&"ä".repeat(limit::LOG_LINE_BYTES_MAX));
-        assert!(cut.len() <= limit::LOG_LINE_BYTES_MAX + "…".len(), "{} bytes", cut.len());
+        assert!(
+            cut.len() <= limit::LOG_LINE_BYTES_MAX + "…".len(),
+            "{} bytes",
+            cut.len()
+        );
         assert!(cut.ends_with('…'));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_and_the_log_comes_back() {
         let log = ChannelLog::default();
-        let written = (0..10_000).filter(|_| log.write("noisy", Level::Trace, || "x".into())).count();
+        let written = (0..10_000)
+            .filter(|_| log.write("noisy", Level::Trace, || "x".into()))
+            .count();
         assert_eq!(written, limit::LOG_LINES_BURST as usize);
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         assert!(log.write("noisy", Level::Trace, || "x".into()));

@@ -24,8 +24,14 @@ struct Earnings {
 
 impl Default for Share {
     fn default() -> Self {
-        let earnings = Earnings { left_s: limit::CHANNEL_CPU_BURST.as_secs_f64(), counted_at: Instant::now() };
-        Self { cpu: Mutex::new(earnings), memory_bytes: AtomicUsize::new(0) }
+        let earnings = Earnings {
+            left_s: limit::CHANNEL_CPU_BURST.as_secs_f64(),
+            counted_at: Instant::now(),
+        };
+        Self {
+            cpu: Mutex::new(earnings),
+            memory_bytes: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -36,21 +42,20 @@ impl Share {
         let now = Instant::now();
         let percent = f64::from(limit::CHANNEL_CPU_PERCENT) / 100.0;
         let earned = now.duration_since(earnings.counted_at).as_secs_f64() * percent;
-        // A guest that is made to rest only once it has run can get deeper into debt than it can rest at one tick.
-        let range = -limit::CHANNEL_CPU_BURST.as_secs_f64()..=limit::CHANNEL_CPU_BURST.as_secs_f64();
-        earnings.left_s = (earnings.left_s + earned - used.as_secs_f64()).clamp(*range.start(), *range.end());
+        // What was not used is kept up to the burst. Debts are kept whole: the guests of a channel tick one after the other,
+        // and each must wait for what all before it owe.
+        let burst = limit::CHANNEL_CPU_BURST.as_secs_f64();
+        earnings.left_s = (earnings.left_s + earned).min(burst) - used.as_secs_f64();
         earnings.counted_at = now;
-        if earnings.left_s >= 0.0 {
-            return None;
-        }
-        let rest = Duration::from_secs_f64(-earnings.left_s / percent);
-        Some(rest.min(limit::CHANNEL_CPU_REST_MAX))
+        (earnings.left_s < 0.0).then(|| Duration::from_secs_f64(-earnings.left_s / percent))
     }
 
     /// Takes memory for an instance, within `bytes_max` for all together. Returns whether there was so much.
     pub(super) fn take_memory(&self, bytes: usize, bytes_max: usize) -> bool {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= bytes_max);
-        self.memory_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
+        self.memory_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+            .is_ok()
     }
 
     /// Gives memory back.
@@ -80,8 +85,17 @@ mod tests {
             }
         }
         let allowed = limit::CHANNEL_CPU_BURST + began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
-        assert!(used <= allowed + limit::CHANNEL_CPU_REST_MAX, "{used:?} of {allowed:?}");
+        assert!(used <= allowed + limit::EPOCH_TICK, "{used:?} of {allowed:?}");
         assert!(used > allowed / 2, "{used:?} of {allowed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_guests_wait_for_each_other() {
+        let share = Share::default();
+        while share.use_cpu(limit::EPOCH_TICK).is_none() {}
+        let rests: Vec<_> = (0..50).filter_map(|_| share.use_cpu(limit::EPOCH_TICK)).collect();
+        assert!(rests.len() == 50 && rests.is_sorted());
+        assert!(rests[49] >= 50 * limit::EPOCH_TICK, "{:?}", rests[49]);
     }
 
     #[tokio::test(start_paused = true)]

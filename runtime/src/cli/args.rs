@@ -80,9 +80,9 @@ as if it had just come in.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:
-  sluicegate trace m1                                       the platform's id of a message that came in
-  sluicegate trace evt_0190a1b2c3d4e5f60718293a4b5c6d7e     the gateway's id of it
-  sluicegate trace dlv_6f1d2c3b4a5968778695a4 --json        the key of a delivery
+  sluicegate trace m1
+  sluicegate trace evt_0190a1b2c3d4e5f60718293a4b5c6d7e
+  sluicegate trace dlv_6f1d2c3b4a5968778695a4 --json
 
 What came in is known for a week after it was answered, what went out for a month. Times are in UTC.";
 

@@ -18,7 +18,10 @@ use crate::id::ChannelName;
 pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> {
     let config = read_leniently(sources);
     let live = live_channels(sources);
-    let live_of = |name: &ChannelName| live.as_ref().and_then(|live| live.iter().find(|view| view.name == *name));
+    let live_of = |name: &ChannelName| {
+        live.as_ref()
+            .and_then(|live| live.iter().find(|view| view.name == *name))
+    };
     if as_json {
         let entries = config.channels.iter().map(|(name, channel)| {
             let mut entry = entry(&config, name, channel);

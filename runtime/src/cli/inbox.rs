@@ -17,11 +17,17 @@ pub(super) fn inbox(command: InboxCommand, sources: &Sources) -> Result<String, 
     match command {
         InboxCommand::Dead { limit, json } => {
             let found: List<TurnView> = gateway.get(&["dead-inbound"], &[("limit", limit.to_string())])?;
-            Ok(if json.json { json_text(&json!(found.items)) } else { dead_table(&found.items) })
+            Ok(if json.json {
+                json_text(&json!(found.items))
+            } else {
+                dead_table(&found.items)
+            })
         }
         InboxCommand::Resubmit { event } => {
             let _: Changed = gateway.post(&["dead-inbound", &event, "resubmit"], None)?;
-            Ok(format!("{event} runs again; `sluicegate trace {event}` shows what becomes of it\n"))
+            Ok(format!(
+                "{event} runs again; `sluicegate trace {event}` shows what becomes of it\n"
+            ))
         }
     }
 }
@@ -38,7 +44,8 @@ fn dead_table(turns: &[TurnView]) -> String {
             cell(one.channel.as_str()),
             cell_or_dash(one.sender.as_deref()),
             one.failures.to_string(),
-            one.finished_at_ms.map_or_else(|| "-".to_owned(), |at| from_now(at, now)),
+            one.finished_at_ms
+                .map_or_else(|| "-".to_owned(), |at| from_now(at, now)),
             cell_or_dash(one.reason.as_deref()),
             cell_or_dash(one.text.as_deref()),
         ]

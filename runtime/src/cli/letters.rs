@@ -27,7 +27,16 @@ pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String
         return Ok("Nothing waits to be delivered.\n".to_owned());
     }
     let now = SystemClock.now_ms();
-    let head = ["KEY", "STATE", "CHANNEL", "CONVERSATION", "ATTEMPTS", "DUE", "LAST FAILURE"].map(str::to_owned);
+    let head = [
+        "KEY",
+        "STATE",
+        "CHANNEL",
+        "CONVERSATION",
+        "ATTEMPTS",
+        "DUE",
+        "LAST FAILURE",
+    ]
+    .map(str::to_owned);
     let rows = found.items.iter().map(|one| {
         [
             one.delivery_key.to_string(),
@@ -48,15 +57,25 @@ pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Fa
     match command {
         DeadCommand::List { limit, json } => {
             let found: List<DeliveryView> = gateway.get(&["dead"], &[("limit", limit.to_string())])?;
-            Ok(if json.json { json_text(&json!(found.items)) } else { dead_table(&found.items) })
+            Ok(if json.json {
+                json_text(&json!(found.items))
+            } else {
+                dead_table(&found.items)
+            })
         }
         DeadCommand::Show { key, json } => {
             let letter: DeliveryView = gateway.get(&["dead", &key], &[])?;
-            Ok(if json.json { json_text(&json!(letter)) } else { dead_text(&letter) })
+            Ok(if json.json {
+                json_text(&json!(letter))
+            } else {
+                dead_text(&letter)
+            })
         }
         DeadCommand::Redrive { key: Some(key), .. } => {
             let _: Changed = gateway.post(&["dead", &key, "redrive"], None)?;
-            Ok(format!("{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"))
+            Ok(format!(
+                "{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"
+            ))
         }
         DeadCommand::Redrive { key: None, channel, .. } => {
             let body = json!({ "channel": channel });
@@ -82,7 +101,8 @@ fn dead_table(letters: &[DeliveryView]) -> String {
             place(one).0,
             place(one).1,
             one.attempts.to_string(),
-            one.finished_at_ms.map_or_else(|| "-".to_owned(), |at| from_now(at, now)),
+            one.finished_at_ms
+                .map_or_else(|| "-".to_owned(), |at| from_now(at, now)),
             cell_or_dash(one.reason.as_deref()),
             cell_or_dash(one.text.as_deref()),
         ]
@@ -100,13 +120,28 @@ fn dead_text(letter: &DeliveryView) -> String {
     line("channel", channel);
     line("conversation", conversation);
     line("in reply to", cell_or_dash(letter.in_reply_to.as_deref()));
-    line("attempts", format!("{}, of which {} without a known outcome", letter.attempts, letter.ambiguous));
-    for (key, at) in [("stored", letter.created_at_ms), ("last attempt", letter.attempt_at_ms), ("died", letter.finished_at_ms)]
-    {
+    line(
+        "attempts",
+        format!(
+            "{}, of which {} without a known outcome",
+            letter.attempts, letter.ambiguous
+        ),
+    );
+    for (key, at) in [
+        ("stored", letter.created_at_ms),
+        ("last attempt", letter.attempt_at_ms),
+        ("died", letter.finished_at_ms),
+    ] {
         line(key, at.map_or_else(|| "-".to_owned(), |at| format!("{} UTC", utc(at))));
     }
     line("parts sent", letter.parts_sent.to_string());
-    line("why", letter.reason.as_deref().map_or_else(|| "-".to_owned(), |why| printable(why)));
+    line(
+        "why",
+        letter
+            .reason
+            .as_deref()
+            .map_or_else(|| "-".to_owned(), printable),
+    );
     text.push('\n');
     for line in letter.text.as_deref().unwrap_or_default().lines() {
         let _ = writeln!(text, "  {}", printable(line));

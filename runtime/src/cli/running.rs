@@ -50,6 +50,8 @@ impl Running {
             });
         }
         let internal = |error: &dyn std::fmt::Display| Failure::plain(format!("the gateway can't be asked: {error}"));
+        // The client wants a TLS provider even where it never speaks TLS; whichever was chosen before does as well.
+        let _chosen_before = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -109,13 +111,19 @@ impl Running {
         }
         let mut request = self.client.request(method, url).bearer_auth(&self.token);
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
         }
         let (status, bytes) = self.runtime.block_on(answer(request))?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| {
                 let remedy = "use the `sluicegate` of the same version as the gateway";
-                Failure::new(Kind::Failed, format!("the gateway's answer is not understood: {error}"), remedy)
+                Failure::new(
+                    Kind::Failed,
+                    format!("the gateway's answer is not understood: {error}"),
+                    remedy,
+                )
             });
         }
         Err(refusal(status, &bytes))
@@ -135,7 +143,11 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > limit::OPERATOR_ANSWER_BYTES_MAX {
-            return Err(Failure::new(Kind::Failed, "the gateway's answer is too long", "ask for less with --limit"));
+            return Err(Failure::new(
+                Kind::Failed,
+                "the gateway's answer is too long",
+                "ask for less with --limit",
+            ));
         }
     }
     Ok((response.status(), bytes))
@@ -143,7 +155,10 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>
 
 fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let said = serde_json::from_slice::<Value>(bytes).ok();
-    let words = said.as_ref().and_then(|said| said["error"].as_str()).map(crate::channel::printable);
+    let words = said
+        .as_ref()
+        .and_then(|said| said["error"].as_str())
+        .map(crate::channel::printable);
     let words = words.unwrap_or_else(|| format!("the gateway answered {status}"));
     match status {
         StatusCode::UNAUTHORIZED => {

@@ -47,7 +47,11 @@ pub(super) fn from_now(at: UnixMillis, now: UnixMillis) -> String {
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
     };
-    if at > now { format!("in {amount}") } else { format!("{amount} ago") }
+    if at > now {
+        format!("in {amount}")
+    } else {
+        format!("{amount} ago")
+    }
 }
 
 /// Writes a time in UTC: `2026-11-22 11:46:11.123`.
@@ -74,7 +78,10 @@ pub(super) fn utc(at: UnixMillis) -> String {
     }
     let (seconds, ms) = (time / 1000, time % 1000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}.{ms:03}", days + 1)
+    format!(
+        "{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02}.{ms:03}",
+        days + 1
+    )
 }
 
 /// Returns how many days a year has.
@@ -99,7 +106,13 @@ mod tests {
 
     #[test]
     fn times_are_told_from_now() {
-        let cases = [(0, "now"), (999, "now"), (1_000, "in 1 s"), (-119_000, "119 s ago"), (120_000, "in 2 min")];
+        let cases = [
+            (0, "now"),
+            (999, "now"),
+            (1_000, "in 1 s"),
+            (-119_000, "119 s ago"),
+            (120_000, "in 2 min"),
+        ];
         for (from, expected) in cases {
             assert_eq!(from_now(50_000_000 + from, 50_000_000), expected);
         }

@@ -51,15 +51,31 @@ fn remark(text: &mut String, what: &str) {
 
 fn turn_text(text: &mut String, turn: &TurnView, now: UnixMillis) {
     let (message, channel) = (cell(&turn.message_id), &turn.channel);
-    let _ = writeln!(text, "message {message} in channel {channel}: {}, session {}", turn.event, cell(turn.session.as_str()));
+    let _ = writeln!(
+        text,
+        "message {message} in channel {channel}: {}, session {}",
+        turn.event,
+        cell(turn.session.as_str())
+    );
     step(text, turn.received_at_ms, "accepted, and stored");
     if turn.failures > 0 {
-        remark(text, &format!("failed runs of the agent: {}{}", turn.failures, because(turn.reason.as_deref())));
+        remark(
+            text,
+            &format!(
+                "failed runs of the agent: {}{}",
+                turn.failures,
+                because(turn.reason.as_deref())
+            ),
+        );
     }
     match (turn.state, turn.finished_at_ms, turn.due_at_ms) {
         (TurnState::Done, Some(at), _) => step(text, at, "done: what goes out for it is stored"),
         (TurnState::Dead, Some(at), _) => {
-            step(text, at, "given up; to run it again: sluicegate inbox resubmit with its event");
+            step(
+                text,
+                at,
+                "given up; to run it again: sluicegate inbox resubmit with its event",
+            );
         }
         (TurnState::Waiting, _, Some(due)) if due > now => {
             remark(text, &format!("waits for the agent: runs {}", from_now(due, now)));
@@ -69,7 +85,12 @@ fn turn_text(text: &mut String, turn: &TurnView, now: UnixMillis) {
 }
 
 fn delivery_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
-    let _ = writeln!(text, "delivery {}: {}", delivery.delivery_key, state_word(delivery.state));
+    let _ = writeln!(
+        text,
+        "delivery {}: {}",
+        delivery.delivery_key,
+        state_word(delivery.state)
+    );
     if let Some(at) = delivery.created_at_ms {
         step(text, at, "stored");
     }
@@ -80,7 +101,10 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
         remark(text, &format!("parts that the platform has: {}", delivery.parts_sent));
     }
     if delivery.ambiguous > 0 {
-        remark(text, &format!("attempts without a known outcome: {}", delivery.ambiguous));
+        remark(
+            text,
+            &format!("attempts without a known outcome: {}", delivery.ambiguous),
+        );
     }
     match (delivery.state, delivery.finished_at_ms) {
         (DeliveryState::Delivered, Some(at)) => step(text, at, &format!("delivered{}", ids(&delivery.message_ids))),
@@ -144,7 +168,10 @@ mod tests {
             message_ids: vec!["41".into(), "42".into()],
             ..delivery.clone()
         };
-        let trace = TraceView { inbound: Some(inbound), outbound: vec![delivered, delivery] };
+        let trace = TraceView {
+            inbound: Some(inbound),
+            outbound: vec![delivered, delivery],
+        };
         let expected = "message m1 in channel family: evt_1, session family/c1
   1970-01-01 00:00:00.000  accepted, and stored
                            failed runs of the agent: 1

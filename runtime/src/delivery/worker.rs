@@ -103,7 +103,10 @@ impl DeliveryWorker {
                 if max > 0 {
                     let heads = self.context.store.lazy_claim_heads(&ask.channels, max, now).await?;
                     claimed += heads.dispatches.len();
-                    heads.expired.into_iter().for_each(|letter| self.context.tell_of_expired(letter));
+                    heads
+                        .expired
+                        .into_iter()
+                        .for_each(|letter| self.context.tell_of_expired(letter));
                     heads.dispatches.into_iter().for_each(|head| self.begin(head));
                 }
             }

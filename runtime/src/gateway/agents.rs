@@ -22,14 +22,20 @@ pub(super) struct Chosen {
 pub(super) async fn make_all(configured: &BTreeMap<String, AgentConfig>) -> Result<BTreeMap<String, Chosen>, Error> {
     let mut agents = BTreeMap::new();
     for (name, config) in configured {
-        let chosen = make(config).await.map_err(|reason| Error::Agent { name: name.clone(), reason })?;
+        let chosen = make(config).await.map_err(|reason| Error::Agent {
+            name: name.clone(),
+            reason,
+        })?;
         agents.insert(name.clone(), chosen);
     }
     Ok(agents)
 }
 
 async fn make(config: &AgentConfig) -> Result<Chosen, String> {
-    let configured = |agent: Arc<dyn Agent>| Chosen { agent, why: "as configured".into() };
+    let configured = |agent: Arc<dyn Agent>| Chosen {
+        agent,
+        why: "as configured".into(),
+    };
     Ok(match config {
         AgentConfig::Automatic => automatic().await?,
         AgentConfig::Echo => configured(Arc::new(Echo)),
@@ -41,7 +47,10 @@ async fn make(config: &AgentConfig) -> Result<Chosen, String> {
 async fn automatic() -> Result<Chosen, String> {
     let Some(found) = detect_local(&LOCAL_SERVERS).await else {
         let why = "no agent is configured, and no model server answers on this machine".into();
-        return Ok(Chosen { agent: Arc::new(Echo), why });
+        return Ok(Chosen {
+            agent: Arc::new(Echo),
+            why,
+        });
     };
     let settings = openai::Settings {
         base_url: found.base_url,
@@ -51,7 +60,10 @@ async fn automatic() -> Result<Chosen, String> {
         timeout: limit::TURN_TIMEOUT,
     };
     let agent = OpenAi::new(settings).map_err(|error| error.to_string())?;
-    Ok(Chosen { agent: Arc::new(agent), why: "no agent is configured, and this one answers on this machine".into() })
+    Ok(Chosen {
+        agent: Arc::new(agent),
+        why: "no agent is configured, and this one answers on this machine".into(),
+    })
 }
 
 fn openai(config: &OpenAiConfig) -> Result<OpenAi, String> {
@@ -69,7 +81,11 @@ fn command_settings(config: &CommandConfig) -> command::Settings {
     command::Settings {
         program: config.program.display().to_string(),
         args: config.args.clone(),
-        env: config.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        env: config
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
         directory: config.directory.clone(),
         timeout: config.timeout,
     }

@@ -36,11 +36,14 @@ impl Beacon {
     }
 
     fn is_alive(&self) -> bool {
-        let Some(pid) = rustix::process::Pid::from_raw(self.pid).filter(|_| self.pid > 0) else {
+        let Some(pid) = rustix::process::Pid::from_raw(self.pid.max(0)) else {
             return false;
         };
         // A process of someone else is one all the same.
-        matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(rustix::io::Errno::PERM))
+        matches!(
+            rustix::process::test_kill_process(pid),
+            Ok(()) | Err(rustix::io::Errno::PERM)
+        )
     }
 }
 
@@ -60,7 +63,12 @@ impl Lit {
         let path = data.join(FILE_NAME);
         let unready = data.join("gateway.json.new");
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unready)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unready)?;
         file.write_all(serde_json::to_string(&beacon)?.as_bytes())?;
         fs::rename(&unready, &path)?;
         Ok(Self { path })

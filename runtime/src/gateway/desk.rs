@@ -47,7 +47,11 @@ impl Desk {
 #[async_trait]
 impl Admin for Desk {
     fn channels(&self) -> Vec<ChannelView> {
-        self.switchboard.channels().iter().map(|channel| channel_view(channel)).collect()
+        self.switchboard
+            .channels()
+            .iter()
+            .map(|channel| channel_view(channel))
+            .collect()
     }
 
     fn pause(&self, channel: &str) -> Result<ChannelView, Refusal> {
@@ -65,7 +69,10 @@ impl Admin for Desk {
     async fn outbox(&self, channel: Option<&str>, max: usize) -> Result<Vec<DeliveryView>, Refusal> {
         let channel = channel.map(ChannelName::from_trusted);
         let found = self.store.outbox(channel.as_ref(), max).await.map_err(failed)?;
-        Ok(found.into_iter().map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX)).collect())
+        Ok(found
+            .into_iter()
+            .map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX))
+            .collect())
     }
 
     async fn dead(&self, max: usize) -> Result<Vec<DeliveryView>, Refusal> {
@@ -74,14 +81,21 @@ impl Admin for Desk {
     }
 
     async fn dead_letter(&self, key: &str) -> Result<DeliveryView, Refusal> {
-        let found = self.store.delivery(&DeliveryKey::from_trusted(key)).await.map_err(failed)?;
+        let found = self
+            .store
+            .delivery(&DeliveryKey::from_trusted(key))
+            .await
+            .map_err(failed)?;
         let dead = found.filter(|record| record.state == DeliveryState::Dead);
         let dead = dead.ok_or_else(|| Refusal::NotFound(format!("dead letter {key:?}")))?;
         Ok(delivery_view(dead, usize::MAX))
     }
 
     async fn redrive(&self, key: &str) -> Result<Changed, Refusal> {
-        let did = self.store.redrive(&DeliveryKey::from_trusted(key), self.clock.now_ms()).await;
+        let did = self
+            .store
+            .redrive(&DeliveryKey::from_trusted(key), self.clock.now_ms())
+            .await;
         let changed = self.changed(did.map_err(failed)?, "redrive", "dead letter", key)?;
         self.bus.deliveries_due().wake();
         Ok(changed)
@@ -93,7 +107,9 @@ impl Admin for Desk {
         let there = self.store.depth().dead;
         let mut count = 0;
         while count < there {
-            let max = usize::try_from(there - count).unwrap_or(usize::MAX).min(limit::OPERATOR_REDRIVEN_MAX);
+            let max = usize::try_from(there - count)
+                .unwrap_or(usize::MAX)
+                .min(limit::OPERATOR_REDRIVEN_MAX);
             let now = self.clock.now_ms();
             let redriven = self.store.redrive_all(name.as_ref(), max, now).await.map_err(failed)?;
             count += redriven;
@@ -109,7 +125,11 @@ impl Admin for Desk {
     }
 
     async fn drop_dead(&self, key: &str) -> Result<Changed, Refusal> {
-        let did = self.store.drop_dead(&DeliveryKey::from_trusted(key)).await.map_err(failed)?;
+        let did = self
+            .store
+            .drop_dead(&DeliveryKey::from_trusted(key))
+            .await
+            .map_err(failed)?;
         self.changed(did, "drop", "dead letter", key)
     }
 
@@ -119,8 +139,16 @@ impl Admin for Desk {
     }
 
     async fn resubmit(&self, event: &str) -> Result<Changed, Refusal> {
-        let did = self.store.resubmit(&EventId::from_trusted(event), self.clock.now_ms()).await;
-        let changed = self.changed(did.map_err(failed)?, "resubmit", "inbound message that was given up,", event)?;
+        let did = self
+            .store
+            .resubmit(&EventId::from_trusted(event), self.clock.now_ms())
+            .await;
+        let changed = self.changed(
+            did.map_err(failed)?,
+            "resubmit",
+            "inbound message that was given up,",
+            event,
+        )?;
         self.bus.turns_due().wake();
         Ok(changed)
     }
@@ -238,7 +266,9 @@ fn trace_view(trace: Trace) -> TraceView {
     let outbound = trace.deliveries.into_iter();
     TraceView {
         inbound: trace.turn.map(turn_view),
-        outbound: outbound.map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX)).collect(),
+        outbound: outbound
+            .map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX))
+            .collect(),
     }
 }
 

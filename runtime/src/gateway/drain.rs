@@ -116,6 +116,10 @@ impl Drain {
 
 async fn within(grace: Duration, what: &str, work: impl Future<Output = ()>) {
     if tokio::time::timeout(grace, work).await.is_err() {
-        tracing::warn!(what, grace_s = grace.as_secs(), "not finished in time; the store keeps what is left");
+        tracing::warn!(
+            what,
+            grace_s = grace.as_secs(),
+            "not finished in time; the store keeps what is left"
+        );
     }
 }

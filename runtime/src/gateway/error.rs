@@ -77,9 +77,13 @@ impl Error {
     /// Returns what to do about it, where the message does not say so itself.
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
-            Self::PortTaken(_) => "stop that program, or choose another address with --listen or `[gateway] listen`".into(),
+            Self::PortTaken(_) => {
+                "stop that program, or choose another address with --listen or `[gateway] listen`".into()
+            }
             Self::Listen { .. } => "choose an address of this machine with --listen or `[gateway] listen`".into(),
-            Self::File { .. } => "check the permissions of the data directory, or choose another one with --data".into(),
+            Self::File { .. } => {
+                "check the permissions of the data directory, or choose another one with --data".into()
+            }
             Self::StoreFailed => "look for a full or failing disk, then start again".into(),
             Self::Agent { .. } => "mend `[agents]` in the configuration".into(),
             Self::Open(_) | Self::Channels(_) | Self::Machine(_) => return None,

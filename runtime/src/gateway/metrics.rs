@@ -50,14 +50,20 @@ struct Figure(&'static str, &'static str, u64);
 struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
 
 const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
-    ChannelFigure("channel_calls", "Calls of the component's exports", |channel| channel.services().usage.calls.get()),
-    ChannelFigure("channel_traps", "Calls that ended in a trap", |channel| channel.services().usage.traps.get()),
+    ChannelFigure("channel_calls", "Calls of the component's exports", |channel| {
+        channel.services().usage.calls.get()
+    }),
+    ChannelFigure("channel_traps", "Calls that ended in a trap", |channel| {
+        channel.services().usage.traps.get()
+    }),
     ChannelFigure("channel_deadlines", "Calls stopped at their deadline", |channel| {
         channel.services().usage.deadlines.get()
     }),
-    ChannelFigure("channel_cpu_milliseconds", "Guest CPU time, in whole ticks", |channel| {
-        channel.services().usage.cpu_ms.get()
-    }),
+    ChannelFigure(
+        "channel_cpu_milliseconds",
+        "Guest CPU time, in whole ticks",
+        |channel| channel.services().usage.cpu_ms.get(),
+    ),
     ChannelFigure("channel_listener_restarts", "Restarts of the listener", |channel| {
         channel.services().usage.restarts.get()
     }),
@@ -67,25 +73,35 @@ const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
     ChannelFigure("channel_inbound_duplicates", "Inbound events known before", |channel| {
         channel.services().usage.inbound_duplicates.get()
     }),
-    ChannelFigure("channel_inbound_refused", "Inbound events of senders without access", |channel| {
-        channel.services().usage.inbound_refused.get()
-    }),
-    ChannelFigure("channel_log_lines_dropped", "Log lines over the channel's rate", |channel| {
-        channel.services().usage.log_lines_dropped.get()
-    }),
-    ChannelFigure("channel_egress_requests", "Outgoing requests that were let through", |channel| {
-        channel.services().egress.counters().requests
-    }),
+    ChannelFigure(
+        "channel_inbound_refused",
+        "Inbound events of senders without access",
+        |channel| channel.services().usage.inbound_refused.get(),
+    ),
+    ChannelFigure(
+        "channel_log_lines_dropped",
+        "Log lines over the channel's rate",
+        |channel| channel.services().usage.log_lines_dropped.get(),
+    ),
+    ChannelFigure(
+        "channel_egress_requests",
+        "Outgoing requests that were let through",
+        |channel| channel.services().egress.counters().requests,
+    ),
 ];
 
 const CHANNEL_GAUGES: [ChannelFigure; 3] = [
     ChannelFigure("channel_up", "Whether the channel works", |channel| {
         u64::from(described(&channel.status()).0 == "up")
     }),
-    ChannelFigure("channel_memory_bytes_high", "The most memory that one instance had", |channel| {
-        channel.services().usage.memory_bytes_high.get()
+    ChannelFigure(
+        "channel_memory_bytes_high",
+        "The most memory that one instance had",
+        |channel| channel.services().usage.memory_bytes_high.get(),
+    ),
+    ChannelFigure("channel_clients", "Clients connected", |channel| {
+        channel.services().clients.len() as u64
     }),
-    ChannelFigure("channel_clients", "Clients connected", |channel| channel.services().clients.len() as u64),
 ];
 
 impl Sources {
@@ -93,15 +109,31 @@ impl Sources {
         let (delivery, turns) = (&self.deliveries, &self.turns);
         [
             Figure("delivery_attempts", "Attempts that began", delivery.attempts()),
-            Figure("delivery_delivered", "Messages that the platforms confirmed", delivery.delivered()),
+            Figure(
+                "delivery_delivered",
+                "Messages that the platforms confirmed",
+                delivery.delivered(),
+            ),
             Figure("delivery_failed", "Attempts that failed for certain", delivery.failed()),
-            Figure("delivery_ambiguous", "Attempts without a known outcome", delivery.ambiguous()),
-            Figure("delivery_not_tried", "Attempts that did not count", delivery.not_tried()),
+            Figure(
+                "delivery_ambiguous",
+                "Attempts without a known outcome",
+                delivery.ambiguous(),
+            ),
+            Figure(
+                "delivery_not_tried",
+                "Attempts that did not count",
+                delivery.not_tried(),
+            ),
             Figure("delivery_dead", "Messages that the worker gave up", delivery.dead()),
             Figure("turns_committed", "Turns that were answered", turns.answered()),
             Figure("turns_failed", "Runs of the agent that failed", turns.failed()),
             Figure("turns_dead", "Turns that were given up", turns.dead()),
-            Figure("bus_events_lost", "Events that slow subscribers lost", self.bus.events_lost()),
+            Figure(
+                "bus_events_lost",
+                "Events that slow subscribers lost",
+                self.bus.events_lost(),
+            ),
         ]
     }
 
@@ -109,9 +141,17 @@ impl Sources {
         let depth = self.store.depth();
         [
             Figure("inbox_waiting", "Inbound events whose turn is not done", depth.inbox),
-            Figure("outbox_waiting", "Outbound events neither delivered nor dead", depth.outbox),
+            Figure(
+                "outbox_waiting",
+                "Outbound events neither delivered nor dead",
+                depth.outbox,
+            ),
             Figure("dead_letters", "Dead letters", depth.dead),
-            Figure("store_sound", "Whether the store takes writes", u64::from(self.store.is_sound())),
+            Figure(
+                "store_sound",
+                "Whether the store takes writes",
+                u64::from(self.store.is_sound()),
+            ),
         ]
     }
 }
@@ -126,10 +166,14 @@ impl Collector for Sources {
         }
         let channels = self.switchboard.channels();
         for ChannelFigure(name, help, read) in CHANNEL_COUNTERS {
-            family(&mut encoder, name, help, &channels, |channel| ConstCounter::new(read(channel)))?;
+            family(&mut encoder, name, help, &channels, |channel| {
+                ConstCounter::new(read(channel))
+            })?;
         }
         for ChannelFigure(name, help, read) in CHANNEL_GAUGES {
-            family(&mut encoder, name, help, &channels, |channel| ConstGauge::new(as_gauge(read(channel))))?;
+            family(&mut encoder, name, help, &channels, |channel| {
+                ConstGauge::new(as_gauge(read(channel)))
+            })?;
         }
         Ok(())
     }

@@ -35,15 +35,25 @@ impl Gateway {
     /// Whatever is wrong, before anything was started; see [`Error`].
     pub async fn prepare(config: Config) -> Result<Self, Error> {
         let listener = listen(&config).await?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address: config.gateway.listen, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen {
+            address: config.gateway.listen,
+            source,
+        })?;
         let data = config.gateway.data.clone();
         let store = open_store(&data).await?;
-        let token = AdminToken::load_or_create(&data.join("admin-token"))
-            .map_err(|source| Error::File { path: data.join("admin-token"), source })?;
+        let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
+            path: data.join("admin-token"),
+            source,
+        })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), bus.clone(), clock.clone()));
-        let shared = Shared { store: store.clone(), bus: bus.clone(), clock: clock.clone(), gate: gate()? };
+        let shared = Shared {
+            store: store.clone(),
+            bus: bus.clone(),
+            clock: clock.clone(),
+            gate: gate()?,
+        };
         let components = load_components(&config, &data.join("cache")).await?;
         let (lines, mut warnings) = shared.connect(&config, &components)?;
         let made = agents::make_all(&config.agents).await?;
@@ -61,7 +71,10 @@ impl Gateway {
             address,
             data,
             channels: summarised(&config, &components, switchboard.default_serving_name().as_ref()),
-            agents: made.iter().map(|(name, it)| (name.clone(), it.agent.describe(), it.why.clone())).collect(),
+            agents: made
+                .iter()
+                .map(|(name, it)| (name.clone(), it.agent.describe(), it.why.clone()))
+                .collect(),
             warnings,
         };
         Ok(Self {
@@ -99,7 +112,9 @@ impl Shared {
         let (mut lines, mut warnings, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         let mut terminal: Option<&ChannelName> = None;
         for (name, channel) in &config.channels {
-            let Some(component) = components.get(name) else { continue };
+            let Some(component) = components.get(name) else {
+                continue;
+            };
             let shutdown = CancellationToken::new();
             match Setup::new(name, channel, component.inspection()).check(shutdown.clone()) {
                 Ok(ready) => {
@@ -114,7 +129,11 @@ impl Shared {
                 Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() { Ok((lines, warnings)) } else { Err(located(config, faults)) }
+        if faults.is_empty() {
+            Ok((lines, warnings))
+        } else {
+            Err(located(config, faults))
+        }
     }
 
     fn line(
@@ -127,7 +146,9 @@ impl Shared {
     ) -> Line {
         let inspection = component.inspection();
         let guarantees = Guarantees {
-            deduplicates_for: inspection.deduplicates_for_s.map(|seconds| Duration::from_secs(seconds.into())),
+            deduplicates_for: inspection
+                .deduplicates_for_s
+                .map(|seconds| Duration::from_secs(seconds.into())),
             reconciles: inspection.offers("reconciliation"),
             ambiguous_resends: config.ambiguous_resends,
         };
@@ -171,12 +192,17 @@ async fn open_store(data: &Path) -> Result<Arc<dyn EventStore>, Error> {
 }
 
 fn gate() -> Result<Arc<Gate>, Error> {
-    Ok(Arc::new(Gate::new(GateSettings::default()).map_err(|error| Error::Machine(error.to_string()))?))
+    Ok(Arc::new(
+        Gate::new(GateSettings::default()).map_err(|error| Error::Machine(error.to_string()))?,
+    ))
 }
 
 /// Loads every component that a channel names, each once. All that can't be loaded are reported together.
 async fn load_components(config: &Config, cache: &Path) -> Result<BTreeMap<ChannelName, Arc<LoadedComponent>>, Error> {
-    let cache = CodeCache::open(cache).map_err(|source| Error::File { path: cache.to_owned(), source })?;
+    let cache = CodeCache::open(cache).map_err(|source| Error::File {
+        path: cache.to_owned(),
+        source,
+    })?;
     let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
     let mut loaded: BTreeMap<String, Arc<LoadedComponent>> = BTreeMap::new();
     let (mut components, mut faults) = (BTreeMap::new(), Vec::new());
@@ -193,25 +219,47 @@ async fn load_components(config: &Config, cache: &Path) -> Result<BTreeMap<Chann
             }
             Err((problem, remedy)) => {
                 let key = format!("channels.{name}.component");
-                faults.push(Fault { kind: FaultKind::WrongValue, file: None, line: None, key, problem, remedy });
+                faults.push(Fault {
+                    kind: FaultKind::WrongValue,
+                    file: None,
+                    line: None,
+                    key,
+                    problem,
+                    remedy,
+                });
             }
         }
     }
-    if faults.is_empty() { Ok(components) } else { Err(located(config, faults)) }
+    if faults.is_empty() {
+        Ok(components)
+    } else {
+        Err(located(config, faults))
+    }
 }
 
 async fn load(engine: &ComponentEngine, source: &ComponentSource) -> Result<Arc<LoadedComponent>, (String, String)> {
     let wasm = match source {
         ComponentSource::Bundled(name) => {
             let bundled = sluicegate_bundle::find(name).map(|bundled| bundled.wasm.to_vec());
-            bundled.ok_or_else(|| (format!("no component `{name}` is bundled"), "`sluicegate component list` shows all".into()))?
+            bundled.ok_or_else(|| {
+                (
+                    format!("no component `{name}` is bundled"),
+                    "`sluicegate component list` shows all".into(),
+                )
+            })?
         }
         ComponentSource::File(path) => tokio::fs::read(path).await.map_err(|error| {
-            (format!("{} can't be read: {error}", path.display()), "name a readable .wasm file".into())
+            (
+                format!("{} can't be read: {error}", path.display()),
+                "name a readable .wasm file".into(),
+            )
         })?,
     };
     LoadedComponent::load(engine, &wasm).await.map_err(|error| {
-        (error.to_string(), format!("`sluicegate component inspect {source}` says more; use another build of it"))
+        (
+            error.to_string(),
+            format!("`sluicegate component inspect {source}` says more; use another build of it"),
+        )
     })
 }
 
@@ -254,7 +302,11 @@ fn summarised(
 fn paths(name: &ChannelName, inspection: &Inspection, serves_by_default: Option<&ChannelName>) -> Vec<String> {
     let mut paths = Vec::new();
     if inspection.offers("connections") {
-        paths.push(if serves_by_default == Some(name) { "/ws".to_owned() } else { format!("/ws/{name}") });
+        paths.push(if serves_by_default == Some(name) {
+            "/ws".to_owned()
+        } else {
+            format!("/ws/{name}")
+        });
     }
     if inspection.offers("webhook") {
         paths.push(format!("/hooks/{name}"));

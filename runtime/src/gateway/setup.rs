@@ -35,7 +35,13 @@ pub(super) struct Ready {
 
 impl<'a> Setup<'a> {
     pub(super) fn new(name: &'a ChannelName, config: &'a ChannelConfig, inspection: &'a Inspection) -> Self {
-        Self { name, config, inspection, faults: Vec::new(), warnings: Vec::new() }
+        Self {
+            name,
+            config,
+            inspection,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Checks everything.
@@ -58,13 +64,32 @@ impl<'a> Setup<'a> {
             response_body_bytes_max: self.config.limits.response_mib as usize * 1024 * 1024,
             ..EgressLimits::default()
         };
-        let egress = ChannelSettings { grants, keyring, limits, shutdown };
-        Ok(Ready { access, settings, egress, verifier, terminal, warnings: self.warnings })
+        let egress = ChannelSettings {
+            grants,
+            keyring,
+            limits,
+            shutdown,
+        };
+        Ok(Ready {
+            access,
+            settings,
+            egress,
+            verifier,
+            terminal,
+            warnings: self.warnings,
+        })
     }
 
     fn fault(&mut self, kind: FaultKind, key: &str, problem: String, remedy: String) {
         let key = format!("channels.{}.{key}", self.name);
-        self.faults.push(Fault { kind, file: None, line: None, key, problem, remedy });
+        self.faults.push(Fault {
+            kind,
+            file: None,
+            line: None,
+            key,
+            problem,
+            remedy,
+        });
     }
 
     /// Returns the settings as the guest reads them: the operator's, else the component's defaults.
@@ -75,9 +100,18 @@ impl<'a> Setup<'a> {
                 Some(setting) if fits(setting.kind, value) => {}
                 Some(setting) => {
                     let problem = format!("the component `{}` wants {}", inspection.name, in_words(setting.kind));
-                    self.fault(FaultKind::WrongValue, &format!("settings.{key}"), problem, setting.summary.clone());
+                    self.fault(
+                        FaultKind::WrongValue,
+                        &format!("settings.{key}"),
+                        problem,
+                        setting.summary.clone(),
+                    );
                 }
-                None => self.unknown(&format!("settings.{key}"), key, inspection.settings.iter().map(|s| s.key.as_str())),
+                None => self.unknown(
+                    &format!("settings.{key}"),
+                    key,
+                    inspection.settings.iter().map(|s| s.key.as_str()),
+                ),
             }
         }
         let mut settings = BTreeMap::new();
@@ -88,7 +122,12 @@ impl<'a> Setup<'a> {
                 (None, None) if setting.required => {
                     let remedy = format!("add it to `settings`: {}", setting.summary);
                     let problem = format!("the component `{}` needs this setting", inspection.name);
-                    self.fault(FaultKind::MissingKey, &format!("settings.{}", setting.key), problem, remedy);
+                    self.fault(
+                        FaultKind::MissingKey,
+                        &format!("settings.{}", setting.key),
+                        problem,
+                        remedy,
+                    );
                     None
                 }
                 (None, None) => None,
@@ -101,14 +140,29 @@ impl<'a> Setup<'a> {
         let inspection = self.inspection;
         for name in self.config.secret_sources.keys() {
             if !inspection.secrets.iter().any(|secret| secret.name == *name) {
-                self.unknown(&format!("secrets.{name}"), name, inspection.secrets.iter().map(|s| s.name.as_str()));
+                self.unknown(
+                    &format!("secrets.{name}"),
+                    name,
+                    inspection.secrets.iter().map(|s| s.name.as_str()),
+                );
             }
         }
         for secret in inspection.secrets.iter().filter(|secret| secret.required) {
             if !self.config.secret_sources.contains_key(&secret.name) {
-                let problem = format!("the component `{}` needs this secret: {}", inspection.name, secret.summary);
-                let remedy = format!("add `secrets = {{ {} = {{ env = \"…\" }} }}`, or `{{ file = \"…\" }}`", secret.name);
-                self.fault(FaultKind::MissingKey, &format!("secrets.{}", secret.name), problem, remedy);
+                let problem = format!(
+                    "the component `{}` needs this secret: {}",
+                    inspection.name, secret.summary
+                );
+                let remedy = format!(
+                    "add `secrets = {{ {} = {{ env = \"…\" }} }}`, or `{{ file = \"…\" }}`",
+                    secret.name
+                );
+                self.fault(
+                    FaultKind::MissingKey,
+                    &format!("secrets.{}", secret.name),
+                    problem,
+                    remedy,
+                );
             }
         }
     }
@@ -127,14 +181,25 @@ impl<'a> Setup<'a> {
         let values_of = |key: &str| -> Vec<String> {
             match self.config.settings.get(key) {
                 Some(SettingValue::Texts(texts)) => texts.clone(),
-                _ => settings.get(key).cloned().into_iter().filter(|value| !value.is_empty()).collect(),
+                _ => settings
+                    .get(key)
+                    .cloned()
+                    .into_iter()
+                    .filter(|value| !value.is_empty())
+                    .collect(),
             }
         };
         let mut requested = Vec::new();
         for endpoint in &self.inspection.endpoints {
-            let Ok(scheme) = endpoint.scheme.parse::<Scheme>() else { continue };
-            let request =
-                Request { scheme, host: endpoint.host.clone(), port: endpoint.port, reason: endpoint.reason.clone() };
+            let Ok(scheme) = endpoint.scheme.parse::<Scheme>() else {
+                continue;
+            };
+            let request = Request {
+                scheme,
+                host: endpoint.host.clone(),
+                port: endpoint.port,
+                reason: endpoint.reason.clone(),
+            };
             match request.resolve(&values_of) {
                 Ok(endpoints) => requested.extend(endpoints),
                 Err(error) => self.fault(
@@ -154,7 +219,10 @@ impl<'a> Setup<'a> {
         }
         for grant in grants.unused() {
             let endpoint = &grant.endpoint;
-            self.warnings.push(format!("channel {}: `{endpoint}` is granted, but its component never asks for it", self.name));
+            self.warnings.push(format!(
+                "channel {}: `{endpoint}` is granted, but its component never asks for it",
+                self.name
+            ));
         }
         grants
     }
@@ -167,7 +235,12 @@ impl<'a> Setup<'a> {
         let bundled = matches!(&self.config.component, ComponentSource::Bundled(_));
         if !bundled && !grants.terminal() {
             let problem = format!("the component `{}` wants this process's terminal", self.inspection.name);
-            self.fault(FaultKind::MissingKey, "grant", problem, "add \"terminal\" to `grant` if it may have it".into());
+            self.fault(
+                FaultKind::MissingKey,
+                "grant",
+                problem,
+                "add \"terminal\" to `grant` if it may have it".into(),
+            );
         }
         bundled || grants.terminal()
     }
@@ -193,9 +266,20 @@ impl<'a> Setup<'a> {
         let mut bound = BTreeMap::new();
         for request in &self.inspection.secrets {
             if let Some(secret) = self.config.secrets.get(&request.name) {
-                let hosts = request.hosts.iter().filter_map(|host| host_pattern(host, settings)).collect();
+                let hosts = request
+                    .hosts
+                    .iter()
+                    .filter_map(|host| host_pattern(host, settings))
+                    .collect();
                 let placements = placements(request);
-                bound.insert(request.name.clone(), BoundSecret { secret: secret.clone(), hosts, placements });
+                bound.insert(
+                    request.name.clone(),
+                    BoundSecret {
+                        secret: secret.clone(),
+                        hosts,
+                        placements,
+                    },
+                );
             }
         }
         Keyring::new(bound)
@@ -286,5 +370,9 @@ fn in_words(kind: SettingKind) -> &'static str {
 
 fn listed<'k>(names: impl Iterator<Item = &'k str>) -> String {
     let names: Vec<&str> = names.collect();
-    if names.is_empty() { "nothing of that kind".into() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing of that kind".into()
+    } else {
+        names.join(", ")
+    }
 }

@@ -39,13 +39,25 @@ pub struct ChannelSummary {
 impl Summary {
     /// Writes it to standard error: standard output belongs to a terminal channel.
     pub(super) fn print(&self, mode: Mode) {
-        eprintln!("sluicegate {} on http://{}, data in {}", env!("CARGO_PKG_VERSION"), self.address, self.data.display());
+        eprintln!(
+            "sluicegate {} on http://{}, data in {}",
+            env!("CARGO_PKG_VERSION"),
+            self.address,
+            self.data.display()
+        );
         for (name, what, why) in &self.agents {
             eprintln!("  agent {name}: {what} ({why})");
         }
         for channel in &self.channels {
-            let paths = if channel.paths.is_empty() { String::new() } else { format!(" at {}", channel.paths.join(", ")) };
-            eprintln!("  channel {}: {}, answered by {}{paths}", channel.name, channel.component, channel.agent);
+            let paths = if channel.paths.is_empty() {
+                String::new()
+            } else {
+                format!(" at {}", channel.paths.join(", "))
+            };
+            eprintln!(
+                "  channel {}: {}, answered by {}{paths}",
+                channel.name, channel.component, channel.agent
+            );
         }
         for warning in &self.warnings {
             eprintln!("warning: {warning}");

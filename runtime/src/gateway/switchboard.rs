@@ -39,7 +39,12 @@ pub struct Line {
 impl Line {
     /// Connects a channel that is still to be started.
     pub fn new(channel: Channel, verifier: Option<Verifier>, guarantees: Guarantees) -> Self {
-        Self { channel: Arc::new(channel), verifier, guarantees, has_started: AtomicBool::new(false) }
+        Self {
+            channel: Arc::new(channel),
+            verifier,
+            guarantees,
+            has_started: AtomicBool::new(false),
+        }
     }
 }
 
@@ -54,13 +59,21 @@ pub struct Switchboard {
 impl Switchboard {
     /// Makes an empty one.
     pub fn new(drafts: Drafts, bus: Bus, clock: Arc<dyn Clock>) -> Self {
-        Self { lines: RwLock::default(), drafts, bus, clock }
+        Self {
+            lines: RwLock::default(),
+            drafts,
+            bus,
+            clock,
+        }
     }
 
     /// Adds a channel, in place of one of the same name.
     pub fn add(&self, line: Line) {
         let name = line.channel.services().name.clone();
-        self.lines.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(line));
+        self.lines
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, Arc::new(line));
     }
 
     /// Returns the channels, sorted by name.
@@ -70,7 +83,9 @@ impl Switchboard {
 
     /// Returns whether no channel is still being started.
     pub fn is_started(&self) -> bool {
-        self.lines().values().all(|line| line.channel.status() != Status::Starting)
+        self.lines()
+            .values()
+            .all(|line| line.channel.status() != Status::Starting)
     }
 
     /// Changes how a channel is, and tells who listens.
@@ -79,7 +94,12 @@ impl Switchboard {
         let now = self.clock.now_ms();
         let name = channel.services().name.clone();
         channel.set_status(status);
-        self.bus.publish(|| Event::Channel { channel: name, state: state.to_owned(), reason, at_ms: now });
+        self.bus.publish(|| Event::Channel {
+            channel: name,
+            state: state.to_owned(),
+            reason,
+            at_ms: now,
+        });
         self.bus.deliveries_due().wake();
     }
 
@@ -110,7 +130,10 @@ impl Switchboard {
         let line = self.known(name)?;
         if matches!(line.channel.status(), Status::Paused(_)) {
             if !line.has_started.load(Ordering::Relaxed) {
-                return Err(not_now(name, "did not start; mend what its status says, and start the gateway again"));
+                return Err(not_now(
+                    name,
+                    "did not start; mend what its status says, and start the gateway again",
+                ));
             }
             self.set_status(&line.channel, Status::Up);
         }
@@ -118,7 +141,8 @@ impl Switchboard {
     }
 
     fn known(&self, name: &str) -> Result<Arc<Line>, admin::Refusal> {
-        self.find(name).ok_or_else(|| admin::Refusal::NotFound(format!("channel {name:?}")))
+        self.find(name)
+            .ok_or_else(|| admin::Refusal::NotFound(format!("channel {name:?}")))
     }
 
     /// Returns the channel that `/ws` leads to.
@@ -138,7 +162,11 @@ impl Switchboard {
     fn default_serving(&self) -> Option<Arc<Line>> {
         let lines = self.lines();
         let serves = |line: &&Arc<Line>| line.channel.inspection().offers("connections");
-        lines.get("websocket").filter(serves).or_else(|| lines.values().find(serves)).cloned()
+        lines
+            .get("websocket")
+            .filter(serves)
+            .or_else(|| lines.values().find(serves))
+            .cloned()
     }
 }
 
@@ -161,18 +189,29 @@ pub(super) fn described(status: &Status) -> (&'static str, Option<String>) {
 impl Dispatcher for Switchboard {
     fn ready(&self) -> Vec<ChannelName> {
         let lines = self.lines();
-        lines.iter().filter(|(_, line)| line.channel.delivers()).map(|(name, _)| name.clone()).collect()
+        lines
+            .iter()
+            .filter(|(_, line)| line.channel.delivers())
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn guarantees(&self, channel: &ChannelName) -> Guarantees {
-        let careful = Guarantees { deduplicates_for: None, reconciles: false, ambiguous_resends: 0 };
+        let careful = Guarantees {
+            deduplicates_for: None,
+            reconciles: false,
+            ambiguous_resends: 0,
+        };
         self.find(channel.as_str()).map_or(careful, |line| line.guarantees)
     }
 
     async fn deliver(&self, request: DeliveryRequest) -> Attempt {
         match self.find(request.event.channel.as_str()) {
             Some(line) => line.channel.deliver(request).await,
-            None => Attempt { result: Err(Failure::NotUp), bytes_left: false },
+            None => Attempt {
+                result: Err(Failure::NotUp),
+                bytes_left: false,
+            },
         }
     }
 
@@ -193,19 +232,28 @@ impl Dispatcher for Switchboard {
 #[async_trait]
 impl Presence for Switchboard {
     async fn typing(&self, channel: &ChannelName, conversation: &Conversation) {
-        let Some(line) = self.find(channel.as_str()) else { return };
+        let Some(line) = self.find(channel.as_str()) else {
+            return;
+        };
         if line.channel.delivers() && line.channel.inspection().offers("presence") {
             line.channel.typing(conversation.clone()).await;
         }
     }
 
     async fn draft(&self, answer: OutboundEvent) {
-        let Some(line) = self.find(answer.channel.as_str()) else { return };
+        let Some(line) = self.find(answer.channel.as_str()) else {
+            return;
+        };
         if !line.channel.delivers() || !line.channel.inspection().offers("presence") {
             return;
         }
         let draft_id = self.drafts.of(&answer);
-        let request = DeliveryRequest { event: answer.clone(), attempt: 1, already_sent: Vec::new(), draft_id };
+        let request = DeliveryRequest {
+            event: answer.clone(),
+            attempt: 1,
+            already_sent: Vec::new(),
+            draft_id,
+        };
         if let Some(draft_id) = line.channel.draft(request).await {
             self.drafts.remember(&answer, draft_id);
         }
@@ -215,10 +263,19 @@ impl Presence for Switchboard {
 #[async_trait]
 impl Ingress for Switchboard {
     fn webhook_body_bytes_max(&self, channel: &str) -> Result<usize, Refusal> {
-        let line = self.find(channel).filter(|line| line.channel.inspection().offers("webhook"));
+        let line = self
+            .find(channel)
+            .filter(|line| line.channel.inspection().offers("webhook"));
         let line = line.ok_or(Refusal::NotFound)?;
-        let declared = line.channel.inspection().webhook.as_ref().map(|recipe| recipe.body_bytes_max as usize);
-        Ok(declared.unwrap_or(limit::WEBHOOK_BODY_BYTES_MAX).min(limit::WEBHOOK_BODY_BYTES_MAX))
+        let declared = line
+            .channel
+            .inspection()
+            .webhook
+            .as_ref()
+            .map(|recipe| recipe.body_bytes_max as usize);
+        Ok(declared
+            .unwrap_or(limit::WEBHOOK_BODY_BYTES_MAX)
+            .min(limit::WEBHOOK_BODY_BYTES_MAX))
     }
 
     async fn webhook(&self, channel: &str, request: WebhookRequest) -> Result<WebhookReply, Refusal> {
@@ -259,7 +316,9 @@ impl Ingress for Switchboard {
         principal: Option<&str>,
     ) -> Result<(Arc<dyn Connection>, mpsc::Receiver<OutgoingFrame>), Refusal> {
         let line = match channel {
-            Some(name) => self.find(name).filter(|line| line.channel.inspection().offers("connections")),
+            Some(name) => self
+                .find(name)
+                .filter(|line| line.channel.inspection().offers("connections")),
             None => self.default_serving(),
         };
         let line = line.ok_or(Refusal::NotFound)?;
@@ -280,14 +339,21 @@ impl Ingress for Switchboard {
 }
 
 /// The answer to a request that was taken before.
-const TAKEN_BEFORE: WebhookReply = WebhookReply { status: 200, headers: Vec::new(), body: Vec::new() };
+const TAKEN_BEFORE: WebhookReply = WebhookReply {
+    status: 200,
+    headers: Vec::new(),
+    body: Vec::new(),
+};
 
 /// What a caller hears to wait while a channel is paused or starting.
 const WAIT_FOR_CHANNEL: Duration = Duration::from_secs(30);
 
 fn header_map(headers: &[(String, Vec<u8>)]) -> HeaderMap {
     let pairs = headers.iter().filter_map(|(name, value)| {
-        Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::from_bytes(value).ok()?))
+        Some((
+            HeaderName::try_from(name.as_str()).ok()?,
+            HeaderValue::from_bytes(value).ok()?,
+        ))
     });
     pairs.collect()
 }
@@ -317,7 +383,9 @@ impl Connection for ClientConnection {
     }
 
     async fn opened(&self) -> Result<Vec<String>, CloseReason> {
-        self.channel.client_opened(&self.id, self.path.clone(), self.query.clone(), self.principal.clone()).await
+        self.channel
+            .client_opened(&self.id, self.path.clone(), self.query.clone(), self.principal.clone())
+            .await
     }
 
     async fn received(&self, frame: String) -> Result<Answer, CloseReason> {

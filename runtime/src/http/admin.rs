@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::Surface;
-use crate::admin::{ChannelView, Changed, DeliveryView, List, Refusal, TraceView, TurnView};
+use crate::admin::{Changed, ChannelView, DeliveryView, List, Refusal, TraceView, TurnView};
 use crate::limit;
 
 /// Makes the routes below `/api/v1`.
@@ -117,7 +117,9 @@ struct Which {
 
 /// Returns how many rows are meant.
 fn rows(limit: Option<usize>) -> usize {
-    limit.unwrap_or(limit::OPERATOR_ROWS_DEFAULT).min(limit::OPERATOR_ROWS_MAX)
+    limit
+        .unwrap_or(limit::OPERATOR_ROWS_DEFAULT)
+        .min(limit::OPERATOR_ROWS_MAX)
 }
 
 fn list<T>(items: Vec<T>) -> Json<List<T>> {
@@ -141,7 +143,9 @@ async fn outbox(
     page: Result<Query<OutboxPage>, QueryRejection>,
 ) -> Answer<List<DeliveryView>> {
     let Query(page) = page?;
-    Ok(list(surface.admin.outbox(page.channel.as_deref(), rows(page.limit)).await?))
+    Ok(list(
+        surface.admin.outbox(page.channel.as_deref(), rows(page.limit)).await?,
+    ))
 }
 
 async fn dead(State(surface): State<Surface>, page: Result<Query<Page>, QueryRejection>) -> Answer<List<DeliveryView>> {

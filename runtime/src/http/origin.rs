@@ -30,7 +30,10 @@ mod tests {
     #[test]
     fn pages_of_strangers_are_kept_out() {
         let permitted = |origin: &str, public: Option<&str>| {
-            is_permitted(&HeaderMap::from_iter([(header::ORIGIN, origin.parse().expect("a header"))]), public)
+            is_permitted(
+                &HeaderMap::from_iter([(header::ORIGIN, origin.parse().expect("a header"))]),
+                public,
+            )
         };
         assert!(is_permitted(&HeaderMap::new(), None), "a program");
         assert!(permitted("http://localhost:5173", None));

@@ -32,7 +32,12 @@ impl AdminToken {
             _ => {}
         }
         let token = random_hex::<32>();
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(token.as_bytes())?;
         file.sync_all()?;
         Ok(Self(token.into()))
@@ -43,7 +48,11 @@ impl AdminToken {
         // Hashing first hides the length too.
         let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         let (expected, offered) = (digest(&self.0), digest(offered));
-        let differing = expected.as_ref().iter().zip(offered.as_ref()).fold(0, |all, (left, right)| all | (left ^ right));
+        let differing = expected
+            .as_ref()
+            .iter()
+            .zip(offered.as_ref())
+            .fold(0, |all, (left, right)| all | (left ^ right));
         std::hint::black_box(differing) == 0
     }
 
@@ -55,7 +64,9 @@ impl AdminToken {
             return Some(self.matches(bearer.trim()));
         }
         let query = query?;
-        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token").map(|(_, value)| self.matches(&value))
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == "token")
+            .map(|(_, value)| self.matches(&value))
     }
 }
 
@@ -82,7 +93,10 @@ mod tests {
         let token = AdminToken("right".into());
         let headers = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("a header"))]);
         assert_eq!(token.offered_in(&headers("Bearer right"), None), Some(true));
-        assert_eq!(token.offered_in(&headers("Bearer wrong"), Some("token=right")), Some(false));
+        assert_eq!(
+            token.offered_in(&headers("Bearer wrong"), Some("token=right")),
+            Some(false)
+        );
         assert_eq!(token.offered_in(&HeaderMap::new(), Some("a=b&token=right")), Some(true));
         assert_eq!(token.offered_in(&HeaderMap::new(), Some("a=b")), None);
     }

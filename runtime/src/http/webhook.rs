@@ -10,7 +10,11 @@ use crate::ingress::{Refusal, WebhookReply, WebhookRequest};
 use crate::limit;
 
 /// Answers at the mount point itself.
-pub(super) async fn at_mount(State(surface): State<Surface>, Path(channel): Path<String>, request: Request) -> Response {
+pub(super) async fn at_mount(
+    State(surface): State<Surface>,
+    Path(channel): Path<String>,
+    request: Request,
+) -> Response {
     answer(&surface, &channel, String::new(), request).await
 }
 
@@ -38,7 +42,10 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
     let bytes_max = surface.ingress.webhook_body_bytes_max(channel)?;
     let (parts, body) = request.into_parts();
     let body = read_body(body, bytes_max).await?;
-    let headers = parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
     let request = WebhookRequest {
         method: parts.method.as_str().to_owned(),
         path: format!("/{path}"),
@@ -69,7 +76,9 @@ fn refuse(refusal: &Refusal) -> Response {
     let body = serde_json::json!({ "error": refusal.to_string() }).to_string();
     let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(wait_s) = wait_s {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
     }
     response
 }
@@ -79,14 +88,19 @@ fn into_response(reply: WebhookReply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     for (name, value) in reply.headers.into_iter().take(limit::REPLY_HEADERS_MAX) {
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { continue };
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            continue;
+        };
         if !belongs_to_the_connection(&name) {
             response.headers_mut().append(name, value);
         }
     }
     // A page from a component must not act as the gateway's own pages: no scripts, no cookies, no guessed types.
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("sandbox; default-src 'none'"),
+    );
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

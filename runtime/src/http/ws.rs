@@ -81,7 +81,9 @@ fn wants_all_events(query: Option<&str>) -> bool {
 
 fn without_token(query: &str) -> String {
     let kept = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != "token");
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish()
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(kept)
+        .finish()
 }
 
 /// What the reader hands to the writer.

@@ -10,7 +10,8 @@ use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
 use sluicegate::channel::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Status, Usage,
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Status,
+    Usage,
 };
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;

@@ -30,7 +30,8 @@ fn every_attack_is_offered_by_the_guest_and_ordered_by_a_test() {
     for (attack, _) in &attacks {
         // As a test orders it: alone, or with something after it.
         let ordered = [format!("\"{attack}\""), format!("\"{attack} "), format!("/{attack}")];
-        if !offered.contains(&format!("\"{attack}\" =>")) || !ordered.iter().any(|order| suite.contains(order.as_str())) {
+        if !offered.contains(&format!("\"{attack}\" =>")) || !ordered.iter().any(|order| suite.contains(order.as_str()))
+        {
             forgotten.insert(attack.as_str());
         }
     }
@@ -47,7 +48,10 @@ fn every_lie_of_the_guest_is_told_in_a_test() {
         .filter(|lie| !lie.is_empty())
         .collect();
     assert!(lies.len() > 20, "the lies are found");
-    let untold: Vec<_> = lies.iter().filter(|lie| !suite.contains(&format!("\"{lie}\"")) && !suite.contains(&format!("recipe {lie}\""))).collect();
+    let untold: Vec<_> = lies
+        .iter()
+        .filter(|lie| !suite.contains(&format!("\"{lie}\"")) && !suite.contains(&format!("recipe {lie}\"")))
+        .collect();
     assert!(untold.is_empty(), "lies that no test tells: {untold:?}");
 }
 
@@ -66,6 +70,12 @@ fn every_test_that_security_md_names_is_there() {
         .flat_map(|suite| files(&format!("suites/{suite}")))
         .map(|(_, text)| text)
         .collect();
-    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "SECURITY.md names tests that are not there: {missing:?}");
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "SECURITY.md names tests that are not there: {missing:?}"
+    );
 }

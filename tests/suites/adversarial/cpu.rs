@@ -13,20 +13,46 @@ const USED_UP: &str = "it used up its CPU time";
 
 #[tokio::test]
 async fn a_guest_that_spins_is_ended_at_its_cpu_time_in_every_export() {
-    let rig = Rig::new().setting("start", "spin").setting("stop", "spin").setting("closed", "spin").up().await;
+    let rig = Rig::new()
+        .setting("start", "spin")
+        .setting("stop", "spin")
+        .setting("closed", "spin")
+        .up()
+        .await;
     assert_eq!(rig.trap("spin").await, USED_UP);
-    assert_eq!(rig.webhook("spin").await.err(), Some(CallError::Trapped(USED_UP.to_owned())));
+    assert_eq!(
+        rig.webhook("spin").await.err(),
+        Some(CallError::Trapped(USED_UP.to_owned()))
+    );
     let client = ClientId::generate();
-    let opened = rig.channel.client_opened(&client, "/".into(), Some("spin".into()), None).await;
+    let opened = rig
+        .channel
+        .client_opened(&client, "/".into(), Some("spin".into()), None)
+        .await;
     assert_eq!(opened, Err(CloseReason::Internal));
-    assert_eq!(rig.channel.client_received(&client, "spin".into()).await, Err(CloseReason::Internal));
+    assert_eq!(
+        rig.channel.client_received(&client, "spin".into()).await,
+        Err(CloseReason::Internal)
+    );
     rig.channel.client_closed(&client).await;
     rig.channel.typing(conversation("spin")).await;
     assert_eq!(rig.channel.draft(request(rig.name(), "spin")).await, None);
-    assert_eq!(rig.channel.reconcile(request(rig.name(), "spin")).await, Finding::Unknown);
-    assert!(rig.channel.start(None).await.is_err_and(|reason| reason.contains(USED_UP)));
+    assert_eq!(
+        rig.channel.reconcile(request(rig.name(), "spin")).await,
+        Finding::Unknown
+    );
+    assert!(
+        rig.channel
+            .start(None)
+            .await
+            .is_err_and(|reason| reason.contains(USED_UP))
+    );
     rig.channel.stop().await;
-    assert_eq!((rig.usage().traps.get(), rig.usage().calls.get()), (10, 10), "each is counted");
+    assert_eq!(
+        (rig.usage().traps.get(), rig.usage().calls.get()),
+        (10, 10),
+        "each is counted"
+    );
     rig.survived().await;
 }
 
@@ -60,11 +86,16 @@ async fn many_calls_at_once_get_the_cpu_share_of_their_channel_and_not_one_each(
     // Until well past what the channel may use at once.
     let calls = (0..8).map(|_| rig.deliver("spin"));
     let spinning = futures_util::future::join_all(calls);
-    assert!(tokio::time::timeout(4 * limit::CHANNEL_CPU_BURST, spinning).await.is_err(), "they spin for ever");
+    assert!(
+        tokio::time::timeout(4 * limit::CHANNEL_CPU_BURST, spinning)
+            .await
+            .is_err(),
+        "they spin for ever"
+    );
     let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
     let used = Duration::from_millis(rig.usage().cpu_ms.get());
     // Eight guests may each be in the middle of a tick.
-    let allowed = limit::CHANNEL_CPU_BURST + earned + 8 * limit::CHANNEL_CPU_REST_MAX;
+    let allowed = limit::CHANNEL_CPU_BURST + earned + 9 * limit::EPOCH_TICK;
     assert!(used < allowed, "{used:?} used, {allowed:?} allowed");
     rig.silent().await;
 }

@@ -11,7 +11,12 @@ use crate::support::{HOSTILE, Rig, engine};
 fn lying(lie: &str) -> Vec<u8> {
     const ROOM: &[u8] = b"the lie that this guest tells:..................";
     let mut wasm = HOSTILE.to_vec();
-    let starts: Vec<usize> = wasm.windows(ROOM.len()).enumerate().filter(|(_, it)| *it == ROOM).map(|(at, _)| at).collect();
+    let starts: Vec<usize> = wasm
+        .windows(ROOM.len())
+        .enumerate()
+        .filter(|(_, it)| *it == ROOM)
+        .map(|(at, _)| at)
+        .collect();
     assert_eq!(starts.len(), 1, "there is one place for a lie");
     let end = starts[0] + ROOM.len();
     let start = end - ROOM.iter().rev().take_while(|byte| **byte == b'.').count();
@@ -30,8 +35,15 @@ async fn refused(lie: &str) -> String {
         Ok(loaded) => panic!("{lie} is believed: {:?}", loaded.inspection()),
         Err(error @ (Error::Description(_) | Error::Describe(_))) => {
             let words = error.to_string();
-            assert!(!words.contains(|c: char| c.is_control() || c == '\u{202e}'), "{lie}: {words:?}");
-            assert!(words.len() < limit::LOG_LINE_BYTES_MAX + 200, "{lie}: {} bytes", words.len());
+            assert!(
+                !words.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                "{lie}: {words:?}"
+            );
+            assert!(
+                words.len() < limit::LOG_LINE_BYTES_MAX + 200,
+                "{lie}: {} bytes",
+                words.len()
+            );
             words
         }
         Err(other) => panic!("{lie}: {other}"),
@@ -68,8 +80,22 @@ async fn descriptions_that_say_a_thing_twice_are_refused() {
 
 #[tokio::test]
 async fn host_patterns_that_are_none_are_refused() {
-    for host in ["*", "*.", "a b", "h/p", "e.com#@x", "*.*.com", "http://x", "{}", "\n", "x\u{e9}.com"] {
-        assert!(refused(&format!("host {host}")).await.contains("is no host"), "{host:?}");
+    for host in [
+        "*",
+        "*.",
+        "a b",
+        "h/p",
+        "e.com#@x",
+        "*.*.com",
+        "http://x",
+        "{}",
+        "\n",
+        "x\u{e9}.com",
+    ] {
+        assert!(
+            refused(&format!("host {host}")).await.contains("is no host"),
+            "{host:?}"
+        );
     }
 }
 

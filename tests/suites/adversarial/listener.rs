@@ -17,7 +17,9 @@ async fn degraded(rig: &Hostile) -> String {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("the channel becomes degraded")
+    tokio::time::timeout(Duration::from_secs(20), looking)
+        .await
+        .expect("the channel becomes degraded")
 }
 
 #[tokio::test]
@@ -35,7 +37,10 @@ async fn a_listener_that_fails_is_degraded_with_words_that_can_be_shown() {
 
 #[tokio::test]
 async fn a_listener_that_traps_or_returns_is_restarted_with_backoff() {
-    for (attack, reason) in [("panic now", "it panicked (unreachable code)"), ("publish x", "it returned although it was not told to")] {
+    for (attack, reason) in [
+        ("panic now", "it panicked (unreachable code)"),
+        ("publish x", "it returned although it was not told to"),
+    ] {
         let rig = Rig::new().setting("listener", attack).up().await;
         let listening = tokio::spawn(rig.channel.clone().listen());
         assert_eq!(degraded(&rig).await, format!("the listener stopped: {reason}"));
@@ -56,11 +61,20 @@ async fn a_listener_that_spins_gets_its_share_and_stops_when_told() {
         }
     };
     let began = tokio::time::Instant::now();
-    tokio::time::timeout(Duration::from_secs(30), busy).await.expect("it spins");
+    tokio::time::timeout(Duration::from_secs(30), busy)
+        .await
+        .expect("it spins");
     let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
     let used = Duration::from_millis(rig.usage().cpu_ms.get());
-    assert!(used <= limit::CHANNEL_CPU_BURST + earned + 2 * limit::CHANNEL_CPU_REST_MAX, "{used:?}");
-    assert_eq!(rig.report("log_line 0").await, "0 lines", "the channel's other calls go on");
+    assert!(
+        used <= limit::CHANNEL_CPU_BURST + earned + 10 * limit::EPOCH_TICK,
+        "{used:?}"
+    );
+    assert_eq!(
+        rig.report("log_line 0").await,
+        "0 lines",
+        "the channel's other calls go on"
+    );
     rig.channel.services().listening.cancel();
     let stopped = tokio::time::timeout(4 * limit::LISTENER_STOP_GRACE, listening).await;
     assert_eq!(stopped.expect("it stops in time").expect("no panic"), Ended::Stopped);
@@ -70,16 +84,22 @@ async fn a_listener_that_spins_gets_its_share_and_stops_when_told() {
 #[tokio::test]
 async fn a_listener_that_fails_does_not_bring_a_paused_channel_back() {
     let rig = Rig::new().setting("listener", "fail again").up().await;
-    rig.channel.set_status(Status::Paused("the credentials are refused".into()));
+    rig.channel
+        .set_status(Status::Paused("the credentials are refused".into()));
     let listening = tokio::spawn(rig.channel.clone().listen());
     let failed = async {
         while rig.usage().restarts.get() == 0 || rig.channel.status() == Status::Up {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), failed).await.expect("the listener fails");
+    tokio::time::timeout(Duration::from_secs(20), failed)
+        .await
+        .expect("the listener fails");
     rig.channel.services().listening.cancel();
     assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
-    assert_eq!(rig.channel.status(), Status::Paused("the credentials are refused".into()));
+    assert_eq!(
+        rig.channel.status(),
+        Status::Paused("the credentials are refused".into())
+    );
     rig.silent().await;
 }

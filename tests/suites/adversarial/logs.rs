@@ -14,7 +14,10 @@ fn lines_allowed(since: Instant) -> usize {
 
 /// Lines of this channel that are about `what`.
 fn lines_with(rig: &Hostile, what: &str) -> Vec<String> {
-    rig.log_lines().into_iter().filter(|line| line.contains(what) && line.contains(rig.name())).collect()
+    rig.log_lines()
+        .into_iter()
+        .filter(|line| line.contains(what) && line.contains(rig.name()))
+        .collect()
 }
 
 #[tokio::test]
@@ -24,7 +27,11 @@ async fn a_flood_of_log_lines_is_cut_counted_and_stopped() {
         assert_eq!(rig.trap(attack).await, "it used up its CPU time");
         let lines = lines_with(&rig, "");
         assert!(lines.len() <= lines_allowed(began), "{attack}: {} lines", lines.len());
-        assert!(lines.len() >= 10, "{attack}: an honest amount is kept, not {} lines", lines.len());
+        assert!(
+            lines.len() >= 10,
+            "{attack}: an honest amount is kept, not {} lines",
+            lines.len()
+        );
         assert!(rig.usage().log_lines_dropped.get() > 100, "{attack}");
         let longest = lines.iter().map(String::len).max().unwrap_or(0);
         assert!(longest < limit::LOG_LINE_BYTES_MAX + 500, "{attack}: {longest} bytes");
@@ -48,7 +55,11 @@ async fn a_line_of_ten_megabytes_is_cut_without_working_through_it() {
 async fn what_drives_a_terminal_or_forges_a_line_is_shown_and_not_obeyed() {
     let rig = Rig::new().up().await;
     assert_eq!(rig.report("log_controls").await, "logged");
-    let forged = rig.log_lines().into_iter().filter(|line| line.starts_with("2099")).count();
+    let forged = rig
+        .log_lines()
+        .into_iter()
+        .filter(|line| line.starts_with("2099"))
+        .count();
     assert_eq!(forged, 0, "no line begins where the guest wants one to");
     let mine = lines_with(&rig, "");
     assert!(mine.iter().any(|line| line.contains("screen")) && mine.iter().any(|line| line.contains("detrever")));
@@ -62,11 +73,19 @@ async fn what_drives_a_terminal_or_forges_a_line_is_shown_and_not_obeyed() {
 #[tokio::test]
 async fn made_up_strangers_are_refused_without_flooding_the_hosts_log() {
     let began = Instant::now();
-    let rig = Rig::new().ample_cpu().access(Access::Allow(["ada".to_owned()].into())).up().await;
+    let rig = Rig::new()
+        .ample_cpu()
+        .access(Access::Allow(["ada".to_owned()].into()))
+        .up()
+        .await;
     assert_eq!(rig.report("publish_refused").await, "10000 answered");
     assert_eq!(rig.usage().inbound_refused.get(), 10_000);
     let lines = lines_with(&rig, "may not talk");
-    assert!((1..=lines_allowed(began)).contains(&lines.len()), "{} lines", lines.len());
+    assert!(
+        (1..=lines_allowed(began)).contains(&lines.len()),
+        "{} lines",
+        lines.len()
+    );
     assert!(lines.iter().all(|line| !line.contains('\u{1b}')));
     rig.survived().await;
 }
@@ -89,6 +108,10 @@ async fn the_last_words_of_a_panic_are_redacted() {
     let rig = Rig::new().up().await;
     let reason = rig.trap(&format!("panic the token is {SECRET}")).await;
     assert_eq!(reason, "it panicked (unreachable code)");
-    assert!(!lines_with(&rig, "the token is [redacted]").is_empty(), "{:?}", lines_with(&rig, ""));
+    assert!(
+        !lines_with(&rig, "the token is [redacted]").is_empty(),
+        "{:?}",
+        lines_with(&rig, "")
+    );
     rig.survived().await;
 }

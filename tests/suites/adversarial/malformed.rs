@@ -27,15 +27,26 @@ const DELIVER: &str = "i32.const 4096";
 
 /// Fills in the template, with the usual for what is not given.
 fn written(parts: &[(&str, &str)]) -> Vec<u8> {
-    let usual = [("imports", ""), ("memory", MEMORY), ("more", ""), ("deliver", DELIVER), ("realloc", REALLOC)];
-    let text = parts.iter().chain(&usual).fold(TEMPLATE.to_owned(), |text, (name, part)| {
-        text.replace(&format!("{{{name}}}"), part)
-    });
+    let usual = [
+        ("imports", ""),
+        ("memory", MEMORY),
+        ("more", ""),
+        ("deliver", DELIVER),
+        ("realloc", REALLOC),
+    ];
+    let text = parts
+        .iter()
+        .chain(&usual)
+        .fold(TEMPLATE.to_owned(), |text, (name, part)| {
+            text.replace(&format!("{{{name}}}"), part)
+        });
     let mut module = wat::parse_str(&text).expect("the text is a module");
     let mut resolve = Resolve::default();
     let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/since_v0.1.0");
     let (package, _) = resolve.push_dir(contract).expect("the contract");
-    let world = resolve.select_world(&[package], Some("delivery-adapter")).expect("a world");
+    let world = resolve
+        .select_world(&[package], Some("delivery-adapter"))
+        .expect("a world");
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
     let encoder = ComponentEncoder::default().module(&module).expect("a module");
     encoder.validate(true).encode().expect("a component")
@@ -50,7 +61,10 @@ async fn refused(wasm: &[u8]) -> Error {
         Ok(loaded) => panic!("it is taken: {:?}", loaded.inspection()),
         Err(error) => {
             let words = error.to_string();
-            assert!(words.len() < 5000 && !words.contains(|c: char| c.is_control()), "{words:?}");
+            assert!(
+                words.len() < 5000 && !words.contains(|c: char| c.is_control()),
+                "{words:?}"
+            );
             error
         }
     }
@@ -64,12 +78,23 @@ async fn up(parts: &[(&str, &str)]) -> Hostile {
 #[tokio::test]
 async fn files_that_are_no_component_are_refused_in_plain_words() {
     let core = wat::parse_str("(module)").expect("a module");
-    let garbage: Vec<u8> = (0..10_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    for (what, file) in [("empty", &b""[..]), ("core", &core), ("garbage", &garbage), ("elf", b"\x7fELF"), ("magic", b"\0asm")] {
+    let garbage: Vec<u8> = (0..10_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    for (what, file) in [
+        ("empty", &b""[..]),
+        ("core", &core),
+        ("garbage", &garbage),
+        ("elf", b"\x7fELF"),
+        ("magic", b"\0asm"),
+    ] {
         let error = refused(file).await;
         assert!(matches!(error, Error::NotAComponent(_)), "{what}: {error}");
     }
-    assert!(refused(&core).await.to_string().contains("wasm32-wasip2"), "it says what to do");
+    assert!(
+        refused(&core).await.to_string().contains("wasm32-wasip2"),
+        "it says what to do"
+    );
     for length in [8, 100, HOSTILE.len() / 2, HOSTILE.len() - 1] {
         let error = refused(&HOSTILE[..length]).await;
         assert!(!matches!(error, Error::Engine(_)), "{length} bytes: {error}");
@@ -92,36 +117,65 @@ async fn components_that_are_no_channel_of_this_contract_are_refused() {
         wat::parse_str(text).expect("a component")
     };
     let other = refused(&exporting("descriptor@9.9.9")).await;
-    assert!(matches!(&other, Error::OtherContract { version } if version == "9.9.9"), "{other}");
+    assert!(
+        matches!(&other, Error::OtherContract { version } if version == "9.9.9"),
+        "{other}"
+    );
     let hollow = refused(&exporting("descriptor@0.1.0")).await;
-    assert!(matches!(hollow, Error::MissingExport { interface: "descriptor" }), "{hollow}");
+    assert!(
+        matches!(
+            hollow,
+            Error::MissingExport {
+                interface: "descriptor"
+            }
+        ),
+        "{hollow}"
+    );
 }
 
 #[tokio::test]
 async fn imports_that_channels_can_not_have_are_refused_by_name() {
-    for import in ["evil:corp/backdoor@1.0.0", "wasi:http/incoming-handler@0.2.0", "wasi:cli/environment@0.3.0", "wasi:nn/tensor@0.2.0"] {
+    for import in [
+        "evil:corp/backdoor@1.0.0",
+        "wasi:http/incoming-handler@0.2.0",
+        "wasi:cli/environment@0.3.0",
+        "wasi:nn/tensor@0.2.0",
+    ] {
         let wasm = wat::parse_str(format!("(component (import \"{import}\" (instance)))")).expect("a component");
         let error = refused(&wasm).await;
-        assert!(matches!(&error, Error::ForeignImports { imports } if imports == &[import]), "{error}");
+        assert!(
+            matches!(&error, Error::ForeignImports { imports } if imports == &[import]),
+            "{error}"
+        );
         assert!(error.to_string().contains(import), "{error}");
     }
-    let later = wat::parse_str("(component (import \"sluicegate:channel/inbox@0.9.0\" (instance)))").expect("a component");
+    let later =
+        wat::parse_str("(component (import \"sluicegate:channel/inbox@0.9.0\" (instance)))").expect("a component");
     assert!(matches!(refused(&later).await, Error::OtherContract { .. }));
-    let unknown = wat::parse_str("(component (import \"sluicegate:channel/backdoor@0.1.0\" (instance (export \"open\" (func)))))");
+    let unknown = wat::parse_str(
+        "(component (import \"sluicegate:channel/backdoor@0.1.0\" (instance (export \"open\" (func)))))",
+    );
     refused(&unknown.expect("a component")).await;
 }
 
 #[tokio::test]
 async fn a_start_function_that_spins_is_ended_before_anything_is_asked() {
     let error = refused(&written(&[("more", "(func $spin (loop br 0)) (start $spin)")])).await;
-    assert!(matches!(&error, Error::Describe(reason) if reason.contains("CPU time")), "{error}");
+    assert!(
+        matches!(&error, Error::Describe(reason) if reason.contains("CPU time")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn guest_code_that_runs_around_a_call_is_bounded_with_it() {
     let used_up = Failure::Trapped("it used up its CPU time".into());
     let rig = up(&[("realloc", "(loop br 0) i32.const 65536")]).await;
-    assert_eq!(rig.failure("anything").await, used_up, "while the message is handed over");
+    assert_eq!(
+        rig.failure("anything").await,
+        used_up,
+        "while the message is handed over"
+    );
     rig.silent().await;
     let after = r#"(func (export "cabi_post_sluicegate:channel/delivery@0.1.0#deliver") (param i32) (loop br 0))"#;
     let rig = up(&[("more", after)]).await;
@@ -136,19 +190,39 @@ async fn results_that_no_compiler_makes_end_the_guest_and_no_more() {
     for (what, deliver) in [
         ("a result beyond memory", "i32.const -16".to_owned()),
         ("a misaligned result", "i32.const 4097".to_owned()),
-        ("a case that is none", format!("i32.const 4096 i32.const 7 i32.store8 {DELIVER}")),
+        (
+            "a case that is none",
+            format!("i32.const 4096 i32.const 7 i32.store8 {DELIVER}"),
+        ),
         ("a list as long as memory", ids(8192, 0x1fff_ffff)),
         ("a list that overflows", ids(8192, u32::MAX)),
         ("a list beyond memory", ids(0xffff_0000, 16)),
-        ("a text that is none", format!("{} {} {} {}", store(8192, 9000), store(8196, 4), store(9000, 0xffff_ffff), ids(8192, 1))),
+        (
+            "a text that is none",
+            format!(
+                "{} {} {} {}",
+                store(8192, 9000),
+                store(8196, 4),
+                store(9000, 0xffff_ffff),
+                ids(8192, 1)
+            ),
+        ),
         ("an unreachable end", "unreachable".to_owned()),
     ] {
         let rig = up(&[("deliver", &deliver)]).await;
         let failure = rig.failure("anything").await;
-        let Failure::Trapped(reason) = &failure else { panic!("{what}: {failure:?}") };
-        assert!(reason.len() < 500 && !reason.contains(|c: char| c.is_control()), "{what}: {reason:?}");
+        let Failure::Trapped(reason) = &failure else {
+            panic!("{what}: {failure:?}")
+        };
+        assert!(
+            reason.len() < 500 && !reason.contains(|c: char| c.is_control()),
+            "{what}: {reason:?}"
+        );
         for line in rig.log_lines() {
-            assert!(!line.contains("of its own"), "{what}: a guest's own names are in the log: {line}");
+            assert!(
+                !line.contains("of its own"),
+                "{what}: a guest's own names are in the log: {line}"
+            );
         }
         assert_eq!(rig.usage().traps.get(), 1, "{what}");
         rig.silent().await;
@@ -165,11 +239,15 @@ async fn calling_the_host_while_a_message_is_handed_over_ends_the_guest() {
 
 #[tokio::test]
 async fn a_handle_that_was_never_given_ends_the_guest() {
-    let imports = r#"(import "sluicegate:channel/http@0.1.0" "[resource-drop]response-stream" (func $drop (param i32)))"#;
+    let imports =
+        r#"(import "sluicegate:channel/http@0.1.0" "[resource-drop]response-stream" (func $drop (param i32)))"#;
     for handle in ["0", "1", "99", "-1"] {
         let deliver = format!("i32.const {handle} call $drop {DELIVER}");
         let rig = up(&[("imports", imports), ("deliver", &deliver)]).await;
-        assert!(matches!(rig.failure("anything").await, Failure::Trapped(_)), "handle {handle}");
+        assert!(
+            matches!(rig.failure("anything").await, Failure::Trapped(_)),
+            "handle {handle}"
+        );
         rig.silent().await;
     }
 }
@@ -180,7 +258,10 @@ async fn memories_and_tables_are_bounded_for_the_whole_store() {
     let crowd = format!("{MEMORY} {}", "(memory 1)".repeat(limit::GUEST_MEMORIES_MAX));
     let tables = "(table 1 funcref)".repeat(limit::GUEST_TABLES_MAX + 1);
     for (what, parts) in [
-        ("one memory that is too large", ("memory", r#"(memory (export "memory") 4096)"#)),
+        (
+            "one memory that is too large",
+            ("memory", r#"(memory (export "memory") 4096)"#),
+        ),
         ("many memories", ("memory", many.as_str())),
         ("a crowd of memories", ("memory", crowd.as_str())),
         ("a huge table", ("more", "(table 10000000 funcref)")),
@@ -191,7 +272,10 @@ async fn memories_and_tables_are_bounded_for_the_whole_store() {
     }
     let growing = format!("(loop ref.null func i32.const 1000 table.grow 0 i32.const -1 i32.ne br_if 0) {DELIVER}");
     let rig = up(&[("more", "(table 1 funcref)"), ("deliver", &growing)]).await;
-    rig.deliver("anything").await.result.expect("growing ends, and the guest goes on");
+    rig.deliver("anything")
+        .await
+        .result
+        .expect("growing ends, and the guest goes on");
     rig.silent().await;
 }
 

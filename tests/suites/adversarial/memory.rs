@@ -11,7 +11,10 @@ const MIB: usize = 1024 * 1024;
 async fn a_guest_that_allocates_for_ever_is_refused_at_its_bound() {
     let rig = Rig::new().ample_cpu().up().await;
     let attempt = rig.deliver("allocate").await;
-    let reported = attempt.result.expect("the guest hears that there is no more").message_ids;
+    let reported = attempt
+        .result
+        .expect("the guest hears that there is no more")
+        .message_ids;
     let mebibytes: u64 = reported[0]
         .strip_prefix("refused after ")
         .and_then(|rest| rest.strip_suffix(" MiB"))
@@ -35,8 +38,14 @@ async fn the_instances_of_one_channel_have_a_bound_together() {
     let rig = Rig::new().ample_cpu().up().await;
     let calls = (0..2 * limit::CHANNEL_MEMORY_INSTANCES_MAX).map(|_| rig.webhook("idle 28"));
     let outcomes = futures_util::future::join_all(calls).await;
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(CallError::Trapped(_)))).count();
-    assert!(refused >= limit::CHANNEL_MEMORY_INSTANCES_MAX - 2, "{refused} refused: {outcomes:?}");
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(CallError::Trapped(_))))
+        .count();
+    assert!(
+        refused >= limit::CHANNEL_MEMORY_INSTANCES_MAX - 2,
+        "{refused} refused: {outcomes:?}"
+    );
     assert!(refused < outcomes.len(), "some have their memory");
     rig.survived().await;
 }

@@ -9,8 +9,21 @@ use crate::support::Rig;
 async fn messages_out_of_bounds_are_refused_whole_and_nothing_of_them_is_stored() {
     let rig = Rig::new().ample_cpu().up().await;
     for what in [
-        "text", "id", "no-id", "conversation", "no-conversation", "thread", "sender", "no-sender", "value", "extra",
-        "extras", "attachments", "attachment", "cursor", "many",
+        "text",
+        "id",
+        "no-id",
+        "conversation",
+        "no-conversation",
+        "thread",
+        "sender",
+        "no-sender",
+        "value",
+        "extra",
+        "extras",
+        "attachments",
+        "attachment",
+        "cursor",
+        "many",
     ] {
         let reported = rig.report(&format!("publish {what}")).await;
         assert!(reported.starts_with("Err(PublishError::Invalid("), "{what}: {reported}");
@@ -41,14 +54,18 @@ async fn a_flood_of_the_same_messages_is_stored_once() {
 
 #[tokio::test]
 async fn the_host_stamps_channel_and_session_whatever_the_conversation_is_called() {
-    for (what, conversation, session) in
-        [("foreign", "websocket/c1", "websocket/c1"), ("separators", "c1#thread%23/../x", "c1%23thread%2523/../x")]
-    {
+    for (what, conversation, session) in [
+        ("foreign", "websocket/c1", "websocket/c1"),
+        ("separators", "c1#thread%23/../x", "c1%23thread%2523/../x"),
+    ] {
         let rig = Rig::new().ample_cpu().up().await;
         assert_eq!(rig.report(&format!("publish {what}")).await, "Ok([Outcome::Accepted])");
         let turns = rig.store.claim_turns(1, i64::MAX / 2).await.expect("claimed");
         let event = &turns[0].event;
-        assert_eq!((event.channel.as_str(), event.message.conversation.id.as_str()), (rig.name(), conversation));
+        assert_eq!(
+            (event.channel.as_str(), event.message.conversation.id.as_str()),
+            (rig.name(), conversation)
+        );
         assert_eq!(event.session.as_str(), format!("{}/{session}", rig.name()));
         rig.survived().await;
     }

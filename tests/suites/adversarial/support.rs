@@ -50,7 +50,11 @@ pub(crate) fn engine() -> ComponentEngine {
 /// The component with all the attacks, loaded.
 async fn hostile() -> Arc<LoadedComponent> {
     static LOADED: OnceCell<Arc<LoadedComponent>> = OnceCell::const_new();
-    let load = || async { LoadedComponent::load(&engine(), HOSTILE).await.expect("the hostile component is well-formed") };
+    let load = || async {
+        LoadedComponent::load(&engine(), HOSTILE)
+            .await
+            .expect("the hostile component is well-formed")
+    };
     LOADED.get_or_init(load).await.clone()
 }
 
@@ -144,7 +148,13 @@ fn egress(grants: &[String], shutdown: &CancellationToken) -> Arc<ChannelEgress>
     let bound = BoundSecret {
         secret: Secret::new(SECRET.to_owned()),
         hosts: vec![HostPattern::parse("127.0.0.1").expect("a host")],
-        placements: Placements { header: true, url_path: false, url_query: false, json_body: false, websocket_text: false },
+        placements: Placements {
+            header: true,
+            url_path: false,
+            url_query: false,
+            json_body: false,
+            websocket_text: false,
+        },
     };
     let requested = grants.iter().map(|text| text.parse().expect("an endpoint")).collect();
     let granted: Vec<GrantEntry> = grants.iter().map(|text| text.parse().expect("an endpoint")).collect();
@@ -204,7 +214,10 @@ impl Hostile {
 
     /// Runs an attack, and returns what it reports.
     pub(crate) async fn report(&self, attack: &str) -> String {
-        let reply = self.webhook(attack).await.unwrap_or_else(|error| panic!("{attack} reports nothing: {error}"));
+        let reply = self
+            .webhook(attack)
+            .await
+            .unwrap_or_else(|error| panic!("{attack} reports nothing: {error}"));
         String::from_utf8(reply.body).expect("a report is text")
     }
 
@@ -219,13 +232,18 @@ impl Hostile {
         let mine = format!("channel=\"{}\"", self.name());
         let other = "channel=\"hostile-";
         let text = String::from_utf8_lossy(&all).into_owned();
-        text.lines().filter(|line| line.contains(&mine) || !line.contains(other)).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.contains(&mine) || !line.contains(other))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Checks what holds after every attack: the next call works, and no log line and no file has the secret.
     pub(crate) async fn survived(self) {
         let attempt = self.deliver("log_line 0").await;
-        let receipt = attempt.result.unwrap_or_else(|failure| panic!("the next call fails: {failure:?}"));
+        let receipt = attempt
+            .result
+            .unwrap_or_else(|failure| panic!("the next call fails: {failure:?}"));
         assert_eq!(receipt.message_ids, ["0 lines"]);
         self.silent().await;
     }
@@ -264,7 +282,12 @@ pub(crate) fn encoded(text: &str) -> String {
 /// A message whose text orders an attack.
 pub(crate) fn request(channel: &str, text: &str) -> DeliveryRequest {
     let event = outbound(channel, text);
-    DeliveryRequest { event, attempt: 1, already_sent: Vec::new(), draft_id: None }
+    DeliveryRequest {
+        event,
+        attempt: 1,
+        already_sent: Vec::new(),
+        draft_id: None,
+    }
 }
 
 /// The message alone, with a key of its own.
@@ -285,7 +308,12 @@ pub(crate) fn outbound(channel: &str, text: &str) -> OutboundEvent {
 }
 
 pub(crate) fn conversation(id: &str) -> Conversation {
-    Conversation { id: id.to_owned(), thread: None, kind: ConversationKind::Direct, title: None }
+    Conversation {
+        id: id.to_owned(),
+        thread: None,
+        kind: ConversationKind::Direct,
+        title: None,
+    }
 }
 
 /// Everything that is logged in this process.
@@ -293,7 +321,10 @@ struct Written(Mutex<Vec<u8>>);
 
 impl Write for &Written {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

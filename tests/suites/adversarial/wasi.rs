@@ -12,7 +12,10 @@ async fn a_guest_finds_no_file_and_can_make_none() {
 #[tokio::test]
 async fn a_guest_finds_no_environment_no_arguments_and_no_input() {
     let rig = Rig::new().up().await;
-    assert_eq!(rig.report("environment").await, "0 variables, 0 arguments, 0 bytes of input");
+    assert_eq!(
+        rig.report("environment").await,
+        "0 variables, 0 arguments, 0 bytes of input"
+    );
     rig.survived().await;
 }
 
@@ -24,7 +27,10 @@ async fn a_guest_gets_no_socket_around_the_gate() {
     // The endpoint is granted over the gate: sockets are another way in, and closed all the same.
     let rig = Rig::new().grant(&format!("http://{address}")).up().await;
     let reported = rig.report(&format!("sockets {address}")).await;
-    assert_eq!(reported, "connected false, listening false, datagrams 0, resolved false");
+    assert_eq!(
+        reported,
+        "connected false, listening false, datagrams 0, resolved false"
+    );
     assert!(listener.accept().is_err(), "nothing arrived");
     rig.survived().await;
 }

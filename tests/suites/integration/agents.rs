@@ -162,13 +162,22 @@ async fn a_program_that_fails_once_runs_again_and_its_words_reach_the_log_only()
 async fn a_program_that_outlasts_the_grace_ends_with_the_gateway() {
     let platform = FakePlatform::start().await;
     let folder = TempFolder::new();
-    let path = folder.write("agent.sh", "echo $$ > pid.new\nmv pid.new pid\nexec sleep 600\n").display().to_string();
-    let setup = Setup::new().command(&["sh", &path]).webhook("hook", &platform).grace_s(0);
+    let path = folder
+        .write("agent.sh", "echo $$ > pid.new\nmv pid.new pid\nexec sleep 600\n")
+        .display()
+        .to_string();
+    let setup = Setup::new()
+        .command(&["sh", &path])
+        .webhook("hook", &platform)
+        .grace_s(0);
     let mut gateway = TestGateway::start(setup, folder).await;
     gateway.tell("hook", "m1", "c1", "hi").await;
     let file = gateway.folder().join("pid");
     let program = eventually("the program has started", async || std::fs::read_to_string(&file).ok()).await;
     assert!(gateway.terminate().await.success(), "a stop in order");
     let process = format!("/proc/{}", program.trim());
-    eventually("the program has ended", async || (!std::path::Path::new(&process).exists()).then_some(())).await;
+    eventually("the program has ended", async || {
+        (!std::path::Path::new(&process).exists()).then_some(())
+    })
+    .await;
 }

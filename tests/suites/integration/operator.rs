@@ -9,10 +9,18 @@ use serde_json::{Value, json};
 /// Runs a command as an operator would who stands in the gateway's folder.
 async fn command(folder: &Path, words: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(sluicegate_binary());
-    for name in ["SLUICEGATE_CONFIG", "SLUICEGATE_DATA", "SLUICEGATE_LISTEN", "SLUICEGATE_LOG"] {
+    for name in [
+        "SLUICEGATE_CONFIG",
+        "SLUICEGATE_DATA",
+        "SLUICEGATE_LISTEN",
+        "SLUICEGATE_LOG",
+    ] {
         command.env_remove(name);
     }
-    command.args(words).current_dir(folder).stdin(std::process::Stdio::null());
+    command
+        .args(words)
+        .current_dir(folder)
+        .stdin(std::process::Stdio::null());
     command.output().await.expect("the binary starts")
 }
 
@@ -72,13 +80,36 @@ async fn a_dead_letter_is_seen_put_back_and_delivered_with_the_same_key() {
 
     let listed = json_of(&gateway, &["dead", "list"]).await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
-    let fields = ["delivery_key", "state", "channel", "conversation", "in_reply_to", "attempts"];
+    let fields = [
+        "delivery_key",
+        "state",
+        "channel",
+        "conversation",
+        "in_reply_to",
+        "attempts",
+    ];
     let seen: Vec<&Value> = fields.iter().map(|field| &listed[0][field]).collect();
-    assert_eq!(seen, [&json!(key), &json!("dead"), &json!("hook"), &json!("c1"), &json!("m1"), &json!(1)]);
+    assert_eq!(
+        seen,
+        [
+            &json!(key),
+            &json!("dead"),
+            &json!("hook"),
+            &json!("c1"),
+            &json!("m1"),
+            &json!(1)
+        ]
+    );
     let table = done(&gateway, &["dead", "list"]).await;
-    assert!(table.starts_with("KEY") && table.contains(key) && table.contains("first line second line"), "{table}");
+    assert!(
+        table.starts_with("KEY") && table.contains(key) && table.contains("first line second line"),
+        "{table}"
+    );
     let shown = done(&gateway, &["dead", "show", key]).await;
-    assert!(shown.contains("422") && shown.ends_with("\n  first line\n  second line\n"), "{shown}");
+    assert!(
+        shown.contains("422") && shown.ends_with("\n  first line\n  second line\n"),
+        "{shown}"
+    );
 
     let said = done(&gateway, &["dead", "redrive", key]).await;
     assert!(said.contains("is put back"), "{said}");
@@ -97,24 +128,44 @@ async fn a_dead_letter_is_seen_put_back_and_delivered_with_the_same_key() {
 #[tokio::test]
 async fn all_dead_letters_of_a_channel_are_put_back_and_what_is_dropped_stays_away() {
     let platform = FakePlatform::start().await;
-    let gateway =
-        Setup::new().echo().webhook("hook", &platform).webhook("other", &platform).start().await;
-    for (channel, place) in [("hook", "c1"), ("hook", "c1"), ("hook", "drop"), ("other", "o1")] {
+    let gateway = Setup::new()
+        .echo()
+        .webhook("hook", &platform)
+        .webhook("other", &platform)
+        .start()
+        .await;
+    let messages = [
+        ("m0", "hook", "c1"),
+        ("m1", "hook", "c1"),
+        ("m2", "hook", "drop"),
+        ("m3", "other", "o1"),
+    ];
+    for ((id, channel, place), dead) in messages.into_iter().zip([1.0, 2.0, 3.0, 4.0]) {
         platform.next(place, [Act::Refuse(422)]);
-        let id = format!("m{}", platform.arrived().len());
-        gateway.tell(channel, &id, place, &id).await;
-        platform.wait_for_arrived(place, 1).await;
-        #[expect(clippy::cast_precision_loss, reason = "a handful")]
-        let dead = platform.arrived().len() as f64;
+        gateway.tell(channel, id, place, id).await;
         gateway.wait_for_metric("sluicegate_dead_letters", dead).await;
     }
     let listed = json_of(&gateway, &["dead", "list", "--limit", "2"]).await;
-    assert_eq!((&listed[0]["conversation"], &listed[1]["conversation"]), (&json!("o1"), &json!("drop")), "newest first");
+    assert_eq!(
+        (&listed[0]["conversation"], &listed[1]["conversation"]),
+        (&json!("o1"), &json!("drop")),
+        "newest first"
+    );
     let key = listed[1]["delivery_key"].as_str().expect("a key");
-    assert_eq!(done(&gateway, &["dead", "drop", key]).await, format!("{key} is dropped\n"));
-    assert_eq!(done(&gateway, &["dead", "redrive", "--all", "--channel", "hook"]).await, "put back: 2\n");
+    assert_eq!(
+        done(&gateway, &["dead", "drop", key]).await,
+        format!("{key} is dropped\n")
+    );
+    assert_eq!(
+        done(&gateway, &["dead", "redrive", "--all", "--channel", "hook"]).await,
+        "put back: 2\n"
+    );
     let taken = platform.wait_for_accepted("c1", 2).await;
-    assert_eq!((taken[0].text.as_str(), taken[1].text.as_str()), ("m0", "m1"), "in their order");
+    assert_eq!(
+        (taken[0].text.as_str(), taken[1].text.as_str()),
+        ("m0", "m1"),
+        "in their order"
+    );
     gateway.wait_for_metric("sluicegate_dead_letters", 1.0).await;
     assert_eq!(done(&gateway, &["dead", "redrive", "--all"]).await, "put back: 1\n");
     platform.wait_for_accepted("o1", 1).await;
@@ -131,18 +182,35 @@ async fn a_message_is_traced_from_the_webhook_to_the_receipt() {
     gateway.wait_for_metric("sluicegate_delivery_failed_total", 1.0).await;
 
     let waiting = json_of(&gateway, &["outbox", "list", "--channel", "hook"]).await;
-    assert_eq!((&waiting[0]["conversation"], &waiting[0]["text"]), (&json!("c1"), &json!("hi")), "{waiting}");
-    assert!(waiting[0]["reason"].is_string() && waiting[0]["due_at_ms"].is_i64(), "{waiting}");
-    assert_eq!(json_of(&gateway, &["outbox", "list", "--channel", "nobody"]).await, json!([]));
+    assert_eq!(
+        (&waiting[0]["conversation"], &waiting[0]["text"]),
+        (&json!("c1"), &json!("hi")),
+        "{waiting}"
+    );
+    assert!(
+        waiting[0]["reason"].is_string() && waiting[0]["due_at_ms"].is_i64(),
+        "{waiting}"
+    );
+    assert_eq!(
+        json_of(&gateway, &["outbox", "list", "--channel", "nobody"]).await,
+        json!([])
+    );
     let text = done(&gateway, &["trace", "m1"]).await;
-    assert!(text.contains("in channel hook") && text.contains("the last attempt failed: "), "{text}");
+    assert!(
+        text.contains("in channel hook") && text.contains("the last attempt failed: "),
+        "{text}"
+    );
 
     platform.come_up();
     platform.wait_for_accepted("c1", 1).await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     let trace = json_of(&gateway, &["trace", "m1"]).await;
     let (inbound, outbound) = (&trace[0]["inbound"], &trace[0]["outbound"][0]);
-    assert_eq!((&inbound["state"], &outbound["state"]), (&json!("done"), &json!("delivered")), "{trace}");
+    assert_eq!(
+        (&inbound["state"], &outbound["state"]),
+        (&json!("done"), &json!("delivered")),
+        "{trace}"
+    );
     let times = [
         &inbound["received_at_ms"],
         &inbound["finished_at_ms"],
@@ -154,7 +222,10 @@ async fn a_message_is_traced_from_the_webhook_to_the_receipt() {
     for id in [&inbound["event"], &outbound["delivery_key"]] {
         assert_eq!(json_of(&gateway, &["trace", id.as_str().expect("an id")]).await, trace);
     }
-    assert_eq!(done(&gateway, &["outbox", "list"]).await, "Nothing waits to be delivered.\n");
+    assert_eq!(
+        done(&gateway, &["outbox", "list"]).await,
+        "Nothing waits to be delivered.\n"
+    );
     let unknown = fails(gateway.folder(), &["trace", "m/2?x"], 1).await;
     assert!(unknown.contains("there is no message known as \"m/2?x\""), "{unknown}");
 }
@@ -162,13 +233,21 @@ async fn a_message_is_traced_from_the_webhook_to_the_receipt() {
 #[tokio::test]
 async fn a_paused_channel_rests_until_it_is_resumed_and_no_other_does() {
     let platform = FakePlatform::start().await;
-    let gateway =
-        Setup::new().echo().websocket().webhook("hook", &platform).webhook("other", &platform).start().await;
+    let gateway = Setup::new()
+        .echo()
+        .websocket()
+        .webhook("hook", &platform)
+        .webhook("other", &platform)
+        .start()
+        .await;
     let mut events = events(&gateway).await;
     platform.next("c1", [Act::Refuse(503)]);
     gateway.tell("hook", "m1", "c1", "waits").await;
     next_event(&mut events, "failed").await;
-    assert_eq!(done(&gateway, &["channel", "pause", "hook"]).await, "channel hook: paused: by the operator\n");
+    assert_eq!(
+        done(&gateway, &["channel", "pause", "hook"]).await,
+        "channel hook: paused: by the operator\n"
+    );
     let change = next_event(&mut events, "operator").await;
     assert_eq!((&change["verb"], &change["subject"]), (&json!("pause"), &json!("hook")));
 
@@ -177,19 +256,32 @@ async fn a_paused_channel_rests_until_it_is_resumed_and_no_other_does() {
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true));
     let listed = json_of(&gateway, &["channel", "list"]).await;
     let status = |name: &str| {
-        let found = listed.as_array().into_iter().flatten().find(|channel| channel["name"] == name);
+        let found = listed
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|channel| channel["name"] == name);
         found.map(|channel| channel["status"].clone())
     };
-    assert_eq!((status("hook"), status("other")), (Some(json!("paused")), Some(json!("up"))));
+    assert_eq!(
+        (status("hook"), status("other")),
+        (Some(json!("paused")), Some(json!("up")))
+    );
     // Two waits of the same length, one after the other: the paused channel's own is over then.
     for place in ["o1", "o2"] {
         platform.next(place, [Act::Refuse(503)]);
         gateway.tell("other", place, place, "goes on").await;
         platform.wait_for_accepted(place, 1).await;
     }
-    assert!(platform.accepted("c1").is_empty(), "it was delivered through a paused channel");
+    assert!(
+        platform.accepted("c1").is_empty(),
+        "it was delivered through a paused channel"
+    );
 
-    assert_eq!(done(&gateway, &["channel", "resume", "hook"]).await, "channel hook: up\n");
+    assert_eq!(
+        done(&gateway, &["channel", "resume", "hook"]).await,
+        "channel hook: up\n"
+    );
     platform.wait_for_accepted("c1", 1).await;
     assert_eq!(gateway.post("hook", &message).await.status, 200);
     let unknown = fails(gateway.folder(), &["channel", "pause", "nobody"], 1).await;
@@ -205,7 +297,10 @@ async fn a_message_that_was_given_up_can_be_asked_again() {
     gateway.wait_for_metric("sluicegate_turns_dead_total", 1.0).await;
     let notice = platform.wait_for_accepted("c1", 1).await;
     let dead = json_of(&gateway, &["inbox", "dead"]).await;
-    assert_eq!((&dead[0]["message_id"], &dead[0]["text"], &dead[0]["state"]), (&json!("m1"), &json!("hi"), &json!("dead")));
+    assert_eq!(
+        (&dead[0]["message_id"], &dead[0]["text"], &dead[0]["state"]),
+        (&json!("m1"), &json!("hi"), &json!("dead"))
+    );
     let event = dead[0]["event"].as_str().expect("an event");
     let table = done(&gateway, &["inbox", "dead"]).await;
     assert!(table.contains(event) && table.contains("ada"), "{table}");
@@ -214,9 +309,16 @@ async fn a_message_that_was_given_up_can_be_asked_again() {
     assert_eq!(taken[1].text, "re: hi");
     assert_ne!(taken[1].key, notice[0].key);
     let trace = json_of(&gateway, &["trace", event]).await;
-    assert_eq!(trace[0]["outbound"].as_array().map(Vec::len), Some(2), "the notice and the answer: {trace}");
+    assert_eq!(
+        trace[0]["outbound"].as_array().map(Vec::len),
+        Some(2),
+        "the notice and the answer: {trace}"
+    );
     let again = fails(gateway.folder(), &["inbox", "resubmit", event], 1).await;
-    assert!(again.contains("there is no inbound message that was given up"), "{again}");
+    assert!(
+        again.contains("there is no inbound message that was given up"),
+        "{again}"
+    );
 }
 
 #[tokio::test]
@@ -252,11 +354,19 @@ async fn nothing_is_shown_or_done_without_the_token_in_the_header() {
             (&path, vec![]),
             (&path, vec![("authorization", "Bearer wrong")]),
             (&path, vec![("authorization", token.as_str())]),
-            (&path, vec![("authorization", right.as_str()), ("authorization", right.as_str())]),
+            (
+                &path,
+                vec![("authorization", right.as_str()), ("authorization", right.as_str())],
+            ),
             (&in_query, vec![]),
         ] {
             let refused = gateway.request(method, path, &headers, b"").await;
-            assert_eq!(refused.status, 401, "{method} {page} with {headers:?}: {}", refused.text());
+            assert_eq!(
+                refused.status,
+                401,
+                "{method} {page} with {headers:?}: {}",
+                refused.text()
+            );
             assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
         }
         let answer = gateway.request(method, &path, &[("authorization", &right)], b"").await;
@@ -264,8 +374,20 @@ async fn nothing_is_shown_or_done_without_the_token_in_the_header() {
     }
     let flood = vec![b' '; 64 * 1024];
     let headers = [("authorization", right.as_str()), ("content-type", "application/json")];
-    assert_eq!(gateway.request("POST", "/api/v1/dead/redrive", &headers, &flood).await.status, 413);
-    assert_eq!(gateway.request("POST", "/api/v1/dead/redrive", &headers, b"{\"chanel\":\"x\"}").await.status, 422);
+    assert_eq!(
+        gateway
+            .request("POST", "/api/v1/dead/redrive", &headers, &flood)
+            .await
+            .status,
+        413
+    );
+    assert_eq!(
+        gateway
+            .request("POST", "/api/v1/dead/redrive", &headers, b"{\"chanel\":\"x\"}")
+            .await
+            .status,
+        422
+    );
 }
 
 #[tokio::test]
@@ -279,9 +401,18 @@ async fn where_no_gateway_runs_the_operator_is_told_so() {
     gateway.restart().await;
     gateway.kill().await;
     assert!(beacon.exists(), "a killed gateway could not remove it");
-    for words in [&["outbox", "list"][..], &["dead", "list"], &["inbox", "dead"], &["trace", "m1"], &["channel", "pause", "x"]] {
+    for words in [
+        &["outbox", "list"][..],
+        &["dead", "list"],
+        &["inbox", "dead"],
+        &["trace", "m1"],
+        &["channel", "pause", "x"],
+    ] {
         let said = fails(gateway.folder(), words, 1).await;
-        assert!(said.contains("no gateway runs in the data directory") && said.contains("`sluicegate run`"), "{said}");
+        assert!(
+            said.contains("no gateway runs in the data directory") && said.contains("`sluicegate run`"),
+            "{said}"
+        );
     }
     let listed = done(&gateway, &["channel", "list"]).await;
     assert!(listed.contains("No gateway runs in this data directory"), "{listed}");

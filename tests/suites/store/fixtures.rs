@@ -8,9 +8,9 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::{ClaimedTurn, Dispatch, EventStore, TurnCommit};
 
-pub const NOW: UnixMillis = 1_800_000_000_000;
+pub(crate) const NOW: UnixMillis = 1_800_000_000_000;
 
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -18,15 +18,15 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-pub fn channel(name: &str) -> ChannelName {
+pub(crate) fn channel(name: &str) -> ChannelName {
     ChannelName::from_trusted(name)
 }
 
-pub fn key(name: &str) -> DeliveryKey {
+pub(crate) fn key(name: &str) -> DeliveryKey {
     DeliveryKey::from_trusted(format!("dlv_{name}"))
 }
 
-pub fn conversation(id: &str, thread: Option<&str>) -> Conversation {
+pub(crate) fn conversation(id: &str, thread: Option<&str>) -> Conversation {
     Conversation {
         id: id.to_owned(),
         thread: thread.map(str::to_owned),
@@ -36,7 +36,7 @@ pub fn conversation(id: &str, thread: Option<&str>) -> Conversation {
 }
 
 /// An event of channel `family`, from and to conversation `place`, for the session of the same name.
-pub fn inbound(id: &str, place: &str) -> InboundEvent {
+pub(crate) fn inbound(id: &str, place: &str) -> InboundEvent {
     InboundEvent {
         id: EventId::generate(0),
         channel: channel("family"),
@@ -63,7 +63,7 @@ pub fn inbound(id: &str, place: &str) -> InboundEvent {
 }
 
 /// A message of channel `family` to conversation `place`.
-pub fn outbound(name: &str, place: &str) -> OutboundEvent {
+pub(crate) fn outbound(name: &str, place: &str) -> OutboundEvent {
     OutboundEvent {
         key: key(name),
         channel: channel("family"),
@@ -78,14 +78,14 @@ pub fn outbound(name: &str, place: &str) -> OutboundEvent {
     }
 }
 
-pub fn receipt(ids: &[&str]) -> Receipt {
+pub(crate) fn receipt(ids: &[&str]) -> Receipt {
     Receipt {
         message_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         confirmation: Confirmation::Complete,
     }
 }
 
-pub fn end_of(turn: &ClaimedTurn, outbound: Vec<OutboundEvent>) -> TurnCommit {
+pub(crate) fn end_of(turn: &ClaimedTurn, outbound: Vec<OutboundEvent>) -> TurnCommit {
     TurnCommit {
         event: turn.event.id.clone(),
         session: turn.event.session.clone(),
@@ -94,12 +94,12 @@ pub fn end_of(turn: &ClaimedTurn, outbound: Vec<OutboundEvent>) -> TurnCommit {
     }
 }
 
-pub async fn enqueue(store: &dyn EventStore, events: &[(&str, &str)], now: UnixMillis) {
+pub(crate) async fn enqueue(store: &dyn EventStore, events: &[(&str, &str)], now: UnixMillis) {
     let events = events.iter().map(|(name, place)| outbound(name, place)).collect();
     store.enqueue(events, now).await.expect("enqueue");
 }
 
-pub async fn accept(store: &dyn EventStore, events: &[(&str, &str)], now: UnixMillis) {
+pub(crate) async fn accept(store: &dyn EventStore, events: &[(&str, &str)], now: UnixMillis) {
     let events = events.iter().map(|(id, place)| inbound(id, place)).collect();
     store
         .accept(&channel("family"), events, None, now)
@@ -108,7 +108,7 @@ pub async fn accept(store: &dyn EventStore, events: &[(&str, &str)], now: UnixMi
 }
 
 /// Claims what is due in channel `family`.
-pub async fn claim(store: &dyn EventStore, now: UnixMillis) -> Vec<Dispatch> {
+pub(crate) async fn claim(store: &dyn EventStore, now: UnixMillis) -> Vec<Dispatch> {
     store
         .lazy_claim_heads(&[channel("family")], 100, now)
         .await
@@ -117,29 +117,29 @@ pub async fn claim(store: &dyn EventStore, now: UnixMillis) -> Vec<Dispatch> {
 }
 
 /// Claims the only due head.
-pub async fn claim_one(store: &dyn EventStore, now: UnixMillis) -> Dispatch {
+pub(crate) async fn claim_one(store: &dyn EventStore, now: UnixMillis) -> Dispatch {
     let mut claimed = claim(store, now).await;
     assert_eq!(claimed.len(), 1, "one head is due, not {:?}", names(&claimed));
     claimed.remove(0)
 }
 
-pub async fn ack(store: &dyn EventStore, dispatch: &Dispatch) {
+pub(crate) async fn ack(store: &dyn EventStore, dispatch: &Dispatch) {
     store.lazy_ack(dispatch.claim, receipt(&["m"]), NOW).await.expect("ack");
 }
 
 /// The names that [`key`] was given.
-pub fn names(claimed: &[Dispatch]) -> Vec<&str> {
+pub(crate) fn names(claimed: &[Dispatch]) -> Vec<&str> {
     claimed
         .iter()
         .map(|one| one.event.key.as_str().trim_start_matches("dlv_"))
         .collect()
 }
 
-pub async fn claim_turns(store: &dyn EventStore, now: UnixMillis) -> Vec<ClaimedTurn> {
+pub(crate) async fn claim_turns(store: &dyn EventStore, now: UnixMillis) -> Vec<ClaimedTurn> {
     store.claim_turns(100, now).await.expect("claim turns")
 }
 
 /// The platform's ids of claimed events.
-pub fn ids(turns: &[ClaimedTurn]) -> Vec<&str> {
+pub(crate) fn ids(turns: &[ClaimedTurn]) -> Vec<&str> {
     turns.iter().map(|turn| turn.event.message.id.as_str()).collect()
 }

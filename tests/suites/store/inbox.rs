@@ -7,7 +7,7 @@ use sluicegate::store::{Accepted, ClaimedTurn, Error, EventStore, HistoryEntry, 
 use crate::Open;
 use crate::fixtures::{NOW, accept, channel, claim, claim_turns, end_of, enqueue, ids, inbound, names, outbound};
 
-pub async fn a_repeated_event_changes_nothing(open: Open<'_>) {
+pub(crate) async fn a_repeated_event_changes_nothing(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let twice = vec![inbound("1", "ada"), inbound("1", "ada"), inbound("2", "ada")];
@@ -29,7 +29,7 @@ pub async fn a_repeated_event_changes_nothing(open: Open<'_>) {
     assert_eq!(store.depth().inbox, 3);
 }
 
-pub async fn a_cursor_is_kept_with_its_events(open: Open<'_>) {
+pub(crate) async fn a_cursor_is_kept_with_its_events(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     assert_eq!(store.cursor(&family).await.expect("cursor"), None);
@@ -53,7 +53,7 @@ pub async fn a_cursor_is_kept_with_its_events(open: Open<'_>) {
     assert_eq!(store.depth().inbox, 2);
 }
 
-pub async fn an_event_that_starts_no_turn_is_only_remembered(open: Open<'_>) {
+pub(crate) async fn an_event_that_starts_no_turn_is_only_remembered(open: Open<'_>) {
     let store = open();
     let mut reaction = inbound("1", "ada");
     reaction.message.kind = EventKind::Reaction;
@@ -73,7 +73,7 @@ pub async fn an_event_that_starts_no_turn_is_only_remembered(open: Open<'_>) {
     assert_eq!(again, [Accepted::Duplicate]);
 }
 
-pub async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
+pub(crate) async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob"), ("4", "eve")], NOW).await;
     let first = store.claim_turns(2, NOW).await.expect("claim");
@@ -98,7 +98,7 @@ pub async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
     assert_eq!(ids(&claim_turns(&*store, NOW).await), ["2"]);
 }
 
-pub async fn the_longest_due_turn_comes_first(open: Open<'_>) {
+pub(crate) async fn the_longest_due_turn_comes_first(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("late", "ada")], NOW + 5).await;
     accept(&*store, &[("early", "bob")], NOW).await;
@@ -106,7 +106,7 @@ pub async fn the_longest_due_turn_comes_first(open: Open<'_>) {
     assert_eq!(ids(&store.claim_turns(1, NOW + 9).await.expect("claim")), ["late"]);
 }
 
-pub async fn a_turn_ends_in_one_transaction(open: Open<'_>) {
+pub(crate) async fn a_turn_ends_in_one_transaction(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -138,7 +138,7 @@ pub async fn a_turn_ends_in_one_transaction(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW).await), ["a"]);
 }
 
-pub async fn a_turn_of_an_earlier_process_is_stale(open: Open<'_>) {
+pub(crate) async fn a_turn_of_an_earlier_process_is_stale(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let old = claim_turns(&*store, NOW).await.remove(0);
@@ -186,7 +186,7 @@ pub async fn a_turn_of_an_earlier_process_is_stale(open: Open<'_>) {
         .expect("the new claim holds");
 }
 
-pub async fn a_recorded_answer_comes_back_after_a_restart(open: Open<'_>) {
+pub(crate) async fn a_recorded_answer_comes_back_after_a_restart(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -207,7 +207,7 @@ async fn postpone(store: &dyn EventStore, turn: &ClaimedTurn, due: i64, floor: b
         .expect("postpone");
 }
 
-pub async fn a_postponed_turn_waits_and_tells_once(open: Open<'_>) {
+pub(crate) async fn a_postponed_turn_waits_and_tells_once(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     for failures in 0..3 {
@@ -221,14 +221,18 @@ pub async fn a_postponed_turn_waits_and_tells_once(open: Open<'_>) {
     assert_eq!(claim_turns(&*open(), NOW + 10).await[0].failures, 3);
 }
 
-pub async fn a_postponed_turn_holds_up_its_session_and_no_other(open: Open<'_>) {
+pub(crate) async fn a_postponed_turn_holds_up_its_session_and_no_other(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
     for turn in claim_turns(&*store, NOW).await {
         postpone(&*store, &turn, NOW + 10, false).await;
     }
     accept(&*store, &[("4", "eve")], NOW + 1).await;
-    assert_eq!(ids(&claim_turns(&*store, NOW + 9).await), ["4"], "what was said first is answered first");
+    assert_eq!(
+        ids(&claim_turns(&*store, NOW + 9).await),
+        ["4"],
+        "what was said first is answered first"
+    );
     assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW + 10));
     drop(store);
     let store = open();
@@ -240,7 +244,7 @@ pub async fn a_postponed_turn_holds_up_its_session_and_no_other(open: Open<'_>) 
     assert_eq!(ids(&claim_turns(&*store, NOW + 10).await), ["2"]);
 }
 
-pub async fn a_new_message_brings_a_postponed_turn_forward(open: Open<'_>) {
+pub(crate) async fn a_new_message_brings_a_postponed_turn_forward(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     for said in ["2", "3", "4"] {
@@ -266,7 +270,7 @@ pub async fn a_new_message_brings_a_postponed_turn_forward(open: Open<'_>) {
     assert_eq!((turn.event.message.id.as_str(), turn.failures), ("1", 1));
 }
 
-pub async fn a_rate_limit_of_the_agent_is_a_floor(open: Open<'_>) {
+pub(crate) async fn a_rate_limit_of_the_agent_is_a_floor(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -280,35 +284,62 @@ pub async fn a_rate_limit_of_the_agent_is_a_floor(open: Open<'_>) {
     assert_eq!((turn.event.message.id.as_str(), turn.failures), ("1", 1));
 }
 
-pub async fn a_dead_turn_is_listed_and_runs_again_when_resubmitted(open: Open<'_>) {
+pub(crate) async fn a_dead_turn_is_listed_and_runs_again_when_resubmitted(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
     let turns = claim_turns(&*store, NOW).await;
     for (turn, at) in turns.iter().zip([NOW + 1, NOW + 2]) {
-        store.bury_turn(turn.fence, &turn.event.id, "no model", None, at).await.expect("bury");
+        store
+            .bury_turn(turn.fence, &turn.event.id, "no model", None, at)
+            .await
+            .expect("bury");
     }
     drop(store);
     let store = open();
     let dead = store.dead_inbound(9).await.expect("dead");
-    let known: Vec<_> = dead.iter().map(|one| (one.message_id.as_str(), one.finished_at_ms)).collect();
+    let known: Vec<_> = dead
+        .iter()
+        .map(|one| (one.message_id.as_str(), one.finished_at_ms))
+        .collect();
     assert_eq!(known, [("3", Some(NOW + 2)), ("1", Some(NOW + 1))], "newest first");
     let first = &dead[1];
-    assert_eq!((first.state, first.failures, first.reason.as_deref()), (TurnState::Dead, 1, Some("no model")));
-    assert_eq!(first.event.as_ref().map(|event| event.message.text.as_str()), Some("text of 1"));
+    assert_eq!(
+        (first.state, first.failures, first.reason.as_deref()),
+        (TurnState::Dead, 1, Some("no model"))
+    );
+    assert_eq!(
+        first.event.as_ref().map(|event| event.message.text.as_str()),
+        Some("text of 1")
+    );
     assert_eq!(store.dead_inbound(1).await.expect("dead").len(), 1);
 
-    assert!(!store.resubmit(&EventId::from_trusted("evt_none"), NOW).await.expect("resubmit"));
+    assert!(
+        !store
+            .resubmit(&EventId::from_trusted("evt_none"), NOW)
+            .await
+            .expect("resubmit")
+    );
     assert!(store.resubmit(&first.id, NOW + 5).await.expect("resubmit"));
-    assert!(!store.resubmit(&first.id, NOW + 5).await.expect("resubmit"), "it is not dead any more");
-    assert_eq!((store.depth().inbox, store.dead_inbound(9).await.expect("dead").len()), (2, 1));
+    assert!(
+        !store.resubmit(&first.id, NOW + 5).await.expect("resubmit"),
+        "it is not dead any more"
+    );
+    assert_eq!(
+        (store.depth().inbox, store.dead_inbound(9).await.expect("dead").len()),
+        (2, 1)
+    );
     let again = claim_turns(&*store, NOW + 5).await;
-    assert_eq!((ids(&again), again[0].failures), (vec!["1"], 0), "in its old place, before the later one");
+    assert_eq!(
+        (ids(&again), again[0].failures),
+        (vec!["1"], 0),
+        "in its old place, before the later one"
+    );
     let end = end_of(&again[0], vec![outbound("a", "ada")]);
     store.commit_turn(again[0].fence, end, NOW + 6).await.expect("commit");
     assert_eq!(ids(&claim_turns(&*store, NOW + 6).await), ["2"]);
 }
 
-pub async fn a_buried_turn_is_gone_but_known(open: Open<'_>) {
+pub(crate) async fn a_buried_turn_is_gone_but_known(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -329,7 +360,7 @@ pub async fn a_buried_turn_is_gone_but_known(open: Open<'_>) {
     assert_eq!(again, [Accepted::Duplicate]);
 }
 
-pub async fn a_released_turn_is_as_before(open: Open<'_>) {
+pub(crate) async fn a_released_turn_is_as_before(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -343,7 +374,7 @@ pub async fn a_released_turn_is_as_before(open: Open<'_>) {
     assert_eq!((ids(&again), again[0].failures), (vec!["1"], 0));
 }
 
-pub async fn history_is_cut_from_the_old_end(open: Open<'_>) {
+pub(crate) async fn history_is_cut_from_the_old_end(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada")], NOW).await;
     let turn = claim_turns(&*store, NOW).await.remove(0);
@@ -370,7 +401,7 @@ pub async fn history_is_cut_from_the_old_end(open: Open<'_>) {
     assert!(store.history(&nobody, 9, 999).await.expect("history").is_empty());
 }
 
-pub async fn the_next_due_turn_is_known(open: Open<'_>) {
+pub(crate) async fn the_next_due_turn_is_known(open: Open<'_>) {
     let store = open();
     assert_eq!(store.next_turn_due().await.expect("next"), None);
     accept(&*store, &[("1", "ada")], NOW).await;

@@ -7,7 +7,7 @@ use sluicegate::store::{Accepted, Error};
 use crate::Open;
 use crate::fixtures::{NOW, accept, ack, channel, claim, claim_one, claim_turns, end_of, enqueue, inbound, outbound};
 
-pub async fn state_is_kept_for_each_channel(open: Open<'_>) {
+pub(crate) async fn state_is_kept_for_each_channel(open: Open<'_>) {
     let store = open();
     let (family, work) = (channel("family"), channel("work"));
     store.state_set(&family, "k", Some(b"one".to_vec())).await.expect("set");
@@ -29,7 +29,7 @@ pub async fn state_is_kept_for_each_channel(open: Open<'_>) {
     assert_eq!(store.state_get(&work, "k").await.expect("get"), None);
 }
 
-pub async fn a_swap_needs_the_expected_value(open: Open<'_>) {
+pub(crate) async fn a_swap_needs_the_expected_value(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let value = |text: &str| Some(text.as_bytes().to_vec());
@@ -52,7 +52,7 @@ pub async fn a_swap_needs_the_expected_value(open: Open<'_>) {
     assert_eq!(store.state_get(&family, "k").await.expect("get"), None);
 }
 
-pub async fn keys_are_listed_by_prefix(open: Open<'_>) {
+pub(crate) async fn keys_are_listed_by_prefix(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     for key in ["b", "a/2", "a/1", "a", "a0", "ä"] {
@@ -70,7 +70,7 @@ pub async fn keys_are_listed_by_prefix(open: Open<'_>) {
     assert!(store.state_keys(&family, "c").await.expect("keys").is_empty());
 }
 
-pub async fn state_has_quotas(open: Open<'_>) {
+pub(crate) async fn state_has_quotas(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let is_quota = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Quota(_))), "{result:?}");
@@ -110,7 +110,7 @@ pub async fn state_has_quotas(open: Open<'_>) {
     is_quota(store.state_set(&family, "more", Some(value)).await);
 }
 
-pub async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
+pub(crate) async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
@@ -138,7 +138,7 @@ pub async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
     }
 }
 
-pub async fn blobs_have_quotas(open: Open<'_>) {
+pub(crate) async fn blobs_have_quotas(open: Open<'_>) {
     let store = open();
     let too_large = store
         .blob_put(&channel("family"), "x/y", vec![0; limit::BLOB_BYTES_MAX + 1], NOW)
@@ -146,7 +146,7 @@ pub async fn blobs_have_quotas(open: Open<'_>) {
     assert!(matches!(too_large, Err(Error::Quota(_))), "{too_large:?}");
 }
 
-pub async fn what_is_past_its_retention_is_swept(open: Open<'_>) {
+pub(crate) async fn what_is_past_its_retention_is_swept(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     accept(&*store, &[("1", "ada")], NOW).await;
@@ -188,7 +188,7 @@ pub async fn what_is_past_its_retention_is_swept(open: Open<'_>) {
     assert_eq!(claim(&*store, later).await.len(), 1, "its key is forgotten");
 }
 
-pub async fn what_is_waiting_is_never_swept(open: Open<'_>) {
+pub(crate) async fn what_is_waiting_is_never_swept(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "bob")], NOW).await;
     enqueue(&*store, &[("a", "ada"), ("dead", "bob")], NOW).await;
@@ -208,7 +208,7 @@ pub async fn what_is_waiting_is_never_swept(open: Open<'_>) {
     assert_eq!(store.dead_letters(9).await.expect("dead letters").len(), 1);
 }
 
-pub async fn depth_survives_a_restart(open: Open<'_>) {
+pub(crate) async fn depth_survives_a_restart(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
     enqueue(&*store, &[("a", "ada"), ("b", "bob"), ("c", "eve")], NOW).await;
@@ -226,7 +226,7 @@ pub async fn depth_survives_a_restart(open: Open<'_>) {
     assert_eq!(open().depth(), depth);
 }
 
-pub async fn a_closed_store_takes_nothing(open: Open<'_>) {
+pub(crate) async fn a_closed_store_takes_nothing(open: Open<'_>) {
     let store = open();
     assert!(store.is_sound());
     enqueue(&*store, &[("a", "ada")], NOW).await;

@@ -208,7 +208,7 @@ impl Model {
         let Some(row) = self.row(name) else { return false };
         match (row.state, is_good) {
             (State::Pending | State::Sending | State::Awaiting, true) if row.attempts > 0 => {
-                row.state = State::Delivered
+                row.state = State::Delivered;
             }
             (State::Sending | State::Awaiting, false) => row.state = State::Dead,
             _ => return false,
@@ -321,9 +321,7 @@ impl Pair<'_> {
         let claimed = heads.dispatches;
         let mut seen: Vec<_> = claimed
             .iter()
-            .map(|one| {
-                (number(&one.event), one.claim.attempt, one.ambiguous)
-            })
+            .map(|one| (number(&one.event), one.claim.attempt, one.ambiguous))
             .collect();
         self.claims
             .extend(seen.iter().map(|one| one.0).zip(claimed.iter().map(|one| one.claim)));
@@ -338,10 +336,7 @@ impl Pair<'_> {
         assert_eq!(buried, expired, "what a claim finds expired is named");
         seen.sort_unstable();
         expected.sort_unstable();
-        assert_eq!(
-            seen, expected,
-            "(name, attempt, ambiguous) of each claimed head"
-        );
+        assert_eq!(seen, expected, "(name, attempt, ambiguous) of each claimed head");
     }
 
     async fn end(&mut self, step: Step, name: u8, claim: DeliveryClaim) {
@@ -401,7 +396,7 @@ fn number(event: &OutboundEvent) -> u8 {
     name.parse().expect("a number")
 }
 
-pub fn the_store_does_what_the_model_does(fresh: impl Fn(&mut dyn FnMut(Open<'_>))) {
+pub(crate) fn the_store_does_what_the_model_does(fresh: impl Fn(&mut dyn FnMut(Open<'_>))) {
     let mut runner = TestRunner::new(Config {
         cases: 64,
         failure_persistence: None,

@@ -25,7 +25,7 @@ async fn await_until(store: &dyn EventStore, dispatch: &Dispatch, deadline: i64)
         .expect("await");
 }
 
-pub async fn a_lane_is_sent_in_order_one_at_a_time(open: Open<'_>) {
+pub(crate) async fn a_lane_is_sent_in_order_one_at_a_time(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
     let mut thread = outbound("4", "ada");
@@ -40,16 +40,13 @@ pub async fn a_lane_is_sent_in_order_one_at_a_time(open: Open<'_>) {
         .iter()
         .find(|one| names(std::slice::from_ref(one)) == ["1"])
         .expect("head 1");
-    assert_eq!(
-        (ada.claim.attempt, ada.ambiguous, ada.created_at_ms),
-        (1, 0, NOW)
-    );
+    assert_eq!((ada.claim.attempt, ada.ambiguous, ada.created_at_ms), (1, 0, NOW));
     assert_eq!(ada.event, outbound("1", "ada"), "it comes out as it went in");
     ack(&*store, ada).await;
     assert_eq!(names(&claim(&*store, NOW).await), ["2"]);
 }
 
-pub async fn a_stuck_lane_delays_no_other(open: Open<'_>) {
+pub(crate) async fn a_stuck_lane_delays_no_other(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob"), ("4", "bob")], NOW).await;
     for dispatch in claim(&*store, NOW).await {
@@ -66,7 +63,7 @@ pub async fn a_stuck_lane_delays_no_other(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW + 50).await), ["1"]);
 }
 
-pub async fn a_known_key_is_never_stored_again(open: Open<'_>) {
+pub(crate) async fn a_known_key_is_never_stored_again(open: Open<'_>) {
     let store = open();
     for name in ["waiting", "delivered", "dead", "dropped"] {
         enqueue(&*store, &[(name, name)], NOW).await;
@@ -98,7 +95,7 @@ pub async fn a_known_key_is_never_stored_again(open: Open<'_>) {
     assert_eq!(store.depth().outbox, before.outbox + 1);
 }
 
-pub async fn an_attempt_cut_short_is_ambiguous(open: Open<'_>) {
+pub(crate) async fn an_attempt_cut_short_is_ambiguous(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     claim_one(&*store, NOW + 1).await;
@@ -117,7 +114,7 @@ pub async fn an_attempt_cut_short_is_ambiguous(open: Open<'_>) {
     );
 }
 
-pub async fn an_old_claim_is_stale(open: Open<'_>) {
+pub(crate) async fn an_old_claim_is_stale(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     let old = claim_one(&*store, NOW).await;
@@ -149,7 +146,7 @@ pub async fn an_old_claim_is_stale(open: Open<'_>) {
     assert!(matches!(twice, Err(Error::Stale)), "{twice:?}");
 }
 
-pub async fn attempts_count_as_they_ended(open: Open<'_>) {
+pub(crate) async fn attempts_count_as_they_ended(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     let mut expected = (1, 0, None);
@@ -183,7 +180,7 @@ pub async fn attempts_count_as_they_ended(open: Open<'_>) {
     assert_eq!((last.claim.attempt, last.ambiguous, last.ambiguous_at_ms), expected);
 }
 
-pub async fn a_retry_waits_for_its_time_or_for_a_sign_of_life(open: Open<'_>) {
+pub(crate) async fn a_retry_waits_for_its_time_or_for_a_sign_of_life(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "bob")], NOW).await;
     for dispatch in claim(&*store, NOW).await {
@@ -205,7 +202,7 @@ pub async fn a_retry_waits_for_its_time_or_for_a_sign_of_life(open: Open<'_>) {
     assert_eq!(claim(&*store, NOW + 1_000).await.len(), 2);
 }
 
-pub async fn a_rate_limit_is_a_floor(open: Open<'_>) {
+pub(crate) async fn a_rate_limit_is_a_floor(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     let dispatch = claim_one(&*store, NOW).await;
@@ -229,7 +226,7 @@ pub async fn a_rate_limit_is_a_floor(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW + 100).await), ["1"]);
 }
 
-pub async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_>) {
+pub(crate) async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_>) {
     let store = open();
     let expiry = NOW + millis(limit::DELIVERY_EXPIRY);
     enqueue(&*store, &[("1", "ada")], NOW).await;
@@ -238,7 +235,10 @@ pub async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_>) {
     let heads = store.lazy_claim_heads(&family, 9, expiry).await.expect("claim");
     assert_eq!(names(&heads.dispatches), ["2"]);
     let expired = heads.expired.first().expect("the claim tells of what it buries");
-    assert_eq!((&expired.event, expired.attempts, expired.died_at_ms), (&outbound("1", "ada"), 0, expiry));
+    assert_eq!(
+        (&expired.event, expired.attempts, expired.died_at_ms),
+        (&outbound("1", "ada"), 0, expiry)
+    );
     let dead = store.dead_letters(9).await.expect("dead letters");
     assert_eq!((dead.len(), dead[0].attempts, dead[0].died_at_ms), (1, 0, expiry));
     assert_eq!(dead[0].event, outbound("1", "ada"));
@@ -246,7 +246,7 @@ pub async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_>) {
     assert_eq!((store.depth().outbox, store.depth().dead), (1, 1));
 }
 
-pub async fn a_retry_is_never_put_past_the_expiry(open: Open<'_>) {
+pub(crate) async fn a_retry_is_never_put_past_the_expiry(open: Open<'_>) {
     let store = open();
     let expiry = NOW + millis(limit::DELIVERY_EXPIRY);
     for (name, floor) in [("plain", false), ("floor", true)] {
@@ -266,7 +266,7 @@ pub async fn a_retry_is_never_put_past_the_expiry(open: Open<'_>) {
     assert_eq!(store.depth().dead, 2);
 }
 
-pub async fn an_awaited_confirmation_does_not_block_the_lane(open: Open<'_>) {
+pub(crate) async fn an_awaited_confirmation_does_not_block_the_lane(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "ada")], NOW).await;
     await_until(&*store, &claim_one(&*store, NOW).await, NOW + 30).await;
@@ -276,7 +276,7 @@ pub async fn an_awaited_confirmation_does_not_block_the_lane(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW).await), ["3"]);
 }
 
-pub async fn an_unconfirmed_delivery_goes_before_later_ones(open: Open<'_>) {
+pub(crate) async fn an_unconfirmed_delivery_goes_before_later_ones(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "ada")], NOW).await;
     await_until(&*store, &claim_one(&*store, NOW).await, NOW + 30).await;
@@ -294,16 +294,16 @@ pub async fn an_unconfirmed_delivery_goes_before_later_ones(open: Open<'_>) {
     retry_at(&*store, &again, NOW + 40).await;
     assert!(claim(&*store, NOW + 39).await.is_empty(), "now it is the head again");
     let third = claim_one(&*store, NOW + 40).await;
-    assert_eq!(third.ambiguous, 1, "the second failed for certain, so the first alone counts");
+    assert_eq!(
+        third.ambiguous, 1,
+        "the second failed for certain, so the first alone counts"
+    );
     ack(&*store, &third).await;
     let second = claim_one(&*store, NOW + 40).await;
-    assert_eq!(
-        (names(std::slice::from_ref(&second)), second.ambiguous),
-        (vec!["2"], 0)
-    );
+    assert_eq!((names(std::slice::from_ref(&second)), second.ambiguous), (vec!["2"], 0));
 }
 
-pub async fn a_confirmation_settles_once_and_only_its_channel(open: Open<'_>) {
+pub(crate) async fn a_confirmation_settles_once_and_only_its_channel(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     enqueue(&*store, &[("1", "ada"), ("2", "ada")], NOW).await;
@@ -332,7 +332,7 @@ pub async fn a_confirmation_settles_once_and_only_its_channel(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW + 1_000).await), ["2"]);
 }
 
-pub async fn a_confirmation_may_come_before_the_attempt_ends(open: Open<'_>) {
+pub(crate) async fn a_confirmation_may_come_before_the_attempt_ends(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     enqueue(&*store, &[("1", "ada"), ("2", "ada")], NOW).await;
@@ -348,7 +348,7 @@ pub async fn a_confirmation_may_come_before_the_attempt_ends(open: Open<'_>) {
     );
 }
 
-pub async fn a_refused_confirmation_makes_a_dead_letter(open: Open<'_>) {
+pub(crate) async fn a_refused_confirmation_makes_a_dead_letter(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     await_until(&*store, &claim_one(&*store, NOW).await, NOW + 30).await;
@@ -365,7 +365,7 @@ pub async fn a_refused_confirmation_makes_a_dead_letter(open: Open<'_>) {
     assert!(claim(&*store, NOW + 30).await.is_empty());
 }
 
-pub async fn reachable_ends_every_wait_of_the_conversation(open: Open<'_>) {
+pub(crate) async fn reachable_ends_every_wait_of_the_conversation(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let mut thread = outbound("thread", "ada");
@@ -397,7 +397,7 @@ pub async fn reachable_ends_every_wait_of_the_conversation(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW + 2).await), ["retry"]);
 }
 
-pub async fn parts_survive_a_restart(open: Open<'_>) {
+pub(crate) async fn parts_survive_a_restart(open: Open<'_>) {
     let store = open();
     let part = |index, id: &str| SentPart {
         index,
@@ -416,7 +416,7 @@ pub async fn parts_survive_a_restart(open: Open<'_>) {
     assert_eq!(again.already_sent, [part(0, "m0"), part(1, "m1b")]);
 }
 
-pub async fn a_part_of_nothing_in_flight_changes_nothing(open: Open<'_>) {
+pub(crate) async fn a_part_of_nothing_in_flight_changes_nothing(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     let part = SentPart {
@@ -436,7 +436,7 @@ pub async fn a_part_of_nothing_in_flight_changes_nothing(open: Open<'_>) {
     assert!(claim_one(&*store, NOW).await.already_sent.is_empty());
 }
 
-pub async fn a_dead_letter_can_be_redriven(open: Open<'_>) {
+pub(crate) async fn a_dead_letter_can_be_redriven(open: Open<'_>) {
     let store = open();
     let later = NOW + millis(limit::DELIVERY_EXPIRY) * 3;
     enqueue(&*store, &[("1", "ada")], NOW).await;
@@ -469,7 +469,7 @@ pub async fn a_dead_letter_can_be_redriven(open: Open<'_>) {
     assert_eq!(store.depth().outbox, 0);
 }
 
-pub async fn a_dropped_dead_letter_stays_dropped(open: Open<'_>) {
+pub(crate) async fn a_dropped_dead_letter_stays_dropped(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     assert!(!store.drop_dead(&key("1")).await.expect("drop"), "it is not dead");
@@ -484,7 +484,7 @@ pub async fn a_dropped_dead_letter_stays_dropped(open: Open<'_>) {
     assert_eq!(store.depth().dead, 0);
 }
 
-pub async fn dead_letters_come_newest_first(open: Open<'_>) {
+pub(crate) async fn dead_letters_come_newest_first(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada"), ("2", "bob"), ("3", "eve")], NOW).await;
     let mut claimed = claim(&*store, NOW).await;
@@ -500,7 +500,7 @@ pub async fn dead_letters_come_newest_first(open: Open<'_>) {
     assert_eq!(reasons, ["reason 1", "reason 0"]);
 }
 
-pub async fn channels_take_turns(open: Open<'_>) {
+pub(crate) async fn channels_take_turns(open: Open<'_>) {
     let store = open();
     let channels = [channel("family"), channel("work")];
     let flood = (0..20)
@@ -513,7 +513,11 @@ pub async fn channels_take_turns(open: Open<'_>) {
         event
     });
     store.enqueue(other.collect(), NOW + 5).await.expect("enqueue");
-    let claimed = store.lazy_claim_heads(&channels, 4, NOW + 5).await.expect("claim").dispatches;
+    let claimed = store
+        .lazy_claim_heads(&channels, 4, NOW + 5)
+        .await
+        .expect("claim")
+        .dispatches;
     let of_work = claimed
         .iter()
         .filter(|one| one.event.channel == channel("work"))
@@ -525,7 +529,7 @@ pub async fn channels_take_turns(open: Open<'_>) {
     );
 }
 
-pub async fn the_longest_due_lane_comes_first(open: Open<'_>) {
+pub(crate) async fn the_longest_due_lane_comes_first(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("late", "ada")], NOW + 5).await;
     enqueue(&*store, &[("early", "bob")], NOW).await;
@@ -536,7 +540,7 @@ pub async fn the_longest_due_lane_comes_first(open: Open<'_>) {
     }
 }
 
-pub async fn only_the_named_channels_are_served(open: Open<'_>) {
+pub(crate) async fn only_the_named_channels_are_served(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     let work = [channel("work")];
@@ -548,7 +552,7 @@ pub async fn only_the_named_channels_are_served(open: Open<'_>) {
     assert_eq!(names(&claim(&*store, NOW).await), ["1"]);
 }
 
-pub async fn the_next_due_head_is_known(open: Open<'_>) {
+pub(crate) async fn the_next_due_head_is_known(open: Open<'_>) {
     let store = open();
     let family = [channel("family")];
     assert_eq!(store.next_head_due(&family).await.expect("next"), None);

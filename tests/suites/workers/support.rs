@@ -21,8 +21,8 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
-    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Error, EventStore,
-    HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
+    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Error,
+    EventStore, HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -70,6 +70,15 @@ pub(super) struct Expired {
 pub(super) struct Heads {
     pub(super) claimed: Vec<Claimed>,
     pub(super) expired: Vec<Expired>,
+    /// Bytes of what expired.
+    expired_bytes: usize,
+}
+
+impl Heads {
+    /// Returns whether the claim has buried as much as one may: the rest waits for the next.
+    fn has_buried_enough(&self) -> bool {
+        self.expired.len() >= limit::SWEEP_ROWS_MAX || self.expired_bytes >= limit::STORE_BATCH_BYTES_MAX
+    }
 }
 
 /// Why an expired row is dead.
@@ -164,12 +173,7 @@ impl Work<'_> {
     // ---- claims
 
     /// Claims up to `max` heads: of each channel the longest due first, the channels taking turns.
-    pub(super) fn claim_heads(
-        &mut self,
-        channels: &[String],
-        max: usize,
-        now: UnixMillis,
-    ) -> Result<Heads, Failure> {
+    pub(super) fn claim_heads(&mut self, channels: &[String], max: usize, now: UnixMillis) -> Result<Heads, Failure> {
         let mut lanes = Vec::with_capacity(channels.len());
         for channel in channels {
             lanes.push(self.due_lanes(channel, max, now)?.into_iter());
@@ -222,10 +226,11 @@ impl Work<'_> {
                 heads.claimed.push(self.take(lane.id, next, now)?);
                 return Ok(());
             }
-            if heads.expired.len() == limit::SWEEP_ROWS_MAX {
+            if heads.has_buried_enough() {
                 return Ok(());
             }
             self.make_dead(next.seq, next.state, EXPIRED, now)?;
+            heads.expired_bytes += next.claimed.body.len();
             heads.expired.push(Expired {
                 attempts: next.claimed.claim.attempt,
                 body: next.claimed.body,

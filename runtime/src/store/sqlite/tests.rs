@@ -255,7 +255,7 @@ fn a_command_that_fails_half_done_takes_no_other_with_it() {
         let held = store.write(Answer::Lazy, 0, move |_| Ok(go_rx.recv().is_ok()));
         let broken = store.write(Answer::Durable, 0, |work| {
             let outgoing = Outgoing::of(&event("half"))?;
-            work.enqueue(&outgoing, NOW)?;
+            work.enqueue(&outgoing, None, NOW)?;
             // A second row under the same number: a constraint.
             work.sql("INSERT INTO session (id, key, due_at) VALUES (1, 'k', NULL), (1, 'l', ?1)")?
                 .execute(params![work.memory.next_seq() - 1])?;

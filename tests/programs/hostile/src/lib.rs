@@ -75,7 +75,9 @@ impl Webhook for Hostile {
 
 impl Connections for Hostile {
     fn opened(client: Client) -> Result<Vec<String>, CloseReason> {
-        client.query.map_or_else(|| Ok(Vec::new()), |attack| results::frames(&decoded(&attack), run))
+        client
+            .query
+            .map_or_else(|| Ok(Vec::new()), |attack| results::frames(&decoded(&attack), run))
     }
 
     fn received(_: String, frame: String) -> Result<Vec<String>, CloseReason> {

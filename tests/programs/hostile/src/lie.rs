@@ -1,8 +1,8 @@
 //! What the channel says of itself: the plain truth, or a lie that a test chose.
 
 use sluicegate_sdk::{
-    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, WebhookRecipe,
-    http, inbox, net, secrets, settings, state,
+    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, WebhookRecipe, http, inbox,
+    net, secrets, settings, state,
 };
 
 /// The name of the lie stands here in the file: a test writes it over the dots, since nothing else reaches a component
@@ -12,7 +12,9 @@ const PREFIX: usize = "the lie that this guest tells:".len();
 
 fn chosen() -> &'static str {
     let bytes = std::hint::black_box(&CHOSEN);
-    std::str::from_utf8(&bytes[PREFIX..]).unwrap_or_default().trim_end_matches('.')
+    std::str::from_utf8(&bytes[PREFIX..])
+        .unwrap_or_default()
+        .trim_end_matches('.')
 }
 
 pub(crate) fn describe() -> Description {
@@ -25,8 +27,16 @@ pub(crate) fn describe() -> Description {
     truth.endpoints[0].port = None;
     match chosen() {
         "" => {}
-        "settings" => truth.settings = (0..10_000).map(|n| Setting::text(&format!("key-{n}"), "One of many")).collect(),
-        "secrets" => truth.secrets = (0..10_000).map(|n| Secret::for_signing(&format!("s-{n}"), "One")).collect(),
+        "settings" => {
+            truth.settings = (0..10_000)
+                .map(|n| Setting::text(&format!("key-{n}"), "One of many"))
+                .collect()
+        }
+        "secrets" => {
+            truth.secrets = (0..10_000)
+                .map(|n| Secret::for_signing(&format!("s-{n}"), "One"))
+                .collect()
+        }
         "endpoints" => truth.endpoints = vec![Endpoint::new(Scheme::Https, "example.org", "One"); 10_000],
         "secret hosts" => truth.secrets[0].hosts = vec!["example.org".to_owned(); 10_000],
         "duplicate setting" => truth = truth.setting(Setting::text("listener", "Again")),
@@ -83,8 +93,15 @@ fn powers() -> String {
         ("http", http::Request::get("http://127.0.0.1:1/").send().is_ok()),
         ("net", net::TcpStream::connect("127.0.0.1", 1, false).is_ok()),
         ("settings", settings::get("listener").is_some()),
-        ("secrets", secrets::available("token") || secrets::reveal("token").is_ok()),
+        (
+            "secrets",
+            secrets::available("token") || secrets::reveal("token").is_ok(),
+        ),
     ];
-    let names: Vec<_> = worked.iter().filter(|(_, worked)| *worked).map(|(name, _)| *name).collect();
+    let names: Vec<_> = worked
+        .iter()
+        .filter(|(_, worked)| *worked)
+        .map(|(name, _)| *name)
+        .collect();
     format!("worked: {}", names.join(" "))
 }

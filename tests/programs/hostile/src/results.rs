@@ -22,14 +22,26 @@ pub(crate) fn words(argument: &str) -> String {
 
 /// A receipt with as many ids as the argument says, the first of them a long one.
 pub(crate) fn receipt(count: &str) -> Receipt {
-    let ids = (0..number(count)).map(|number| if number == 0 { "x".repeat(100_000) } else { number.to_string() });
-    Receipt { message_ids: ids.collect(), confirmation: Confirmation::Complete }
+    let ids = (0..number(count)).map(|number| {
+        if number == 0 {
+            "x".repeat(100_000)
+        } else {
+            number.to_string()
+        }
+    });
+    Receipt {
+        message_ids: ids.collect(),
+        confirmation: Confirmation::Complete,
+    }
 }
 
 /// An error of the kind and with the words that the argument says.
 pub(crate) fn error(argument: &str) -> DeliveryError {
     match super::order(argument) {
-        ("wait", _) => DeliveryError::RateLimited(RateLimit { retry_after_ms: u64::MAX, scope: WaitScope::Channel }),
+        ("wait", _) => DeliveryError::RateLimited(RateLimit {
+            retry_after_ms: u64::MAX,
+            scope: WaitScope::Channel,
+        }),
         ("rejected", rest) => DeliveryError::Rejected(words(rest)),
         (_, rest) => DeliveryError::Unavailable(words(rest)),
     }
@@ -38,12 +50,18 @@ pub(crate) fn error(argument: &str) -> DeliveryError {
 /// An answer to a webhook that no host may pass on as it is.
 pub(crate) fn reply(argument: &str) -> webhook::Response {
     let (name, value) = super::order(argument);
-    let mut response = webhook::Response { status: 200, headers: Vec::new(), body: Vec::new() };
+    let mut response = webhook::Response {
+        status: 200,
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
     match argument.split_once('=').unwrap_or((name, value)) {
         ("status", status) => response.status = u16::try_from(number(status)).unwrap_or(u16::MAX),
         ("body", bytes) => response.body = filler(bytes).into_bytes(),
         ("headers", count) => {
-            response.headers = (0..number(count)).map(|n| (format!("x-{n}"), vec![b'x'; 1000])).collect();
+            response.headers = (0..number(count))
+                .map(|n| (format!("x-{n}"), vec![b'x'; 1000]))
+                .collect();
         }
         ("injection", _) => {
             response.headers = [

@@ -4,7 +4,11 @@ use sluicegate_sdk::clients;
 
 pub(crate) fn run() -> String {
     let huge = "x".repeat(4 * 1024 * 1024);
-    let sent = (0..200).filter(|n| clients::send(&format!("cli_{n}"), &huge).is_ok()).count();
-    let small = (0..10_000).filter(|n| clients::send(&format!("cli_{n}"), "{}").is_ok()).count();
+    let sent = (0..200)
+        .filter(|n| clients::send(&format!("cli_{n}"), &huge).is_ok())
+        .count();
+    let small = (0..10_000)
+        .filter(|n| clients::send(&format!("cli_{n}"), "{}").is_ok())
+        .count();
     format!("sent {}", sent + small)
 }

@@ -6,7 +6,9 @@ use sluicegate_sdk::http::Request;
 pub(crate) fn run(argument: &str) -> String {
     let mut words = argument.splitn(3, ' ');
     let url = words.next().unwrap_or_default();
-    let mut request = url.strip_prefix("post:").map_or_else(|| Request::get(url), Request::post);
+    let mut request = url
+        .strip_prefix("post:")
+        .map_or_else(|| Request::get(url), Request::post);
     if let (Some(name), Some(value)) = (words.next(), words.next()) {
         request = request.header(name, value);
     }

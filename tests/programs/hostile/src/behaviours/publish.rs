@@ -37,5 +37,9 @@ pub(crate) fn run(argument: &str) -> String {
 }
 
 fn attachment(url: &str) -> Attachment {
-    Attachment { name: None, media_type: "text/plain".to_owned(), source: AttachmentSource::Url(url.to_owned()) }
+    Attachment {
+        name: None,
+        media_type: "text/plain".to_owned(),
+        source: AttachmentSource::Url(url.to_owned()),
+    }
 }

@@ -5,7 +5,12 @@ use sluicegate_sdk::{Conversation, InboundMessage, Sender};
 
 pub(crate) fn run() -> String {
     let message = |n: usize| {
-        InboundMessage::text(format!("flood-{}", n % 50), Conversation::direct("flood"), Sender::person("ada"), "hi")
+        InboundMessage::text(
+            format!("flood-{}", n % 50),
+            Conversation::direct("flood"),
+            Sender::person("ada"),
+            "hi",
+        )
     };
     let messages: Vec<_> = (0..200).map(message).collect();
     let (mut accepted, mut duplicates) = (0, 0);

@@ -8,6 +8,8 @@ pub(crate) fn run() -> String {
         InboundMessage::text(format!("m{n}"), Conversation::direct("c1"), stranger, "hi")
     };
     let messages: Vec<_> = (0..200).map(message).collect();
-    let refused = (0..50).map(|_| inbox::publish(&messages, None).map_or(0, |outcomes| outcomes.len())).sum::<usize>();
+    let refused = (0..50)
+        .map(|_| inbox::publish(&messages, None).map_or(0, |outcomes| outcomes.len()))
+        .sum::<usize>();
     format!("{refused} answered")
 }

@@ -4,7 +4,12 @@ use sluicegate_sdk::state;
 
 pub(crate) fn run() -> String {
     let value = vec![b'x'; 256 * 1024];
-    let kept = (0..100).filter(|n| state::set(&format!("key-{n}"), &value).is_ok()).count();
+    let kept = (0..100)
+        .filter(|n| state::set(&format!("key-{n}"), &value).is_ok())
+        .count();
     state::delete("key-0");
-    format!("{kept} kept, after a deletion {}", state::set("key-0", b"small").is_ok())
+    format!(
+        "{kept} kept, after a deletion {}",
+        state::set("key-0", b"small").is_ok()
+    )
 }
