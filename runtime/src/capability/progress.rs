@@ -1,10 +1,13 @@
 //! `progress`: parts that went out, confirmations that come later, conversations that can be reached again.
 
-use crate::channel::Guest;
+use crate::bus::{self, Letter};
 use crate::channel::bindings::sluicegate::channel::progress::{DeliveryError, Host};
+use crate::channel::{Guest, Services};
+use crate::clock::UnixMillis;
 use crate::event::{self, SentPart};
 use crate::id::DeliveryKey;
 use crate::limit;
+use crate::store::DeliveryRecord;
 
 impl Host for Guest {
     async fn confirm(&mut self, delivery_key: String, outcome: Result<(), DeliveryError>) -> wasmtime::Result<()> {
@@ -12,8 +15,16 @@ impl Host for Guest {
         let Some(key) = key(delivery_key) else { return Ok(()) };
         let outcome = outcome.map_err(|error| event::DeliveryError::from(error).presentable(services));
         let now = services.clock.now_ms();
-        let settled = services.store.confirm(&services.name, &key, outcome, now).await;
+        // What was delivered is read before: afterwards only its receipt is kept.
+        let awaited = match services.bus.subscribers() {
+            0 => None,
+            _ => services.store.delivery(&key).await.map_err(wasmtime::Error::msg)?,
+        };
+        let settled = services.store.confirm(&services.name, &key, outcome.clone(), now).await;
         if settled.map_err(wasmtime::Error::msg)? {
+            if let Some(awaited) = awaited {
+                announce(services, awaited, outcome, now);
+            }
             services.bus.deliveries_due().wake();
         }
         Ok(())
@@ -55,6 +66,41 @@ impl Host for Guest {
         services.bus.deliveries_due().wake();
         Ok(())
     }
+}
+
+/// Tells who listens what became of a delivery whose confirmation was awaited.
+fn announce(
+    services: &Services,
+    awaited: DeliveryRecord,
+    outcome: Result<(), event::DeliveryError>,
+    at_ms: UnixMillis,
+) {
+    let DeliveryRecord {
+        event: Some(event),
+        message_ids,
+        attempts: attempt,
+        ..
+    } = awaited
+    else {
+        return;
+    };
+    services.bus.publish(|| {
+        let letter = Letter::from(&event);
+        match outcome {
+            Ok(()) => bus::Event::Delivered {
+                letter,
+                message_ids,
+                attempt,
+                at_ms,
+            },
+            Err(error) => bus::Event::Dead {
+                letter,
+                reason: error.to_string(),
+                attempt,
+                at_ms,
+            },
+        }
+    });
 }
 
 /// Takes a key from a guest: none where no delivery can have it.

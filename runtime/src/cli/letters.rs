@@ -137,10 +137,7 @@ fn dead_text(letter: &DeliveryView) -> String {
     line("parts sent", letter.parts_sent.to_string());
     line(
         "why",
-        letter
-            .reason
-            .as_deref()
-            .map_or_else(|| "-".to_owned(), printable),
+        letter.reason.as_deref().map_or_else(|| "-".to_owned(), printable),
     );
     text.push('\n');
     for line in letter.text.as_deref().unwrap_or_default().lines() {

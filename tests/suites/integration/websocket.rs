@@ -359,6 +359,26 @@ async fn the_holder_of_the_token_chats_as_any_client_does() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_is_told_as_the_delivery() {
+    let gateway = echoing().await;
+    let path = format!("/ws?events=all&token={}", token_of(&gateway));
+    let observer = WsClient::connect(gateway.address(), &path, &[]).await;
+    let mut observer = observer.unwrap_or_else(|status| panic!("refused with {status}"));
+    let mut client = gateway.client().await;
+    client.attach("c1", true).await;
+    client.say("m1", "c1", "hi").await;
+    let key = client.until("reply").await["delivery_key"].clone();
+    client.send(&json!({ "type": "ack", "delivery_key": key })).await;
+    loop {
+        let event = observer.until("event").await["event"].clone();
+        if event["kind"] == "delivered" {
+            assert_eq!(event["delivery_key"], key);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_web_page_from_elsewhere_may_not_connect() {
     let gateway = echoing().await;
     for (origin, refused) in [
