@@ -17,6 +17,7 @@ mod guest;
 mod inspect;
 mod listener;
 mod loaded;
+mod meter;
 mod output;
 mod services;
 mod share;

@@ -463,12 +463,13 @@ impl Channel {
             memory_bytes_max: self.bounds.memory_bytes_max,
             cpu_max: Some(self.bounds.cpu_max),
         };
+        let meter = context.meter.clone();
         let running = async {
             let mut store = self.component.store(self.services.clone(), context, bounds);
             let instance = self.component.pre().instantiate_async(&mut store).await?;
             call(self, &mut store, &instance).await
         };
-        let guarded = AssertUnwindSafe(running).catch_unwind();
+        let guarded = AssertUnwindSafe(meter.run(running)).catch_unwind();
         let outcome = match tokio::time::timeout(timeout, guarded).await {
             Ok(Ok(Ok(result))) => return Ok(result),
             Ok(Ok(Err(trap))) => CallError::Trapped(trap_reason(&trap)),

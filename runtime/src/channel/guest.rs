@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::meter::Meter;
 use super::output::LogOutput;
 use super::services::Services;
 use crate::capability::wasi_http::GateHooks;
@@ -71,6 +72,8 @@ pub(crate) struct CallContext {
     pub client: Option<ClientId>,
     /// What ends the blocking imports of this call.
     pub shutdown: CancellationToken,
+    /// Counts its CPU time; the caller runs the call under a clone.
+    pub meter: Arc<Meter>,
 }
 
 /// Makes the store for one call (or one listener), with all bounds set.
@@ -87,7 +90,7 @@ pub(super) fn store(
     let guest = Guest {
         hooks: GateHooks::new(services.clone(), context.evidence.clone()),
         wasi: powerless_wasi(services.as_ref()),
-        budget: Budget::new(bounds, services.clone()),
+        budget: Budget::new(bounds, services.clone(), context.meter),
         services,
         evidence: context.evidence,
         client: context.client,
@@ -127,32 +130,39 @@ struct Budget {
     bounds: Bounds,
     memory_bytes: usize,
     table_elements: usize,
+    meter: Arc<Meter>,
     cpu: Duration,
+    /// What of `cpu` the channel's usage shows already.
+    shown: Duration,
 }
 
 impl Budget {
-    fn new(bounds: Bounds, services: Option<Arc<Services>>) -> Self {
+    fn new(bounds: Bounds, services: Option<Arc<Services>>, meter: Arc<Meter>) -> Self {
         Self {
             services,
             bounds,
             memory_bytes: 0,
             table_elements: 0,
+            meter,
             cpu: Duration::ZERO,
+            shown: Duration::ZERO,
         }
     }
 
     /// Called when a tick of the epoch passed while the guest ran. Yields, so that deadlines and neighbours get their
     /// turn; stops a call that used up its CPU time; makes a guest rest whose channel used up its share.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.cpu += limit::EPOCH_TICK;
+        let used = self.meter.take();
+        self.cpu += used;
         if self.bounds.cpu_max.is_some_and(|cpu_max| self.cpu > cpu_max) {
             return Ok(UpdateDeadline::Interrupt);
         }
         let Some(services) = &self.services else {
             return Ok(UpdateDeadline::Yield(1));
         };
-        services.usage.cpu_ms.add(limit::EPOCH_TICK.as_millis() as u64);
-        Ok(match services.share.use_cpu(limit::EPOCH_TICK) {
+        let rest = services.share.use_cpu(used);
+        self.show_usage();
+        Ok(match rest {
             Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
             None => UpdateDeadline::Yield(1),
         })
@@ -177,9 +187,24 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// Adds whole milliseconds to the channel's usage; the rest waits for more.
+    fn show_usage(&mut self) {
+        let Some(services) = &self.services else { return };
+        let millis = (self.cpu - self.shown).as_millis() as u64;
+        services.usage.cpu_ms.add(millis);
+        self.shown += Duration::from_millis(millis);
+    }
+}
+
 impl Drop for Budget {
     fn drop(&mut self) {
+        // Most calls end between two ticks: what they used counts for the next call of the channel.
+        let used = self.meter.take();
+        self.cpu += used;
+        self.show_usage();
         if let Some(services) = &self.services {
+            let _rest_of_nobody = services.share.use_cpu(used);
             services.usage.memory_bytes_high.raise(self.memory_bytes as u64);
             services.share.give_memory(self.memory_bytes);
         }

@@ -69,7 +69,8 @@ impl Channel {
             shutdown: stop.clone(),
             ..CallContext::default()
         };
-        let running = AssertUnwindSafe(self.run_instance(context)).catch_unwind();
+        let meter = context.meter.clone();
+        let running = AssertUnwindSafe(meter.run(self.run_instance(context))).catch_unwind();
         let steady = async {
             tokio::time::sleep(limit::LISTENER_STEADY).await;
             self.set_listener_status(Status::Up);

@@ -116,13 +116,15 @@ async fn describe(
         memory_bytes_max: limit::GUEST_MEMORY_BYTES_DEFAULT,
         cpu_max: Some(limit::DESCRIBE_CPU_MAX),
     };
-    let mut store = guest::store(engine.engine(), None, CallContext::default(), bounds);
+    let context = CallContext::default();
+    let meter = context.meter.clone();
+    let mut store = guest::store(engine.engine(), None, context, bounds);
     let describe = async move {
         let instance = pre.instantiate_async(&mut store).await?;
         let guest = exports.descriptor.load(&mut store, &instance)?;
         guest.call_describe(&mut store).await
     };
-    match tokio::time::timeout(limit::DESCRIBE_TIMEOUT, describe).await {
+    match tokio::time::timeout(limit::DESCRIBE_TIMEOUT, meter.run(describe)).await {
         Ok(Ok(description)) => Ok(description),
         Ok(Err(trap)) => Err(Error::Describe(super::call::trap_reason(&trap))),
         Err(_) => Err(Error::Describe(format!(
