@@ -256,9 +256,9 @@ pub const PRESENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a channel's `start` and `stop`.
 pub const LIFECYCLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a component to say what it is.
-pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Guest CPU time for a component to say what it is: Python guests start in half a second.
-pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(3);
+pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(1);
 /// Calls of one channel that run at once, over all exports.
 pub const CALLS_PER_CHANNEL_MAX: usize = 64;
 /// How long a call may wait for its turn before it is refused as busy.
