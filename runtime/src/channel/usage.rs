@@ -32,7 +32,7 @@ pub struct Usage {
     pub traps: Counter,
     /// Calls that were stopped at their deadline.
     pub deadlines: Counter,
-    /// Guest CPU time, ms, in whole ticks.
+    /// CPU time of the threads while they ran its guests, whole ms of each call.
     pub cpu_ms: Counter,
     /// The most linear memory that one instance had, bytes.
     pub memory_bytes_high: Counter,

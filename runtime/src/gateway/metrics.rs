@@ -61,7 +61,7 @@ const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
     }),
     ChannelFigure(
         "channel_cpu_milliseconds",
-        "Guest CPU time, in whole ticks",
+        "CPU time of the guests, whole milliseconds of each call",
         |channel| channel.services().usage.cpu_ms.get(),
     ),
     ChannelFigure("channel_listener_restarts", "Restarts of the listener", |channel| {
