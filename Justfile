@@ -20,6 +20,10 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     cd components && cargo clippy --workspace --all-targets --target-dir ../target/guests-native -- -D warnings
 
+# Licences, sources, banned crates and advisories of everything that is linked in.
+deny:
+    .ci/deny
+
 fmt:
     cargo fmt --all
     cd components && cargo fmt --all
