@@ -235,6 +235,31 @@ impl From<HttpError> for DeliveryError {
     }
 }
 
+/// Escapes what would end or leave one segment of a URL's path, `/` included, or one value of its query.
+///
+/// What comes out holds no `{{`, so that nothing in it can become a placeholder for a secret.
+pub fn segment_escaped(segment: &str) -> String {
+    escaped(segment, b"-._~")
+}
+
+/// Escapes what would end a URL's path; its slashes stay.
+pub fn path_escaped(path: &str) -> String {
+    escaped(path, b"/-._~")
+}
+
+/// Percent-encodes everything but letters, digits and `kept` (RFC 3986, section 2.1).
+fn escaped(text: &str, kept: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// Writes every `{{` of a JSON document as `{\u007b`: the same text, but no placeholder. Outside of strings JSON has no
 /// `{{`.
 fn without_placeholders(json: Vec<u8>) -> Vec<u8> {
@@ -306,6 +331,13 @@ mod tests {
         let keys_are_lists = std::collections::HashMap::from([(vec![1], 2)]);
         let request = Request::post("https://example.org").json(&keys_are_lists);
         assert!(matches!(request.into_raw(), Err(HttpError::Invalid(_))));
+    }
+
+    #[test]
+    fn what_is_escaped_can_not_leave_its_place_in_the_url() {
+        assert_eq!(path_escaped("documents/file_1.pdf"), "documents/file_1.pdf");
+        assert_eq!(path_escaped("a b?c#d%é{{x}}"), "a%20b%3Fc%23d%25%C3%A9%7B%7Bx%7D%7D");
+        assert_eq!(segment_escaped("!room:server/.."), "%21room%3Aserver%2F..");
     }
 
     #[test]

@@ -27,3 +27,61 @@ pub fn publish_waiting(messages: &[InboundMessage], cursor: Option<&str>) -> Res
         }
     }
 }
+
+/// Messages in one `publish` of [`publish_all`]: half of what the host takes at once.
+const BATCH_MESSAGES_MAX: usize = 100;
+
+/// What became of the messages of [`publish_all`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// Everything that the host takes is durable, and so is the cursor.
+    Durable,
+    /// The channel is being shut down, and the cursor is where it was: the same messages will come again.
+    ShuttingDown,
+}
+
+/// Publishes any number of messages in their order, and the cursor with the last of them.
+///
+/// A message that the host refuses as invalid is dropped with a line in the log: it would be as invalid the next time,
+/// and must not hold up the others.
+pub fn publish_all(messages: &[InboundMessage], cursor: Option<&str>) -> Published {
+    let mut batches = messages.chunks(BATCH_MESSAGES_MAX).peekable();
+    loop {
+        let batch = batches.next().unwrap_or_default();
+        let cursor = if batches.peek().is_none() { cursor } else { None };
+        let published = match publish_waiting(batch, cursor) {
+            Ok(_) => Published::Durable,
+            Err(PublishError::Invalid(why)) => {
+                crate::warn!("messages are stored one by one, because one is invalid: {why}");
+                publish_singly(batch, cursor)
+            }
+            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => Published::ShuttingDown,
+        };
+        if published == Published::ShuttingDown || batches.peek().is_none() {
+            return published;
+        }
+    }
+}
+
+fn publish_singly(messages: &[InboundMessage], cursor: Option<&str>) -> Published {
+    for message in messages {
+        match publish_waiting(std::slice::from_ref(message), None) {
+            Ok(_) => {}
+            Err(PublishError::Invalid(why)) => {
+                crate::error!("event {} is dropped, the gateway refuses it: {why}", message.id);
+            }
+            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => return Published::ShuttingDown,
+        }
+    }
+    if cursor.is_none() {
+        return Published::Durable;
+    }
+    match publish_waiting(&[], cursor) {
+        Ok(_) => Published::Durable,
+        Err(PublishError::Invalid(why)) => {
+            crate::error!("the cursor was refused: {why}");
+            Published::Durable
+        }
+        Err(PublishError::ShuttingDown | PublishError::Busy(_)) => Published::ShuttingDown,
+    }
+}

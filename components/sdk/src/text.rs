@@ -6,6 +6,7 @@ mod fence;
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::message::Choice;
 use fence::{Fence, Line};
 
 /// The smallest limit that is honoured. Below it not even one code point and a fence around it would fit.
@@ -41,6 +42,17 @@ impl Unit {
 /// A limit below [`LIMIT_MIN`] is taken as [`LIMIT_MIN`].
 pub fn split(text: &str, limit: usize, unit: Unit) -> Vec<String> {
     parts(text, limit, unit).into_iter().map(Part::into_string).collect()
+}
+
+/// Returns `text` with the choices below it as numbered lines, for platforms without buttons; without choices, `text`.
+pub fn with_numbered(text: &str, choices: &[Choice]) -> String {
+    if choices.is_empty() {
+        return text.to_owned();
+    }
+    let lines = (1..)
+        .zip(choices)
+        .map(|(number, choice)| format!("\n{number}. {}", choice.label));
+    format!("{text}\n{}", lines.collect::<String>())
 }
 
 /// One part: a piece of the text between the fences that it needs.

@@ -1,7 +1,7 @@
 //! Calls of the Bot API through the host's HTTP. The token stands as `{{bot-token}}` in each URL: only the host knows it.
 
 use serde::{Deserialize, Serialize};
-use sluicegate_sdk::http::{FormPart, Request};
+use sluicegate_sdk::http::{self, FormPart, Request};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::{debug, settings, state, warn};
 
@@ -97,7 +97,7 @@ impl Bot {
         let path = file
             .file_path
             .ok_or_else(|| Failure::Unreadable("the file has no path".to_owned()))?;
-        let url = format!("{}/file/bot{{{{bot-token}}}}/{}", self.base, path_escaped(&path));
+        let url = format!("{}/file/bot{{{{bot-token}}}}/{}", self.base, http::path_escaped(&path));
         let (response, blob) = Request::get(url).timeout_ms(UPLOAD_TIMEOUT_MS).download()?;
         if response.is_success() {
             Ok(blob)
@@ -178,28 +178,4 @@ pub fn present_chat(chat: i64) -> i64 {
 
 fn migration_key(chat: i64) -> String {
     format!("migrated/{chat}")
-}
-
-/// Escapes what would end a URL's path; Telegram's own paths are plain.
-fn path_escaped(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::path_escaped;
-
-    #[test]
-    fn a_file_path_can_not_leave_the_path() {
-        assert_eq!(path_escaped("documents/file_1.pdf"), "documents/file_1.pdf");
-        assert_eq!(path_escaped("a b?c#d%é{{x}}"), "a%20b%3Fc%23d%25%C3%A9%7B%7Bx%7D%7D");
-    }
 }

@@ -65,12 +65,7 @@ fn with_numbered_choices(message: &OutboundMessage) -> String {
     if message.choices.is_empty() || fit_buttons(&message.choices) {
         return message.text.clone();
     }
-    let lines = message
-        .choices
-        .iter()
-        .enumerate()
-        .map(|(index, choice)| format!("\n{}. {}", index + 1, choice.label));
-    format!("{}\n{}", message.text, lines.collect::<String>())
+    text::with_numbered(&message.text, &message.choices)
 }
 
 /// Returns the topic of a conversation as Telegram takes it.

@@ -4,7 +4,7 @@
 //! has stored what the last one brought, together with the cursor.
 
 use sluicegate_sdk::http::HttpError;
-use sluicegate_sdk::inbox::{self, PublishError};
+use sluicegate_sdk::inbox::{self, PublishError, Published};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::webhook::{Request, Response};
 use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, debug, error, secrets, settings, warn};
@@ -119,15 +119,8 @@ impl Poller {
             return Err(Failure::Unreadable("no update of the batch has an id".to_owned()));
         };
         let cursor = cursor_text(me.id, last);
-        match inbox::publish_waiting(&batch.messages, Some(&cursor)) {
-            Ok(_) => {}
-            Err(PublishError::Invalid(why)) => {
-                warn!("a batch was refused, so its messages are stored one by one: {why}");
-                if !store_singly(batch.messages, &cursor) {
-                    return Ok(false);
-                }
-            }
-            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => return Ok(false),
+        if inbox::publish_all(&batch.messages, Some(&cursor)) == Published::ShuttingDown {
+            return Ok(false);
         }
         for query in &batch.queries {
             answer_query(&self.bot, query);
@@ -170,26 +163,6 @@ fn last_update(cursor: &str, bot: i64) -> Option<i64> {
         update.parse().ok()
     } else {
         None
-    }
-}
-
-/// Stores messages one at a time, for a batch in which one is invalid, and then the cursor. False at shutdown.
-fn store_singly(messages: Vec<InboundMessage>, cursor: &str) -> bool {
-    for message in messages {
-        let id = message.id.clone();
-        match inbox::publish_waiting(&[message], None) {
-            Ok(_) => {}
-            Err(PublishError::Invalid(why)) => error!("update {id} is dropped, the gateway refuses it: {why}"),
-            Err(PublishError::ShuttingDown | PublishError::Busy(_)) => return false,
-        }
-    }
-    match inbox::publish_waiting(&[], Some(cursor)) {
-        Ok(_) => true,
-        Err(PublishError::Invalid(why)) => {
-            error!("the cursor was refused: {why}");
-            true
-        }
-        Err(PublishError::ShuttingDown | PublishError::Busy(_)) => false,
     }
 }
 

@@ -177,3 +177,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn choices_become_numbered_lines() {
+    let choice = |label: &str| Choice {
+        id: "x".to_owned(),
+        label: label.to_owned(),
+    };
+    assert_eq!(
+        with_numbered("Sure?", &[choice("Yes"), choice("No")]),
+        "Sure?\n\n1. Yes\n2. No"
+    );
+    assert_eq!(with_numbered("Sure?", &[]), "Sure?");
+}
