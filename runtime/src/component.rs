@@ -128,6 +128,8 @@ pub struct Inspection {
     pub webhook: Option<WebhookRecipe>,
     /// For how long the platform drops a second send with the same key, seconds.
     pub deduplicates_for_s: Option<u32>,
+    /// For how long the platform keeps what was not taken and hands it out again, seconds; none where it is lost.
+    pub replays_for_s: Option<u32>,
     /// Whether the platform allows one receiver for each credential.
     pub single_receiver: bool,
     /// Whether it wants the process's terminal.

@@ -18,6 +18,7 @@ impl Description {
             endpoints: Vec::new(),
             webhook: None,
             deduplicates_for_s: None,
+            replays_for_s: None,
             single_receiver: false,
             terminal: false,
         }
@@ -56,6 +57,12 @@ impl Description {
     /// Says that the platform drops a second send with the same delivery key within this many seconds.
     pub fn deduplicates_for_s(mut self, seconds: u32) -> Self {
         self.deduplicates_for_s = Some(seconds);
+        self
+    }
+
+    /// Says that the platform keeps what the channel has not taken for this many seconds, and hands it out again.
+    pub fn replays_for_s(mut self, seconds: u32) -> Self {
+        self.replays_for_s = Some(seconds);
         self
     }
 

@@ -24,6 +24,8 @@ use crate::receive::POLL_SECONDS;
 
 /// The largest update that is taken, bytes: many times the longest message with all its entities.
 const UPDATE_BYTES_MAX: u32 = 1024 * 1024;
+/// How long Telegram keeps updates that nobody took ("Getting updates": "not longer than 24 hours").
+const UPDATES_KEPT_FOR_S: u32 = 24 * 3600;
 /// The header in which Telegram sends the webhook's secret.
 const SECRET_HEADER: &str = "X-Telegram-Bot-Api-Secret-Token";
 
@@ -66,6 +68,7 @@ impl Channel for Telegram {
             "A Telegram bot, by long poll or webhook",
         )
         .features(Features::all())
+        .replays_for_s(UPDATES_KEPT_FOR_S)
         .setting(Setting::text("mode", "How messages are received: poll or webhook").default("poll"))
         .setting(Setting::text("api-base", "The Bot API server").default(API_BASE))
         .setting(

@@ -103,6 +103,7 @@ pub(super) fn validated(
         endpoints: each("endpoints", description.endpoints, endpoint)?,
         webhook: description.webhook.map(webhook).transpose()?,
         deduplicates_for_s: description.deduplicates_for_s,
+        replays_for_s: description.replays_for_s,
         single_receiver: description.single_receiver,
         terminal: description.terminal,
         powerless_imports,

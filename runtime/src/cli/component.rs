@@ -151,6 +151,15 @@ fn what_it_does(it: &Inspection) -> Vec<String> {
     if let Some(seconds) = it.deduplicates_for_s {
         does.push(format!("the platform drops copies for {seconds} s"));
     }
+    match it.replays_for_s {
+        Some(seconds) => does.push(format!(
+            "what comes while it is down is kept for {seconds} s by the platform"
+        )),
+        None if it.offers("listener") && !it.terminal => {
+            does.push("what comes while it is down is lost: the platform keeps nothing".to_owned());
+        }
+        None => {}
+    }
     if it.single_receiver {
         does.push("one channel for each account: two would disturb each other".to_owned());
     }

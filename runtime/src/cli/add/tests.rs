@@ -51,6 +51,7 @@ fn inspection() -> Inspection {
         ],
         webhook: None,
         deduplicates_for_s: None,
+        replays_for_s: None,
         single_receiver: true,
         terminal: false,
         powerless_imports: Vec::new(),
