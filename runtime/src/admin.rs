@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMillis;
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 
-pub use crate::store::{DeliveryState, TurnState};
+pub use crate::store::{Change, Dead, DeadFilter, DeliveryState, TurnState};
 
 /// What a channel used since the process started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +160,31 @@ pub struct TraceView {
 pub struct List<T> {
     /// What it lists.
     pub items: Vec<T>,
+    /// What to ask with as `after` for what comes behind; none where this is the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// From behind this on: the `next` of an earlier part.
+    pub after: Option<String>,
+    /// How many at most.
+    pub max: usize,
+}
+
+/// A change that an operator made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// When.
+    pub at_ms: UnixMillis,
+    /// What was done: `hold`, `release`, `drop`, `redrive`, `drop-dead`, `resubmit`, `drop-inbound`, `pause`, `resume`.
+    pub verb: String,
+    /// What it was done to: a delivery key, an event, a channel, or a choice of dead letters in words.
+    pub subject: String,
+    /// How many messages it changed; 1 for a channel.
+    pub count: u64,
 }
 
 /// What a change came to.
@@ -175,6 +200,9 @@ pub enum Refusal {
     /// There is nothing of that name; the text says what was looked for.
     #[error("there is no {0}")]
     NotFound(String),
+    /// What was asked is not understood.
+    #[error("{0}")]
+    Misunderstood(String),
     /// It can't be done as things are.
     #[error("{0}")]
     NotNow(String),
@@ -183,10 +211,10 @@ pub enum Refusal {
     StoreFailed(String),
 }
 
-/// What an operator can ask and do. Each change is logged and told on the bus.
+/// What an operator can ask and do. Each change is logged, kept in the list of changes and told on the bus.
 ///
 /// # Cancel safety
-/// A dropped future leaves a change done as a whole or not at all; [`Admin::redrive_all`] may have done a part.
+/// A dropped future leaves a change done as a whole or not at all; one of many dead letters may be done in part.
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Returns the channels, sorted by name.
@@ -195,34 +223,32 @@ pub trait Admin: Send + Sync + 'static {
     /// Takes a channel out of work: nothing is delivered through it, its webhooks are told to come again, new clients
     /// are refused. What its listener still takes in is kept and answered later. It lasts until
     /// [`Admin::resume`], or the end of the process.
-    fn pause(&self, channel: &str) -> Result<ChannelView, Refusal>;
+    async fn pause(&self, channel: &str) -> Result<ChannelView, Refusal>;
 
     /// Puts a paused channel back to work.
-    fn resume(&self, channel: &str) -> Result<ChannelView, Refusal>;
+    async fn resume(&self, channel: &str) -> Result<ChannelView, Refusal>;
 
     /// Returns what is neither delivered nor dead, oldest first, of one channel or of all.
-    async fn outbox(&self, channel: Option<&str>, max: usize) -> Result<Vec<DeliveryView>, Refusal>;
+    async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal>;
 
-    /// Returns the dead letters, newest first.
-    async fn dead(&self, max: usize) -> Result<Vec<DeliveryView>, Refusal>;
+    /// Returns one delivery that is neither delivered nor dead, with its whole text.
+    async fn waiting(&self, key: &str) -> Result<DeliveryView, Refusal>;
+
+    /// Returns dead letters, newest first.
+    async fn dead(&self, filter: &DeadFilter, part: Part) -> Result<List<DeliveryView>, Refusal>;
 
     /// Returns one dead letter with its whole text.
     async fn dead_letter(&self, key: &str) -> Result<DeliveryView, Refusal>;
 
-    /// Puts a dead letter back into its lane, with fresh attempts.
-    async fn redrive(&self, key: &str) -> Result<Changed, Refusal>;
-
-    /// Puts all dead letters of one channel, or all there are, back into their lanes.
-    async fn redrive_all(&self, channel: Option<&str>) -> Result<Changed, Refusal>;
-
-    /// Drops a dead letter.
-    async fn drop_dead(&self, key: &str) -> Result<Changed, Refusal>;
-
     /// Returns the inbound messages whose turn was given up, newest first.
     async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnView>, Refusal>;
 
-    /// Lets a turn that was given up run again.
-    async fn resubmit(&self, event: &str) -> Result<Changed, Refusal>;
+    /// Changes stored messages. One that names a single message fails where there is none; one that chooses among the dead
+    /// letters goes through all that are there when it begins, whatever `max` says.
+    async fn change(&self, change: Change) -> Result<Changed, Refusal>;
+
+    /// Returns the newest changes, newest first.
+    async fn changes(&self, max: usize) -> Result<Vec<ChangeView>, Refusal>;
 
     /// Returns the way of what an id names: an event, a delivery, or a platform's message that came in. One for each
     /// channel that knows the id.

@@ -171,10 +171,12 @@ pub enum Event {
     },
     /// The operator changed something.
     Operator {
-        /// What was done: `redrive`, `redrive-all`, `drop`, `resubmit`, `pause` or `resume`.
+        /// What was done: see [`crate::admin::ChangeView::verb`].
         verb: String,
-        /// What it was done to: a delivery key, an event, or a channel.
+        /// What it was done to: a delivery key, an event, a channel, or a choice of dead letters in words.
         subject: String,
+        /// How many messages it changed; 1 for a channel.
+        count: u64,
         /// When.
         at_ms: UnixMillis,
     },

@@ -10,6 +10,7 @@
 
 mod add;
 mod args;
+mod changes;
 mod channel;
 mod chat;
 mod component;
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli) -> Result<String, Failure> {
         Some(Command::Dead(command)) => letters::dead(command, &cli.overrides.sources(file)),
         Some(Command::Inbox(command)) => inbox::inbox(command, &cli.overrides.sources(file)),
         Some(Command::Trace { id, json }) => trace::trace(&cli.overrides.sources(file), &id, json.json),
+        Some(Command::Changes { limit, json }) => changes::changes(&cli.overrides.sources(file), limit, json.json),
         Some(Command::Component(ComponentCommand::Inspect { component, json })) => {
             component::inspect(&component, json.json)
         }

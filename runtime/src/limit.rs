@@ -20,8 +20,10 @@ pub const OPERATOR_ROWS_DEFAULT: usize = 50;
 pub const OPERATOR_BYTES_MAX: usize = 8 * MIB;
 /// The text of one message in a list; the whole is shown where one message is asked for.
 pub const OPERATOR_EXCERPT_BYTES_MAX: usize = 256;
-/// Dead letters that one transaction puts back, so that it does not hold up the others for long.
-pub const OPERATOR_REDRIVEN_MAX: usize = 1000;
+/// Dead letters that one transaction puts back or drops, so that it does not hold up the others for long.
+pub const OPERATOR_DEAD_CHANGED_MAX: usize = 1000;
+/// Changes of operators that are kept: years of them by hand, and some hundred kilobytes.
+pub const CHANGES_KEPT_MAX: i64 = 10_000;
 /// The body of an operator's request.
 pub const OPERATOR_BODY_BYTES_MAX: usize = 4 * KIB;
 /// An answer to an operator's request, read by the command line: what all rows of a list can have.

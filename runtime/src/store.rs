@@ -18,10 +18,12 @@ use crate::clock::UnixMillis;
 use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart};
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 
+mod change;
 mod record;
 pub mod sqlite;
 
-pub use record::{DeliveryRecord, DeliveryState, Trace, TurnRecord, TurnState};
+pub use change::{Change, Dead, DeadFilter};
+pub use record::{ChangeRecord, DeliveryRecord, DeliveryState, Page, Trace, TurnRecord, TurnState};
 
 /// Why the store did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,6 +41,9 @@ pub enum Error {
     /// The claim is no longer held: the work was taken over, finished or dropped. Give up what depends on it.
     #[error("the claim is stale")]
     Stale,
+    /// What is to be changed is being sent just now: its outcome comes first.
+    #[error("it is being sent just now")]
+    InFlight,
     /// This one command failed (a constraint, a damaged row); others go on.
     #[error("the store refused: {0}")]
     Refused(String),
@@ -171,6 +176,8 @@ pub struct Depth {
     pub outbox: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Inbound events whose turn was given up.
+    pub dead_inbound: u64,
 }
 
 /// The durable side of the gateway. All times are given by the caller, so that tests choose them.
@@ -239,10 +246,6 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Returns the turns that were given up, newest first, at most `max` and [`crate::limit::OPERATOR_BYTES_MAX`] of text.
     async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnRecord>, Error>;
-
-    /// Lets a turn that was given up run again, with fresh failures, in its old place: before later turns of its session.
-    /// Returns whether there was one.
-    async fn resubmit(&self, event: &EventId, now: UnixMillis) -> Result<bool, Error>;
 
     /// Gives a claimed turn back untouched, such as at shutdown.
     async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error>;
@@ -328,25 +331,38 @@ pub trait EventStore: Send + Sync + 'static {
     /// Returns when the next lane of these channels falls due; none when nothing waits. Lanes in flight do not count.
     async fn next_head_due(&self, channels: &[ChannelName]) -> Result<Option<UnixMillis>, Error>;
 
-    /// Returns what is neither delivered nor dead, oldest first, of one channel or of all: at most `max` and
-    /// [`crate::limit::OPERATOR_BYTES_MAX`] of text.
-    async fn outbox(&self, channel: Option<&ChannelName>, max: usize) -> Result<Vec<DeliveryRecord>, Error>;
+    /// Returns what is neither delivered nor dead, oldest first, of one channel or of all, from behind the row `after` on:
+    /// at most `max` and [`crate::limit::OPERATOR_BYTES_MAX`] of text.
+    async fn outbox(
+        &self,
+        channel: Option<&ChannelName>,
+        after: Option<i64>,
+        max: usize,
+    ) -> Result<Page<DeliveryRecord>, Error>;
 
     /// Returns what is stored of one delivery.
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<DeliveryRecord>, Error>;
 
-    /// Returns dead letters, newest first, at most `max`.
-    async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error>;
+    /// Returns dead letters, newest first, from behind the one that died at `after.0` in row `after.1` on: at most `max`
+    /// and [`crate::limit::OPERATOR_BYTES_MAX`] of text.
+    async fn dead_letters(
+        &self,
+        filter: &DeadFilter,
+        after: Option<(UnixMillis, i64)>,
+        max: usize,
+    ) -> Result<Page<DeliveryRecord>, Error>;
 
-    /// Puts a dead letter back into its lane with fresh attempts and a fresh expiry. Returns whether there was one.
-    async fn redrive(&self, key: &DeliveryKey, now: UnixMillis) -> Result<bool, Error>;
+    // ---- the operator's changes
 
-    /// Redrives up to `max` dead letters of one channel or of all, in the order in which they were stored, in one
-    /// transaction. Returns how many there were; fewer than `max` means that none is left.
-    async fn redrive_all(&self, channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> Result<u64, Error>;
+    /// Makes a change, and adds it to the list of changes, in one transaction. Returns how many messages it changed; none
+    /// where there is no such message, and then it is not in the list.
+    ///
+    /// # Errors
+    /// [`Error::InFlight`] where it concerns a message that is being sent just now.
+    async fn change(&self, change: Change, now: UnixMillis) -> Result<u64, Error>;
 
-    /// Drops a dead letter. Returns whether there was one.
-    async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error>;
+    /// Returns the newest changes, newest first, at most `max`.
+    async fn changes(&self, max: usize) -> Result<Vec<ChangeRecord>, Error>;
 
     /// Returns the whole way of what an id names: an event, a delivery, or a platform's message that came in. Several
     /// channels may know the same platform id. Empty where nothing is known.

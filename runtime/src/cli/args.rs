@@ -55,9 +55,14 @@ const OUTBOX_EXAMPLES: &str = "\
 Examples:
   sluicegate outbox list
   sluicegate outbox list --channel family --limit 500 --json
+  sluicegate outbox show dlv_6f1d2c3b4a5968778695a4
+  sluicegate outbox hold dlv_6f1d2c3b4a5968778695a4
+  sluicegate outbox release dlv_6f1d2c3b4a5968778695a4
+  sluicegate outbox drop dlv_6f1d2c3b4a5968778695a4
 
 The oldest comes first. A message waits for its time, for its channel, or for the one before it in
-the same conversation.";
+the same conversation. One that is held back holds up those behind it; it still expires, and is a
+dead letter then. One that is being sent just now can't be changed.";
 
 const DEAD_EXAMPLES: &str = "\
 Examples:
@@ -66,6 +71,7 @@ Examples:
   sluicegate dead redrive dlv_6f1d2c3b4a5968778695a4
   sluicegate dead redrive --all --channel family
   sluicegate dead drop dlv_6f1d2c3b4a5968778695a4
+  sluicegate dead drop --all --reason 'no such conversation'
 
 A dead letter that is put back goes to the end of its conversation, with the same key, fresh
 attempts and a fresh expiry. Parts that the platform has are not sent again.";
@@ -74,6 +80,7 @@ const INBOX_EXAMPLES: &str = "\
 Examples:
   sluicegate inbox dead
   sluicegate inbox resubmit evt_0190a1b2c3d4e5f60718293a4b5c6d7e
+  sluicegate inbox drop evt_0190a1b2c3d4e5f60718293a4b5c6d7e
 
 A message is given up when the agent failed for good, or too often. One that is resubmitted is asked
 as if it had just come in.";
@@ -177,13 +184,13 @@ pub(super) enum Command {
     /// Chat with a running gateway over its WebSocket
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
-    /// See what waits to be delivered
+    /// See what waits to be delivered; hold it back, or drop it
     #[command(subcommand, arg_required_else_help = true, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),
     /// See what could not be delivered; put it back, or drop it
     #[command(subcommand, arg_required_else_help = true, after_help = DEAD_EXAMPLES)]
     Dead(DeadCommand),
-    /// See messages that the agent could not answer; let it try again
+    /// See messages that the agent could not answer; let it try again, or drop them
     #[command(subcommand, arg_required_else_help = true, after_help = INBOX_EXAMPLES)]
     Inbox(InboxCommand),
     /// Follow a message from the platform to its answer's receipt
@@ -191,6 +198,14 @@ pub(super) enum Command {
     Trace {
         /// An event, a delivery key, or the platform's id of a message that came in
         id: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// List what operators changed, newest first
+    Changes {
+        /// How many, 500 at most
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        limit: usize,
         #[command(flatten)]
         json: Json,
     },
@@ -263,11 +278,33 @@ pub(super) enum OutboxCommand {
         /// Of this channel only
         #[arg(long, value_name = "NAME")]
         channel: Option<String>,
-        /// How many, 500 at most
+        /// How many
         #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
         limit: usize,
         #[command(flatten)]
         json: Json,
+    },
+    /// Show one message with its whole text
+    Show {
+        /// Its delivery key
+        key: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Hold a message back, and those behind it in its conversation
+    Hold {
+        /// Its delivery key
+        key: String,
+    },
+    /// Let a message go that was held back
+    Release {
+        /// Its delivery key
+        key: String,
+    },
+    /// Drop a message for good; those behind it go on
+    Drop {
+        /// Its delivery key
+        key: String,
     },
 }
 
@@ -275,7 +312,9 @@ pub(super) enum OutboxCommand {
 pub(super) enum DeadCommand {
     /// List dead letters, newest first
     List {
-        /// How many, 500 at most
+        #[command(flatten)]
+        which: Which,
+        /// How many
         #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
         limit: usize,
         #[command(flatten)]
@@ -288,23 +327,38 @@ pub(super) enum DeadCommand {
         #[command(flatten)]
         json: Json,
     },
-    /// Put a dead letter back, or all of them
-    Redrive {
-        /// Its delivery key
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        key: Option<String>,
-        /// All dead letters
-        #[arg(long)]
-        all: bool,
-        /// With --all: of this channel only
-        #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "key")]
-        channel: Option<String>,
-    },
-    /// Drop a dead letter for good
-    Drop {
-        /// Its delivery key
-        key: String,
-    },
+    /// Put a dead letter back, or many of them
+    Redrive(OneOrAll),
+    /// Drop a dead letter for good, or many of them
+    Drop(OneOrAll),
+}
+
+/// Which dead letters are listed.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Which {
+    /// Of this channel only
+    #[arg(long, value_name = "NAME")]
+    pub(super) channel: Option<String>,
+    /// Only those with this text in the reason why they died
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+/// Which dead letters are changed.
+#[derive(Debug, Clone, Args)]
+pub(super) struct OneOrAll {
+    /// Its delivery key
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(super) key: Option<String>,
+    /// All dead letters
+    #[arg(long)]
+    pub(super) all: bool,
+    /// With --all: of this channel only
+    #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "key")]
+    pub(super) channel: Option<String>,
+    /// With --all: only those with this text in the reason why they died
+    #[arg(long, value_name = "TEXT", requires = "all", conflicts_with = "key")]
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,6 +373,11 @@ pub(super) enum InboxCommand {
     },
     /// Let the agent try a message again that was given up
     Resubmit {
+        /// The gateway's id of the message, evt_…
+        event: String,
+    },
+    /// Drop a message for good that was given up
+    Drop {
         /// The gateway's id of the message, evt_…
         event: String,
     },

@@ -29,6 +29,10 @@ pub(super) fn inbox(command: InboxCommand, sources: &Sources) -> Result<String, 
                 "{event} runs again; `sluicegate trace {event}` shows what becomes of it\n"
             ))
         }
+        InboxCommand::Drop { event } => {
+            let _: Changed = gateway.delete(&["dead-inbound", &event])?;
+            Ok(format!("{event} is dropped\n"))
+        }
     }
 }
 

@@ -4,27 +4,107 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::args::{DeadCommand, OutboxCommand};
+use super::args::{DeadCommand, Json, OneOrAll, OutboxCommand};
 use super::failure::Failure;
 use super::json_text;
 use super::running::Running;
 use super::text::{cell, cell_or_dash, from_now, table, utc};
-use crate::admin::{Changed, DeliveryState, DeliveryView, List};
+use crate::admin::{Changed, DeliveryState, DeliveryView};
 use crate::channel::printable;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Sources;
 
 /// Does what stands after `outbox`.
 pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String, Failure> {
-    let OutboxCommand::List { channel, limit, json } = command;
-    let mut query = vec![("limit", limit.to_string())];
-    query.extend(channel.map(|channel| ("channel", channel)));
-    let found: List<DeliveryView> = Running::require(sources)?.get(&["outbox"], &query)?;
-    if json.json {
-        return Ok(json_text(&json!(found.items)));
+    let gateway = Running::require(sources)?;
+    match command {
+        OutboxCommand::List { channel, limit, json } => {
+            let query = channel.map(|channel| ("channel", channel));
+            let found: Vec<DeliveryView> = gateway.list(&["outbox"], query.as_slice(), limit)?;
+            Ok(listed(&found, json, outbox_table))
+        }
+        OutboxCommand::Show { key, json } => {
+            let letter: DeliveryView = gateway.get(&["outbox", &key], &[])?;
+            Ok(shown(&letter, json, "message"))
+        }
+        OutboxCommand::Hold { key } => {
+            let _: Changed = gateway.post(&["outbox", &key, "hold"], None)?;
+            Ok(format!(
+                "{key} is held back; `sluicegate outbox release {key}` lets it go\n"
+            ))
+        }
+        OutboxCommand::Release { key } => {
+            let _: Changed = gateway.post(&["outbox", &key, "release"], None)?;
+            Ok(format!(
+                "{key} is due; `sluicegate trace {key}` shows what becomes of it\n"
+            ))
+        }
+        OutboxCommand::Drop { key } => {
+            let _: Changed = gateway.delete(&["outbox", &key])?;
+            Ok(format!("{key} is dropped\n"))
+        }
     }
-    if found.items.is_empty() {
-        return Ok("Nothing waits to be delivered.\n".to_owned());
+}
+
+/// Does what stands after `dead`.
+pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Failure> {
+    let gateway = Running::require(sources)?;
+    match command {
+        DeadCommand::List { which, limit, json } => {
+            let mut query: Vec<(&str, String)> = Vec::new();
+            query.extend(which.channel.map(|channel| ("channel", channel)));
+            query.extend(which.reason.map(|reason| ("reason", reason)));
+            let found: Vec<DeliveryView> = gateway.list(&["dead"], &query, limit)?;
+            Ok(listed(&found, json, dead_table))
+        }
+        DeadCommand::Show { key, json } => {
+            let letter: DeliveryView = gateway.get(&["dead", &key], &[])?;
+            Ok(shown(&letter, json, "dead letter"))
+        }
+        DeadCommand::Redrive(OneOrAll { key: Some(key), .. }) => {
+            let _: Changed = gateway.post(&["dead", &key, "redrive"], None)?;
+            Ok(format!(
+                "{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"
+            ))
+        }
+        DeadCommand::Drop(OneOrAll { key: Some(key), .. }) => {
+            let _: Changed = gateway.delete(&["dead", &key])?;
+            Ok(format!("{key} is dropped\n"))
+        }
+        DeadCommand::Redrive(all) => {
+            let Changed { count } = gateway.post(&["dead", "redrive"], Some(filter(&all)))?;
+            Ok(format!("put back: {count}\n"))
+        }
+        DeadCommand::Drop(all) => {
+            let Changed { count } = gateway.post(&["dead", "drop"], Some(filter(&all)))?;
+            Ok(format!("dropped: {count}\n"))
+        }
+    }
+}
+
+fn filter(all: &OneOrAll) -> serde_json::Value {
+    json!({ "channel": all.channel, "reason": all.reason })
+}
+
+fn listed(letters: &[DeliveryView], json: Json, table: fn(&[DeliveryView]) -> String) -> String {
+    if json.json {
+        json_text(&json!(letters))
+    } else {
+        table(letters)
+    }
+}
+
+fn shown(letter: &DeliveryView, json: Json, what: &str) -> String {
+    if json.json {
+        json_text(&json!(letter))
+    } else {
+        letter_text(letter, what)
+    }
+}
+
+fn outbox_table(letters: &[DeliveryView]) -> String {
+    if letters.is_empty() {
+        return "Nothing waits to be delivered.\n".to_owned();
     }
     let now = SystemClock.now_ms();
     let head = [
@@ -37,7 +117,7 @@ pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String
         "LAST FAILURE",
     ]
     .map(str::to_owned);
-    let rows = found.items.iter().map(|one| {
+    let rows = letters.iter().map(|one| {
         [
             one.delivery_key.to_string(),
             state_word(one.state).to_owned(),
@@ -48,45 +128,7 @@ pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String
             cell_or_dash(one.reason.as_deref()),
         ]
     });
-    Ok(table(std::iter::once(head).chain(rows)))
-}
-
-/// Does what stands after `dead`.
-pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Failure> {
-    let gateway = Running::require(sources)?;
-    match command {
-        DeadCommand::List { limit, json } => {
-            let found: List<DeliveryView> = gateway.get(&["dead"], &[("limit", limit.to_string())])?;
-            Ok(if json.json {
-                json_text(&json!(found.items))
-            } else {
-                dead_table(&found.items)
-            })
-        }
-        DeadCommand::Show { key, json } => {
-            let letter: DeliveryView = gateway.get(&["dead", &key], &[])?;
-            Ok(if json.json {
-                json_text(&json!(letter))
-            } else {
-                dead_text(&letter)
-            })
-        }
-        DeadCommand::Redrive { key: Some(key), .. } => {
-            let _: Changed = gateway.post(&["dead", &key, "redrive"], None)?;
-            Ok(format!(
-                "{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"
-            ))
-        }
-        DeadCommand::Redrive { key: None, channel, .. } => {
-            let body = json!({ "channel": channel });
-            let Changed { count } = gateway.post(&["dead", "redrive"], Some(body))?;
-            Ok(format!("put back: {count}\n"))
-        }
-        DeadCommand::Drop { key } => {
-            let _: Changed = gateway.delete(&["dead", &key])?;
-            Ok(format!("{key} is dropped\n"))
-        }
-    }
+    table(std::iter::once(head).chain(rows))
 }
 
 fn dead_table(letters: &[DeliveryView]) -> String {
@@ -110,13 +152,14 @@ fn dead_table(letters: &[DeliveryView]) -> String {
     table(std::iter::once(head).chain(rows))
 }
 
-fn dead_text(letter: &DeliveryView) -> String {
-    let mut text = format!("dead letter {}\n", letter.delivery_key);
+fn letter_text(letter: &DeliveryView, what: &str) -> String {
+    let mut text = format!("{what} {}\n", letter.delivery_key);
     let mut line = |key: &str, value: String| {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {key:<14} {value}");
     };
     let (channel, conversation) = place(letter);
+    line("state", state_word(letter.state).to_owned());
     line("channel", channel);
     line("conversation", conversation);
     line("in reply to", cell_or_dash(letter.in_reply_to.as_deref()));
@@ -130,9 +173,13 @@ fn dead_text(letter: &DeliveryView) -> String {
     for (key, at) in [
         ("stored", letter.created_at_ms),
         ("last attempt", letter.attempt_at_ms),
+        ("due", letter.due_at_ms),
+        ("expires", letter.expires_at_ms),
         ("died", letter.finished_at_ms),
     ] {
-        line(key, at.map_or_else(|| "-".to_owned(), |at| format!("{} UTC", utc(at))));
+        if let Some(at) = at {
+            line(key, format!("{} UTC", utc(at)));
+        }
     }
     line("parts sent", letter.parts_sent.to_string());
     line(
@@ -161,6 +208,7 @@ pub(super) fn state_word(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Pending => "pending",
         DeliveryState::Retrying => "retrying",
+        DeliveryState::Held => "held",
         DeliveryState::Sending => "sending",
         DeliveryState::Awaiting => "awaiting confirmation",
         DeliveryState::Delivered => "delivered",

@@ -12,6 +12,7 @@ use url::Url;
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
+use crate::admin::List;
 use crate::config::{Config, Sources};
 use crate::gateway::Beacon;
 use crate::limit;
@@ -83,6 +84,27 @@ impl Running {
     /// Asks for what stands at a path, given in its segments.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
         self.ask(Method::GET, path, query, None)
+    }
+
+    /// Asks for up to `max` items of a list, part by part.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        max: usize,
+    ) -> Result<Vec<T>, Failure> {
+        let (mut items, mut after) = (Vec::new(), None);
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", (max - items.len()).min(limit::OPERATOR_ROWS_MAX).to_string()));
+            query.extend(after.map(|after: String| ("after", after)));
+            let part: List<T> = self.get(path, &query)?;
+            items.extend(part.items);
+            match part.next.filter(|_| items.len() < max) {
+                Some(next) => after = Some(next),
+                None => return Ok(items),
+            }
+        }
     }
 
     /// Orders a change.

@@ -1,18 +1,21 @@
 //! The operator's desk: what the admin surface asks for, answered from the store and the channels. Each change wakes
-//! the workers, is logged, and told on the bus.
+//! the workers, is kept in the store's list of changes, logged, and told on the bus.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::switchboard::{Switchboard, described};
-use crate::admin::{Admin, Changed, ChannelView, DeliveryView, Refusal, TraceView, TurnView, UsageView};
+use crate::admin::{
+    Admin, Change, ChangeView, Changed, ChannelView, Dead, DeadFilter, DeliveryView, List, Part, Refusal, TraceView,
+    TurnView, UsageView,
+};
 use crate::bus::{Bus, Event};
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::id::{ChannelName, DeliveryKey, EventId};
+use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{self, DeadLetter, DeliveryRecord, DeliveryState, EventStore, Trace, TurnRecord};
+use crate::store::{self, ChangeRecord, DeliveryRecord, DeliveryState, EventStore, Page, Trace, TurnRecord};
 
 /// Answers the operator.
 pub(super) struct Desk {
@@ -23,24 +26,80 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Tells of a change, after it was made.
-    fn audit(&self, verb: &str, subject: &str) {
+    /// Tells of a change, after it was made and stored.
+    fn tell(&self, verb: &str, subject: &str, count: u64) {
         let at_ms = self.clock.now_ms();
-        tracing::info!(verb, subject, "the operator made a change");
+        tracing::info!(verb, subject, count, "the operator made a change");
         self.bus.publish(|| Event::Operator {
             verb: verb.to_owned(),
             subject: subject.to_owned(),
+            count,
             at_ms,
         });
     }
 
-    /// Tells of a change of one message, or says that there is no such message.
-    fn changed(&self, did: bool, verb: &str, what: &str, id: &str) -> Result<Changed, Refusal> {
-        if !did {
-            return Err(Refusal::NotFound(format!("{what} {id:?}")));
+    /// Keeps and tells a change of a channel, which is made already.
+    async fn note(&self, verb: &'static str, subject: &str) -> Result<(), Refusal> {
+        let noted = Change::Noted {
+            verb,
+            subject: subject.to_owned(),
+        };
+        self.store.change(noted, self.clock.now_ms()).await.map_err(failed)?;
+        self.tell(verb, subject, 1);
+        Ok(())
+    }
+
+    /// Makes a change of one message, or says that there is no such message.
+    async fn change_one(&self, change: Change) -> Result<Changed, Refusal> {
+        let (verb, subject, what) = (change.verb(), change.subject(), what(&change));
+        let count = self.store.change(change, self.clock.now_ms()).await.map_err(failed)?;
+        if count == 0 {
+            return Err(Refusal::NotFound(format!("{what} {subject:?}")));
         }
-        self.audit(verb, id);
-        Ok(Changed { count: 1 })
+        self.tell(verb, &subject, count);
+        Ok(Changed { count })
+    }
+
+    /// Changes the dead letters that a filter lets through, some at a time: one transaction must not hold up the others.
+    async fn change_dead(&self, filter: &DeadFilter, make: fn(Dead) -> Change) -> Result<Changed, Refusal> {
+        // One that dies again meanwhile must not be put back for ever.
+        let there = self.store.depth().dead;
+        let mut count = 0;
+        while count < there {
+            let max = usize::try_from(there - count)
+                .unwrap_or(usize::MAX)
+                .min(limit::OPERATOR_DEAD_CHANGED_MAX);
+            let filter = filter.clone();
+            let change = make(Dead::Matching { filter, max });
+            let (verb, subject) = (change.verb(), change.subject());
+            let changed = self.store.change(change, self.clock.now_ms()).await.map_err(failed)?;
+            if changed > 0 {
+                self.tell(verb, &subject, changed);
+                self.bus.deliveries_due().wake();
+            }
+            count += changed;
+            if changed < max as u64 {
+                break;
+            }
+        }
+        Ok(Changed { count })
+    }
+
+    async fn found(&self, key: &str) -> Result<Option<DeliveryRecord>, Refusal> {
+        let key = DeliveryKey::from_trusted(key);
+        self.store.delivery(&key).await.map_err(failed)
+    }
+}
+
+/// Returns what a change of one message looks for, in words.
+fn what(change: &Change) -> &'static str {
+    match change {
+        Change::Hold(_) => "message that waits to be delivered and is not held,",
+        Change::Release(_) => "message that is held,",
+        Change::Drop(_) => "message that waits to be delivered,",
+        Change::Redrive(_) | Change::DropDead(_) => "dead letter",
+        Change::Resubmit(_) | Change::DropInbound(_) => "inbound message that was given up,",
+        Change::Noted { .. } => "change",
     }
 }
 
@@ -54,83 +113,46 @@ impl Admin for Desk {
             .collect()
     }
 
-    fn pause(&self, channel: &str) -> Result<ChannelView, Refusal> {
+    async fn pause(&self, channel: &str) -> Result<ChannelView, Refusal> {
         let paused = self.switchboard.pause_for_operator(channel)?;
-        self.audit("pause", channel);
+        self.note("pause", channel).await?;
         Ok(channel_view(&paused))
     }
 
-    fn resume(&self, channel: &str) -> Result<ChannelView, Refusal> {
+    async fn resume(&self, channel: &str) -> Result<ChannelView, Refusal> {
         let resumed = self.switchboard.resume_for_operator(channel)?;
-        self.audit("resume", channel);
+        self.note("resume", channel).await?;
         Ok(channel_view(&resumed))
     }
 
-    async fn outbox(&self, channel: Option<&str>, max: usize) -> Result<Vec<DeliveryView>, Refusal> {
+    async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal> {
         let channel = channel.map(ChannelName::from_trusted);
-        let found = self.store.outbox(channel.as_ref(), max).await.map_err(failed)?;
-        Ok(found
-            .into_iter()
-            .map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX))
-            .collect())
+        let after = part.after.as_deref().map(|after| number(after, after)).transpose()?;
+        let page = self.store.outbox(channel.as_ref(), after, part.max).await;
+        Ok(listed(page.map_err(failed)?, |last| last.row.to_string()))
     }
 
-    async fn dead(&self, max: usize) -> Result<Vec<DeliveryView>, Refusal> {
-        let found = self.store.dead_letters(max).await.map_err(failed)?;
-        Ok(found.into_iter().map(dead_view).collect())
+    async fn waiting(&self, key: &str) -> Result<DeliveryView, Refusal> {
+        let found = self.found(key).await?;
+        let waiting = found.filter(|record| record.state.is_live());
+        let waiting =
+            waiting.ok_or_else(|| Refusal::NotFound(format!("message that waits to be delivered, {key:?}")))?;
+        Ok(delivery_view(waiting, usize::MAX))
+    }
+
+    async fn dead(&self, filter: &DeadFilter, part: Part) -> Result<List<DeliveryView>, Refusal> {
+        let after = part.after.as_deref().map(died_and_row).transpose()?;
+        let page = self.store.dead_letters(filter, after, part.max).await;
+        Ok(listed(page.map_err(failed)?, |last| {
+            format!("{}.{}", last.finished_at_ms.unwrap_or_default(), last.row)
+        }))
     }
 
     async fn dead_letter(&self, key: &str) -> Result<DeliveryView, Refusal> {
-        let found = self
-            .store
-            .delivery(&DeliveryKey::from_trusted(key))
-            .await
-            .map_err(failed)?;
+        let found = self.found(key).await?;
         let dead = found.filter(|record| record.state == DeliveryState::Dead);
         let dead = dead.ok_or_else(|| Refusal::NotFound(format!("dead letter {key:?}")))?;
         Ok(delivery_view(dead, usize::MAX))
-    }
-
-    async fn redrive(&self, key: &str) -> Result<Changed, Refusal> {
-        let did = self
-            .store
-            .redrive(&DeliveryKey::from_trusted(key), self.clock.now_ms())
-            .await;
-        let changed = self.changed(did.map_err(failed)?, "redrive", "dead letter", key)?;
-        self.bus.deliveries_due().wake();
-        Ok(changed)
-    }
-
-    async fn redrive_all(&self, channel: Option<&str>) -> Result<Changed, Refusal> {
-        let name = channel.map(ChannelName::from_trusted);
-        // One that dies again meanwhile must not be put back for ever.
-        let there = self.store.depth().dead;
-        let mut count = 0;
-        while count < there {
-            let max = usize::try_from(there - count)
-                .unwrap_or(usize::MAX)
-                .min(limit::OPERATOR_REDRIVEN_MAX);
-            let now = self.clock.now_ms();
-            let redriven = self.store.redrive_all(name.as_ref(), max, now).await.map_err(failed)?;
-            count += redriven;
-            self.bus.deliveries_due().wake();
-            if redriven < max as u64 {
-                break;
-            }
-        }
-        if count > 0 {
-            self.audit("redrive-all", channel.unwrap_or("all channels"));
-        }
-        Ok(Changed { count })
-    }
-
-    async fn drop_dead(&self, key: &str) -> Result<Changed, Refusal> {
-        let did = self
-            .store
-            .drop_dead(&DeliveryKey::from_trusted(key))
-            .await
-            .map_err(failed)?;
-        self.changed(did, "drop", "dead letter", key)
     }
 
     async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnView>, Refusal> {
@@ -138,19 +160,21 @@ impl Admin for Desk {
         Ok(found.into_iter().map(turn_view).collect())
     }
 
-    async fn resubmit(&self, event: &str) -> Result<Changed, Refusal> {
-        let did = self
-            .store
-            .resubmit(&EventId::from_trusted(event), self.clock.now_ms())
-            .await;
-        let changed = self.changed(
-            did.map_err(failed)?,
-            "resubmit",
-            "inbound message that was given up,",
-            event,
-        )?;
+    async fn change(&self, change: Change) -> Result<Changed, Refusal> {
+        let changed = match change {
+            Change::Redrive(Dead::Matching { filter, .. }) => self.change_dead(&filter, Change::Redrive).await,
+            Change::DropDead(Dead::Matching { filter, .. }) => self.change_dead(&filter, Change::DropDead).await,
+            one => self.change_one(one).await,
+        }?;
+        // What comes behind a dropped or held message may be due as well.
+        self.bus.deliveries_due().wake();
         self.bus.turns_due().wake();
         Ok(changed)
+    }
+
+    async fn changes(&self, max: usize) -> Result<Vec<ChangeView>, Refusal> {
+        let found = self.store.changes(max).await.map_err(failed)?;
+        Ok(found.into_iter().map(change_view).collect())
     }
 
     async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal> {
@@ -165,8 +189,37 @@ impl Admin for Desk {
     }
 }
 
+/// Reads a number of an `after` that an earlier answer gave.
+fn number(text: &str, after: &str) -> Result<i64, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::Misunderstood(format!(
+            "after is {after:?}: it must be the `next` of an earlier answer"
+        ))
+    })
+}
+
+fn died_and_row(after: &str) -> Result<(i64, i64), Refusal> {
+    let (died_at, row) = after.split_once('.').unwrap_or((after, ""));
+    Ok((number(died_at, after)?, number(row, after)?))
+}
+
+/// Makes a list of a page; `place` says where its last message stands.
+fn listed(page: Page<DeliveryRecord>, place: impl FnOnce(&DeliveryRecord) -> String) -> List<DeliveryView> {
+    let next = page.items.last().filter(|_| page.has_more).map(place);
+    let views = page.items.into_iter();
+    List {
+        items: views
+            .map(|record| delivery_view(record, limit::OPERATOR_EXCERPT_BYTES_MAX))
+            .collect(),
+        next,
+    }
+}
+
 fn failed(error: store::Error) -> Refusal {
-    Refusal::StoreFailed(error.to_string())
+    match error {
+        store::Error::InFlight => Refusal::NotNow("it is being sent just now; try again in a moment".to_owned()),
+        other => Refusal::StoreFailed(other.to_string()),
+    }
 }
 
 fn channel_view(channel: &Channel) -> ChannelView {
@@ -211,7 +264,7 @@ fn delivery_view(record: DeliveryRecord, text_bytes_max: usize) -> DeliveryView 
         ambiguous: record.ambiguous,
         created_at_ms: Some(record.created_at_ms),
         due_at_ms: record.due_at_ms,
-        expires_at_ms: record.due_at_ms.map(|_| record.expires_at_ms),
+        expires_at_ms: record.state.is_live().then_some(record.expires_at_ms),
         attempt_at_ms: record.attempt_at_ms,
         finished_at_ms: record.finished_at_ms,
         parts_sent: record.parts_sent,
@@ -220,27 +273,12 @@ fn delivery_view(record: DeliveryRecord, text_bytes_max: usize) -> DeliveryView 
     }
 }
 
-fn dead_view(letter: DeadLetter) -> DeliveryView {
-    let event = letter.event;
-    DeliveryView {
-        delivery_key: event.key,
-        state: DeliveryState::Dead,
-        channel: Some(event.channel),
-        conversation: Some(event.conversation.id),
-        thread: event.conversation.thread,
-        event: event.cause,
-        in_reply_to: event.in_reply_to,
-        text: Some(excerpt(event.text, limit::OPERATOR_EXCERPT_BYTES_MAX)),
-        attempts: letter.attempts,
-        ambiguous: 0,
-        created_at_ms: None,
-        due_at_ms: None,
-        expires_at_ms: None,
-        attempt_at_ms: None,
-        finished_at_ms: Some(letter.died_at_ms),
-        parts_sent: 0,
-        message_ids: Vec::new(),
-        reason: Some(letter.reason),
+fn change_view(record: ChangeRecord) -> ChangeView {
+    ChangeView {
+        at_ms: record.at_ms,
+        verb: record.verb,
+        subject: record.subject,
+        count: record.count,
     }
 }
 

@@ -137,7 +137,7 @@ impl Sources {
         ]
     }
 
-    fn gauges(&self) -> [Figure; 4] {
+    fn gauges(&self) -> [Figure; 5] {
         let depth = self.store.depth();
         [
             Figure("inbox_waiting", "Inbound events whose turn is not done", depth.inbox),
@@ -147,6 +147,11 @@ impl Sources {
                 depth.outbox,
             ),
             Figure("dead_letters", "Dead letters", depth.dead),
+            Figure(
+                "dead_inbound",
+                "Inbound events whose turn was given up",
+                depth.dead_inbound,
+            ),
             Figure(
                 "store_sound",
                 "Whether the store takes writes",

@@ -4,27 +4,34 @@
 //! | --- | --- |
 //! | `GET channels` | the channels with status and usage |
 //! | `POST channels/{name}/pause`, `…/resume` | the channel as it is then |
-//! | `GET outbox?channel=&limit=` | what waits to be delivered, oldest first |
-//! | `GET dead?limit=` | dead letters, newest first |
+//! | `GET outbox?channel=&after=&limit=` | what waits to be delivered, oldest first |
+//! | `GET outbox/{key}`, `DELETE outbox/{key}` | one with its whole text; drops it |
+//! | `POST outbox/{key}/hold`, `…/release` | holds it back; lets it go |
+//! | `GET dead?channel=&reason=&after=&limit=` | dead letters, newest first |
 //! | `GET dead/{key}`, `DELETE dead/{key}` | one with its whole text; drops it |
-//! | `POST dead/{key}/redrive`, `POST dead/redrive` with `{"channel": …}` | puts it, or all of a channel, back |
+//! | `POST dead/{key}/redrive` | puts it back |
+//! | `POST dead/redrive`, `POST dead/drop` with `{"channel": …, "reason": …}` | puts back, or drops, all of these |
 //! | `GET dead-inbound?limit=` | inbound messages whose turn was given up, newest first |
-//! | `POST dead-inbound/{event}/resubmit` | lets the turn run again |
+//! | `POST dead-inbound/{event}/resubmit`, `DELETE dead-inbound/{event}` | lets the turn run again; drops it |
+//! | `GET changes?limit=` | what operators changed, newest first |
 //! | `GET trace/{id}` | the way of a message, by any of its ids |
 //!
-//! Lists are `{"items": […]}`, changes `{"count": n}`, failures `{"error": "…"}`.
+//! Lists are `{"items": […], "next": "…"}`, where `next` is the `after` of what comes behind, if there is more; changes `{"count": n}`, failures `{"error": "…"}`.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::Surface;
-use crate::admin::{Changed, ChannelView, DeliveryView, List, Refusal, TraceView, TurnView};
+use crate::admin::{
+    Change, ChangeView, Changed, ChannelView, Dead, DeadFilter, DeliveryView, List, Part, Refusal, TraceView, TurnView,
+};
+use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
 
 /// Makes the routes below `/api/v1`.
@@ -34,12 +41,18 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
         .route("/outbox", get(outbox))
+        .route("/outbox/{key}", get(waiting).delete(drop_waiting))
+        .route("/outbox/{key}/hold", post(hold))
+        .route("/outbox/{key}/release", post(release))
         .route("/dead", get(dead))
         .route("/dead/redrive", post(redrive_all))
+        .route("/dead/drop", post(drop_all_dead))
         .route("/dead/{key}", get(dead_letter).delete(drop_dead))
         .route("/dead/{key}/redrive", post(redrive))
         .route("/dead-inbound", get(dead_inbound))
+        .route("/dead-inbound/{event}", delete(drop_inbound))
         .route("/dead-inbound/{event}/resubmit", post(resubmit))
+        .route("/changes", get(changes))
         .route("/trace/{id}", get(trace))
         .fallback(|| async { Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned()) })
         .layer(DefaultBodyLimit::max(limit::OPERATOR_BODY_BYTES_MAX))
@@ -72,6 +85,7 @@ impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+            Refusal::Misunderstood(_) => StatusCode::BAD_REQUEST,
             Refusal::NotNow(_) => StatusCode::CONFLICT,
             Refusal::StoreFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -105,14 +119,40 @@ struct Page {
 #[serde(deny_unknown_fields)]
 struct OutboxPage {
     channel: Option<String>,
+    after: Option<String>,
     limit: Option<usize>,
 }
 
-/// Which dead letters are put back.
+/// What the dead letters are asked with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeadPage {
+    channel: Option<String>,
+    reason: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Which dead letters are changed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Which {
     channel: Option<String>,
+    reason: Option<String>,
+}
+
+fn filter(channel: Option<String>, reason: Option<String>) -> DeadFilter {
+    DeadFilter {
+        channel: channel.map(ChannelName::from_trusted),
+        reason,
+    }
+}
+
+fn part(after: Option<String>, limit: Option<usize>) -> Part {
+    Part {
+        after,
+        max: rows(limit),
+    }
 }
 
 /// Returns how many rows are meant.
@@ -123,7 +163,7 @@ fn rows(limit: Option<usize>) -> usize {
 }
 
 fn list<T>(items: Vec<T>) -> Json<List<T>> {
-    Json(List { items })
+    Json(List { items, next: None })
 }
 
 async fn channels(State(surface): State<Surface>) -> Json<List<ChannelView>> {
@@ -131,11 +171,11 @@ async fn channels(State(surface): State<Surface>) -> Json<List<ChannelView>> {
 }
 
 async fn pause(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelView> {
-    Ok(Json(surface.admin.pause(&name)?))
+    Ok(Json(surface.admin.pause(&name).await?))
 }
 
 async fn resume(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelView> {
-    Ok(Json(surface.admin.resume(&name)?))
+    Ok(Json(surface.admin.resume(&name).await?))
 }
 
 async fn outbox(
@@ -143,13 +183,33 @@ async fn outbox(
     page: Result<Query<OutboxPage>, QueryRejection>,
 ) -> Answer<List<DeliveryView>> {
     let Query(page) = page?;
-    Ok(list(
-        surface.admin.outbox(page.channel.as_deref(), rows(page.limit)).await?,
-    ))
+    let part = part(page.after, page.limit);
+    Ok(Json(surface.admin.outbox(page.channel.as_deref(), part).await?))
 }
 
-async fn dead(State(surface): State<Surface>, page: Result<Query<Page>, QueryRejection>) -> Answer<List<DeliveryView>> {
-    Ok(list(surface.admin.dead(rows(page?.limit)).await?))
+async fn waiting(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<DeliveryView> {
+    Ok(Json(surface.admin.waiting(&key).await?))
+}
+
+async fn hold(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+    change(&surface, Change::Hold(DeliveryKey::from_trusted(key))).await
+}
+
+async fn release(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+    change(&surface, Change::Release(DeliveryKey::from_trusted(key))).await
+}
+
+async fn drop_waiting(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+    change(&surface, Change::Drop(DeliveryKey::from_trusted(key))).await
+}
+
+async fn dead(
+    State(surface): State<Surface>,
+    page: Result<Query<DeadPage>, QueryRejection>,
+) -> Answer<List<DeliveryView>> {
+    let Query(page) = page?;
+    let filter = filter(page.channel, page.reason);
+    Ok(Json(surface.admin.dead(&filter, part(page.after, page.limit)).await?))
 }
 
 async fn dead_letter(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<DeliveryView> {
@@ -157,16 +217,30 @@ async fn dead_letter(State(surface): State<Surface>, Path(key): Path<String>) ->
 }
 
 async fn drop_dead(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
-    Ok(Json(surface.admin.drop_dead(&key).await?))
+    change(&surface, Change::DropDead(Dead::One(DeliveryKey::from_trusted(key)))).await
 }
 
 async fn redrive(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
-    Ok(Json(surface.admin.redrive(&key).await?))
+    change(&surface, Change::Redrive(Dead::One(DeliveryKey::from_trusted(key)))).await
 }
 
 async fn redrive_all(State(surface): State<Surface>, which: Result<Json<Which>, JsonRejection>) -> Answer<Changed> {
-    let Json(which) = which?;
-    Ok(Json(surface.admin.redrive_all(which.channel.as_deref()).await?))
+    change(&surface, Change::Redrive(all(which?.0))).await
+}
+
+async fn drop_all_dead(State(surface): State<Surface>, which: Result<Json<Which>, JsonRejection>) -> Answer<Changed> {
+    change(&surface, Change::DropDead(all(which?.0))).await
+}
+
+fn all(which: Which) -> Dead {
+    Dead::Matching {
+        filter: filter(which.channel, which.reason),
+        max: usize::MAX,
+    }
+}
+
+async fn change(surface: &Surface, change: Change) -> Answer<Changed> {
+    Ok(Json(surface.admin.change(change).await?))
 }
 
 async fn dead_inbound(
@@ -177,7 +251,18 @@ async fn dead_inbound(
 }
 
 async fn resubmit(State(surface): State<Surface>, Path(event): Path<String>) -> Answer<Changed> {
-    Ok(Json(surface.admin.resubmit(&event).await?))
+    change(&surface, Change::Resubmit(EventId::from_trusted(event))).await
+}
+
+async fn drop_inbound(State(surface): State<Surface>, Path(event): Path<String>) -> Answer<Changed> {
+    change(&surface, Change::DropInbound(EventId::from_trusted(event))).await
+}
+
+async fn changes(
+    State(surface): State<Surface>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Answer<List<ChangeView>> {
+    Ok(list(surface.admin.changes(rows(page?.limit)).await?))
 }
 
 async fn trace(State(surface): State<Surface>, Path(id): Path<String>) -> Answer<List<TraceView>> {

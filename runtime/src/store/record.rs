@@ -14,6 +14,8 @@ pub enum DeliveryState {
     Pending,
     /// An attempt failed; it waits for the next.
     Retrying,
+    /// The operator holds it back, and with it what comes after it in its lane.
+    Held,
     /// An attempt is under way, or was cut short by the end of the process and comes again.
     Sending,
     /// It was handed over; its confirmation is awaited.
@@ -22,8 +24,15 @@ pub enum DeliveryState {
     Delivered,
     /// It was given up: a dead letter.
     Dead,
-    /// It was a dead letter, and an operator dropped it.
+    /// An operator dropped it.
     Dropped,
+}
+
+impl DeliveryState {
+    /// Returns whether it is neither delivered nor given up.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Delivered | Self::Dead | Self::Dropped)
+    }
 }
 
 /// What is stored of an outbound event.
@@ -31,6 +40,8 @@ pub enum DeliveryState {
 pub struct DeliveryRecord {
     /// Its key, the same in every attempt.
     pub key: DeliveryKey,
+    /// Its row: what is stored or redriven later has a higher one.
+    pub row: i64,
     /// How far it is.
     pub state: DeliveryState,
     /// The message itself; none once it is delivered or dropped, when only the receipt is kept.
@@ -103,4 +114,26 @@ pub struct Trace {
     pub turn: Option<TurnRecord>,
     /// What went out for it, in the order made.
     pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What it lists.
+    pub items: Vec<T>,
+    /// Whether there is more behind the last of them.
+    pub has_more: bool,
+}
+
+/// A change that an operator made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeRecord {
+    /// When.
+    pub at_ms: UnixMillis,
+    /// What was done, such as `redrive`.
+    pub verb: String,
+    /// What it was done to, in words: a delivery key, an event, a channel, or a choice of dead letters.
+    pub subject: String,
+    /// How many messages it changed.
+    pub count: u64,
 }

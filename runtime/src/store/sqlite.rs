@@ -16,6 +16,7 @@ mod inbox;
 mod intents;
 mod keep;
 mod open;
+mod operate;
 mod outbox;
 mod reader;
 mod records;

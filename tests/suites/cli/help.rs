@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 33] = [
     &[],
     &["run"],
     &["chat"],
@@ -17,6 +17,10 @@ const COMMANDS: [&[&str]; 27] = [
     &["channel", "remove"],
     &["outbox"],
     &["outbox", "list"],
+    &["outbox", "show"],
+    &["outbox", "hold"],
+    &["outbox", "release"],
+    &["outbox", "drop"],
     &["dead"],
     &["dead", "list"],
     &["dead", "show"],
@@ -25,6 +29,8 @@ const COMMANDS: [&[&str]; 27] = [
     &["inbox"],
     &["inbox", "dead"],
     &["inbox", "resubmit"],
+    &["inbox", "drop"],
+    &["changes"],
     &["trace"],
     &["component"],
     &["component", "inspect"],

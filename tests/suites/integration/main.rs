@@ -3,6 +3,7 @@
 //! Nothing here reaches into the gateway. What a test knows it has seen from outside: frames, requests, pages, output.
 
 mod agents;
+mod changes;
 mod delivery;
 mod operator;
 mod peers;

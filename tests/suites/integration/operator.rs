@@ -25,7 +25,7 @@ async fn command(folder: &Path, words: &[&str]) -> Output {
 }
 
 /// Runs a command that must succeed, and returns what it answers.
-async fn done(gateway: &TestGateway, words: &[&str]) -> String {
+pub(crate) async fn done(gateway: &TestGateway, words: &[&str]) -> String {
     let output = command(gateway.folder(), words).await;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{words:?}: {errors}");
@@ -33,32 +33,32 @@ async fn done(gateway: &TestGateway, words: &[&str]) -> String {
 }
 
 /// As [`done`], with the answer read as JSON.
-async fn json_of(gateway: &TestGateway, words: &[&str]) -> Value {
+pub(crate) async fn json_of(gateway: &TestGateway, words: &[&str]) -> Value {
     let words = [words, &["--json"]].concat();
     serde_json::from_str(&done(gateway, &words).await).expect("the answer is JSON")
 }
 
 /// Runs a command that must fail with this exit code, and returns what it says.
-async fn fails(folder: &Path, words: &[&str], code: i32) -> String {
+pub(crate) async fn fails(folder: &Path, words: &[&str], code: i32) -> String {
     let output = command(folder, words).await;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{words:?}: {errors}");
     errors
 }
 
-fn token(gateway: &TestGateway) -> String {
+pub(crate) fn token(gateway: &TestGateway) -> String {
     std::fs::read_to_string(gateway.data().join("admin-token")).expect("the token is there")
 }
 
 /// Connects to the stream of all events.
-async fn events(gateway: &TestGateway) -> WsClient {
+pub(crate) async fn events(gateway: &TestGateway) -> WsClient {
     let bearer = format!("Bearer {}", token(gateway));
     let client = WsClient::connect(gateway.address(), "/ws?events=all", &[("authorization", &bearer)]).await;
     client.expect("the token opens the stream")
 }
 
 /// Returns the next event of this kind.
-async fn next_event(events: &mut WsClient, kind: &str) -> Value {
+pub(crate) async fn next_event(events: &mut WsClient, kind: &str) -> Value {
     loop {
         let frame = events.until("event").await;
         if frame["event"]["kind"] == kind {
@@ -321,32 +321,43 @@ async fn a_message_that_was_given_up_can_be_asked_again() {
     );
 }
 
+/// Requests with the right token, and how they are answered.
+const ROUTES: [(&str, &str, u16); 27] = [
+    ("GET", "channels", 200),
+    ("POST", "channels/websocket/pause", 200),
+    ("POST", "channels/websocket/resume", 200),
+    ("POST", "channels/nobody/pause", 404),
+    ("GET", "outbox", 200),
+    ("GET", "outbox?limit=7&channel=websocket", 200),
+    ("GET", "outbox?limit=many", 400),
+    ("GET", "outbox?limti=7", 400),
+    ("GET", "outbox?after=x", 400),
+    ("GET", "outbox/dlv_none", 404),
+    ("DELETE", "outbox/dlv_none", 404),
+    ("POST", "outbox/dlv_none/hold", 404),
+    ("POST", "outbox/dlv_none/release", 404),
+    ("GET", "dead?limit=0&reason=x&channel=y&after=1.2", 200),
+    ("GET", "dead?after=1", 400),
+    ("GET", "dead/dlv_none", 404),
+    ("DELETE", "dead/dlv_none", 404),
+    ("POST", "dead/dlv_none/redrive", 404),
+    ("POST", "dead/redrive", 415),
+    ("GET", "dead-inbound", 200),
+    ("POST", "dead-inbound/evt_none/resubmit", 404),
+    ("DELETE", "dead-inbound/evt_none", 404),
+    ("POST", "dead/drop", 415),
+    ("GET", "changes?limit=7", 200),
+    ("GET", "trace/m1", 404),
+    ("PUT", "dead", 405),
+    ("GET", "nowhere", 404),
+];
+
 #[tokio::test]
 async fn nothing_is_shown_or_done_without_the_token_in_the_header() {
     let gateway = Setup::new().echo().websocket().start().await;
     let token = token(&gateway);
     let right = format!("Bearer {token}");
-    let routes = [
-        ("GET", "channels", 200),
-        ("POST", "channels/websocket/pause", 200),
-        ("POST", "channels/websocket/resume", 200),
-        ("POST", "channels/nobody/pause", 404),
-        ("GET", "outbox", 200),
-        ("GET", "outbox?limit=7&channel=websocket", 200),
-        ("GET", "outbox?limit=many", 400),
-        ("GET", "outbox?limti=7", 400),
-        ("GET", "dead?limit=0", 200),
-        ("GET", "dead/dlv_none", 404),
-        ("DELETE", "dead/dlv_none", 404),
-        ("POST", "dead/dlv_none/redrive", 404),
-        ("POST", "dead/redrive", 415),
-        ("GET", "dead-inbound", 200),
-        ("POST", "dead-inbound/evt_none/resubmit", 404),
-        ("GET", "trace/m1", 404),
-        ("PUT", "dead", 405),
-        ("GET", "nowhere", 404),
-    ];
-    for (method, page, status) in routes {
+    for (method, page, status) in ROUTES {
         let path = format!("/api/v1/{page}");
         let mark = if page.contains('?') { '&' } else { '?' };
         let in_query = format!("{path}{mark}token={token}");

@@ -6,7 +6,7 @@ use sluicegate::event::{
     Receipt, Sender,
 };
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
-use sluicegate::store::{ClaimedTurn, Dispatch, EventStore, TurnCommit};
+use sluicegate::store::{Change, ClaimedTurn, Dead, DeadFilter, DeadLetter, Dispatch, EventStore, TurnCommit};
 
 pub(crate) const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -142,4 +142,31 @@ pub(crate) async fn claim_turns(store: &dyn EventStore, now: UnixMillis) -> Vec<
 /// The platform's ids of claimed events.
 pub(crate) fn ids(turns: &[ClaimedTurn]) -> Vec<&str> {
     turns.iter().map(|turn| turn.event.message.id.as_str()).collect()
+}
+
+/// Makes a change, and returns how many messages it changed.
+pub(crate) async fn change(store: &dyn EventStore, change: Change, now: UnixMillis) -> u64 {
+    store.change(change, now).await.expect("change")
+}
+
+pub(crate) async fn redrive(store: &dyn EventStore, name: &str, now: UnixMillis) -> bool {
+    change(store, Change::Redrive(Dead::One(key(name))), now).await == 1
+}
+
+pub(crate) async fn drop_dead(store: &dyn EventStore, name: &str) -> bool {
+    change(store, Change::DropDead(Dead::One(key(name))), NOW).await == 1
+}
+
+/// The dead letters of all channels, newest first.
+pub(crate) async fn dead_letters(store: &dyn EventStore, max: usize) -> Vec<DeadLetter> {
+    let page = store.dead_letters(&DeadFilter::default(), None, max).await;
+    let letters = page.expect("dead letters").items.into_iter();
+    letters
+        .map(|record| DeadLetter {
+            event: record.event.expect("a dead letter is whole"),
+            reason: record.reason.expect("a dead letter has a reason"),
+            attempts: record.attempts,
+            died_at_ms: record.finished_at_ms.expect("it died"),
+        })
+        .collect()
 }

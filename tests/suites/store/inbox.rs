@@ -2,10 +2,12 @@
 
 use sluicegate::event::EventKind;
 use sluicegate::id::{EventId, SessionKey};
-use sluicegate::store::{Accepted, ClaimedTurn, Error, EventStore, HistoryEntry, Role, TurnState};
+use sluicegate::store::{Accepted, Change, ClaimedTurn, Error, EventStore, HistoryEntry, Role, TurnState};
 
 use crate::Open;
-use crate::fixtures::{NOW, accept, channel, claim, claim_turns, end_of, enqueue, ids, inbound, names, outbound};
+use crate::fixtures::{
+    NOW, accept, change, channel, claim, claim_turns, end_of, enqueue, ids, inbound, names, outbound,
+};
 
 pub(crate) async fn a_repeated_event_changes_nothing(open: Open<'_>) {
     let store = open();
@@ -313,17 +315,10 @@ pub(crate) async fn a_dead_turn_is_listed_and_runs_again_when_resubmitted(open: 
     );
     assert_eq!(store.dead_inbound(1).await.expect("dead").len(), 1);
 
-    assert!(
-        !store
-            .resubmit(&EventId::from_trusted("evt_none"), NOW)
-            .await
-            .expect("resubmit")
-    );
-    assert!(store.resubmit(&first.id, NOW + 5).await.expect("resubmit"));
-    assert!(
-        !store.resubmit(&first.id, NOW + 5).await.expect("resubmit"),
-        "it is not dead any more"
-    );
+    let resubmit = async |event: EventId| change(&*store, Change::Resubmit(event), NOW + 5).await;
+    assert_eq!(resubmit(EventId::from_trusted("evt_none")).await, 0);
+    assert_eq!(resubmit(first.id.clone()).await, 1);
+    assert_eq!(resubmit(first.id.clone()).await, 0, "it is not dead any more");
     assert_eq!(
         (store.depth().inbox, store.dead_inbound(9).await.expect("dead").len()),
         (2, 1)

@@ -8,7 +8,7 @@ use sluicegate::limit;
 use sluicegate::store::{Attempted, DeliveryClaim, EventStore};
 
 use crate::Open;
-use crate::fixtures::{NOW, block_on, channel, inbound, key, outbound, receipt};
+use crate::fixtures::{NOW, block_on, channel, inbound, key, outbound, receipt, redrive};
 
 const PLACES: [&str; 3] = ["ada", "bob", "eve"];
 
@@ -271,11 +271,7 @@ impl Pair<'_> {
                 assert_eq!(did.expect("confirm"), self.model.confirm(name, is_good));
             }
             Step::Redrive { name } => {
-                let did = self
-                    .store()
-                    .redrive(&key(&name.to_string()), now)
-                    .await
-                    .expect("redrive");
+                let did = redrive(self.store(), &name.to_string(), now).await;
                 assert_eq!(did, self.model.redrive(name, now));
             }
             Step::Hear { place } => {

@@ -3,11 +3,14 @@
 use sluicegate::clock::millis;
 use sluicegate::event::{InboundEvent, Notice, OutboundEvent, SentPart};
 use sluicegate::limit;
-use sluicegate::store::{Attempted, DeliveryRecord, DeliveryState, Dispatch, EventStore, TurnState};
+use sluicegate::store::{
+    Attempted, Change, Dead, DeadFilter, DeliveryRecord, DeliveryState, Dispatch, Error, EventStore, TurnState,
+};
 
 use crate::Open;
 use crate::fixtures::{
-    NOW, ack, channel, claim, claim_one, claim_turns, end_of, enqueue, inbound, key, names, outbound, receipt,
+    NOW, accept, ack, change, channel, claim, claim_one, claim_turns, drop_dead, end_of, enqueue, inbound, key, names,
+    outbound, receipt,
 };
 
 fn keys(records: &[DeliveryRecord]) -> Vec<&str> {
@@ -15,6 +18,16 @@ fn keys(records: &[DeliveryRecord]) -> Vec<&str> {
         .iter()
         .map(|one| one.key.as_str().trim_start_matches("dlv_"))
         .collect()
+}
+
+async fn outbox(store: &dyn EventStore, name: Option<&str>, max: usize) -> Vec<DeliveryRecord> {
+    let page = store.outbox(name.map(channel).as_ref(), None, max).await;
+    page.expect("outbox").items
+}
+
+async fn state_of(store: &dyn EventStore, name: &str) -> DeliveryState {
+    let found = store.delivery(&key(name)).await.expect("delivery");
+    found.expect("it is known").state
 }
 
 async fn fail(store: &dyn EventStore, dispatch: &Dispatch, due: i64, floor: bool) {
@@ -50,7 +63,7 @@ pub(crate) async fn the_outbox_lists_what_waits_oldest_first(open: Open<'_>) {
             _ => {}
         }
     }
-    let listed = store.outbox(None, 9).await.expect("outbox");
+    let listed = outbox(&*store, None, 9).await;
     assert_eq!(
         keys(&listed),
         ["1", "3", "5", "6", "7"],
@@ -77,8 +90,8 @@ pub(crate) async fn the_outbox_lists_what_waits_oldest_first(open: Open<'_>) {
     assert_eq!(first.event, Some(outbound("1", "ada")));
     assert_eq!(listed[1].due_at_ms, Some(NOW + 50), "a rate limit holds the whole lane");
     assert_eq!(listed[3].message_ids, ["m6"]);
-    assert_eq!(keys(&store.outbox(None, 2).await.expect("outbox")), ["1", "3"]);
-    assert!(store.outbox(None, 0).await.expect("outbox").is_empty());
+    assert_eq!(keys(&outbox(&*store, None, 2).await), ["1", "3"]);
+    assert!(outbox(&*store, None, 0).await.is_empty());
 }
 
 pub(crate) async fn the_outbox_lists_one_channel(open: Open<'_>) {
@@ -88,7 +101,7 @@ pub(crate) async fn the_outbox_lists_one_channel(open: Open<'_>) {
     of_work.channel = channel("work");
     store.enqueue(vec![of_work], NOW).await.expect("enqueue");
     for (name, expected) in [("family", vec!["1"]), ("work", vec!["2"]), ("nobody", vec![])] {
-        let listed = store.outbox(Some(&channel(name)), 9).await.expect("outbox");
+        let listed = outbox(&*store, Some(name), 9).await;
         assert_eq!(keys(&listed), expected, "{name}");
     }
 }
@@ -122,7 +135,7 @@ pub(crate) async fn a_delivery_tells_how_far_it_is(open: Open<'_>) {
         (dead.reason.as_deref(), dead.event),
         (Some("no"), Some(outbound("1", "ada")))
     );
-    assert!(store.drop_dead(&key("1")).await.expect("drop"));
+    assert!(drop_dead(&*store, "1").await);
     let dropped = record().await;
     assert_eq!((dropped.state, dropped.event), (DeliveryState::Dropped, None));
 }
@@ -142,23 +155,23 @@ pub(crate) async fn all_dead_letters_of_a_channel_are_redriven_in_their_order(op
     store.sweep(later + 1).await.expect("sweep");
     drop(store);
     let store = open();
-    let family = channel("family");
-    assert_eq!(
-        store
-            .redrive_all(Some(&channel("nobody")), 9, later)
-            .await
-            .expect("redrive"),
-        0
-    );
-    assert_eq!(store.redrive_all(Some(&family), 2, later).await.expect("redrive"), 2);
-    assert_eq!(store.redrive_all(Some(&family), 2, later).await.expect("redrive"), 1);
+    let redrive_some = async |name: Option<&str>, max| {
+        let filter = DeadFilter {
+            channel: name.map(channel),
+            reason: None,
+        };
+        change(&*store, Change::Redrive(Dead::Matching { filter, max }), later).await
+    };
+    assert_eq!(redrive_some(Some("nobody"), 9).await, 0);
+    assert_eq!(redrive_some(Some("family"), 2).await, 2);
+    assert_eq!(redrive_some(Some("family"), 2).await, 1);
     assert_eq!((store.depth().outbox, store.depth().dead), (3, 1));
     for expected in ["1", "2", "3"] {
         let dispatch = claim_one(&*store, later).await;
         assert_eq!(names(std::slice::from_ref(&dispatch)), [expected]);
         ack(&*store, &dispatch).await;
     }
-    assert_eq!(store.redrive_all(None, 9, later).await.expect("redrive"), 1);
+    assert_eq!(redrive_some(None, 9).await, 1);
     assert_eq!(store.depth().dead, 0);
 }
 
@@ -287,4 +300,228 @@ pub(crate) async fn the_same_platform_id_in_two_channels_is_two_traces(open: Ope
         .map(|turn| turn.channel.as_str())
         .collect();
     assert_eq!(channels, ["work", "family"], "the newest first");
+}
+
+pub(crate) async fn a_list_goes_on_where_it_stopped(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "bob"), ("3", "eve")], NOW).await;
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.outbox(None, after, 1).await.expect("outbox");
+        after = page.items.last().map(|last| last.row);
+        seen.extend(page.items);
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(keys(&seen), ["1", "2", "3"]);
+    for (at, dispatch) in (0..).zip(claim(&*store, NOW).await) {
+        // Two of them die in the same moment.
+        store.bury(dispatch.claim, "no", NOW + at / 2).await.expect("bury");
+    }
+    let whole = store
+        .dead_letters(&DeadFilter::default(), None, 9)
+        .await
+        .expect("dead")
+        .items;
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store
+            .dead_letters(&DeadFilter::default(), after, 1)
+            .await
+            .expect("dead");
+        after = page
+            .items
+            .last()
+            .and_then(|last| Some((last.finished_at_ms?, last.row)));
+        seen.extend(page.items);
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!((keys(&seen), seen.len()), (keys(&whole), 3));
+}
+
+pub(crate) async fn a_held_delivery_holds_up_its_lane_until_it_is_released(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
+    assert_eq!(change(&*store, Change::Hold(key("1")), NOW).await, 1);
+    assert_eq!(
+        change(&*store, Change::Hold(key("1")), NOW).await,
+        0,
+        "it is held already"
+    );
+    assert_eq!(state_of(&*store, "1").await, DeliveryState::Held);
+    // Neither a sign of life nor a restart lets it go.
+    accept(&*store, &[("m1", "ada")], NOW + 1).await;
+    drop(store);
+    let store = open();
+    assert_eq!(names(&claim(&*store, NOW + 2).await), ["3"]);
+    let listed = outbox(&*store, None, 1).await;
+    assert_eq!((keys(&listed), listed[0].due_at_ms), (vec!["1"], None));
+    assert_eq!(
+        change(&*store, Change::Release(key("2")), NOW).await,
+        0,
+        "it is not held"
+    );
+    assert_eq!(change(&*store, Change::Release(key("1")), NOW + 3).await, 1);
+    assert_eq!(names(&claim(&*store, NOW + 3).await), ["1"]);
+}
+
+pub(crate) async fn a_held_delivery_expires_and_keeps_its_unknown_outcome(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
+    assert_eq!(claim(&*store, NOW).await.len(), 2);
+    drop(store);
+    let store = open();
+    for name in ["1", "3"] {
+        assert_eq!(change(&*store, Change::Hold(key(name)), NOW).await, 1);
+    }
+    assert_eq!(change(&*store, Change::Release(key("3")), NOW).await, 1);
+    let again = claim_one(&*store, NOW).await;
+    assert_eq!(
+        (again.ambiguous, again.ambiguous_at_ms),
+        (1, Some(NOW)),
+        "it may have arrived"
+    );
+    let later = NOW + millis(limit::DELIVERY_EXPIRY);
+    assert_eq!(
+        store.next_head_due(&[channel("family")]).await.expect("due"),
+        Some(later)
+    );
+    let found = store
+        .lazy_claim_heads(&[channel("family")], 9, later)
+        .await
+        .expect("claim");
+    assert_eq!((found.expired.len(), found.dispatches.len()), (2, 0));
+    assert_eq!(state_of(&*store, "1").await, DeliveryState::Dead);
+    assert_eq!(store.next_head_due(&[channel("family")]).await.expect("due"), None);
+}
+
+pub(crate) async fn a_dropped_delivery_is_gone_and_its_lane_goes_on(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob")], NOW).await;
+    let awaits = claim(&*store, NOW).await.remove(1);
+    let wait = store.lazy_await_confirmation(awaits.claim, receipt(&["m3"]), NOW + 30, NOW);
+    wait.await.expect("await");
+    assert!(
+        matches!(store.change(Change::Drop(key("1")), NOW).await, Err(Error::InFlight)),
+        "what becomes of its attempt comes first"
+    );
+    assert!(matches!(
+        store.change(Change::Hold(key("1")), NOW).await,
+        Err(Error::InFlight)
+    ));
+    drop(store);
+    let store = open();
+    for name in ["1", "3"] {
+        assert_eq!(change(&*store, Change::Drop(key(name)), NOW + 1).await, 1);
+        assert_eq!(change(&*store, Change::Drop(key(name)), NOW + 1).await, 0);
+        assert_eq!(state_of(&*store, name).await, DeliveryState::Dropped);
+    }
+    assert_eq!(store.depth().outbox, 1);
+    enqueue(&*store, &[("1", "ada")], NOW + 2).await;
+    assert_eq!(names(&claim(&*store, NOW + 60).await), ["2"], "its key stays known");
+    let confirmed = store.confirm(&channel("family"), &key("3"), Ok(()), NOW + 61).await;
+    assert!(!confirmed.expect("confirm"));
+}
+
+pub(crate) async fn dead_letters_are_chosen_by_their_reason(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "bob"), ("3", "eve")], NOW).await;
+    let reasons = ["No Such_conversation", "no such%conversation", "rejected"];
+    for (dispatch, reason) in claim(&*store, NOW).await.into_iter().zip(reasons) {
+        store.bury(dispatch.claim, reason, NOW).await.expect("bury");
+    }
+    let with = |reason: &str| DeadFilter {
+        channel: Some(channel("family")),
+        reason: Some(reason.to_owned()),
+    };
+    for (reason, count) in [("NO SUCH", 2), ("such_", 1), ("such%", 1), ("", 3), ("\\", 0)] {
+        let found = store.dead_letters(&with(reason), None, 9).await.expect("dead").items;
+        assert_eq!(found.len(), count, "{reason:?}");
+    }
+    let drop = |max| {
+        Change::DropDead(Dead::Matching {
+            filter: with("no such"),
+            max,
+        })
+    };
+    assert_eq!(change(&*store, drop(1), NOW + 1).await, 1);
+    assert_eq!(change(&*store, drop(9), NOW + 1).await, 1);
+    assert_eq!(change(&*store, drop(9), NOW + 1).await, 0);
+    assert_eq!(
+        (store.depth().dead, state_of(&*store, "3").await),
+        (1, DeliveryState::Dead)
+    );
+}
+
+pub(crate) async fn a_turn_that_was_given_up_can_be_dropped(open: Open<'_>) {
+    let store = open();
+    accept(&*store, &[("m1", "ada"), ("m2", "ada")], NOW).await;
+    let turn = claim_turns(&*store, NOW).await.remove(0);
+    let event = turn.event.id.clone();
+    assert_eq!(
+        change(&*store, Change::DropInbound(event.clone()), NOW).await,
+        0,
+        "it runs"
+    );
+    store
+        .bury_turn(turn.fence, &event, "no", None, NOW)
+        .await
+        .expect("bury");
+    assert_eq!(store.depth().dead_inbound, 1);
+    drop(store);
+    let store = open();
+    assert_eq!(store.depth().dead_inbound, 1, "a restart keeps the count");
+    assert_eq!(change(&*store, Change::DropInbound(event.clone()), NOW + 1).await, 1);
+    assert_eq!(
+        (
+            store.depth().dead_inbound,
+            store.dead_inbound(9).await.expect("dead").len()
+        ),
+        (0, 0)
+    );
+    assert_eq!(change(&*store, Change::Resubmit(event.clone()), NOW + 1).await, 0);
+    let trace = store
+        .trace("m1")
+        .await
+        .expect("trace")
+        .remove(0)
+        .turn
+        .expect("its ids stay known");
+    assert_eq!((trace.state, trace.event), (TurnState::Done, None));
+}
+
+pub(crate) async fn changes_are_listed_with_their_counts(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "bob")], NOW).await;
+    change(&*store, Change::Hold(key("1")), NOW + 1).await;
+    change(&*store, Change::Hold(key("nobody")), NOW + 2).await;
+    change(&*store, Change::Release(key("1")), NOW + 3).await;
+    for dispatch in claim(&*store, NOW + 3).await {
+        store.bury(dispatch.claim, "no", NOW).await.expect("bury");
+    }
+    let all = Dead::Matching {
+        filter: DeadFilter::default(),
+        max: 9,
+    };
+    change(&*store, Change::Redrive(all), NOW + 4).await;
+    let pause = Change::Noted {
+        verb: "pause",
+        subject: "family".to_owned(),
+    };
+    change(&*store, pause, NOW + 5).await;
+    drop(store);
+    let listed = open().changes(3).await.expect("changes");
+    let seen: Vec<_> = listed
+        .iter()
+        .map(|one| (one.at_ms - NOW, one.verb.as_str(), one.subject.as_str(), one.count))
+        .collect();
+    let expected = [
+        (5, "pause", "family", 1),
+        (4, "redrive", "dead letters of all channels", 2),
+        (3, "release", "dlv_1", 1),
+    ];
+    assert_eq!(seen, expected, "what changed nothing is not in it");
 }

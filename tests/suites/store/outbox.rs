@@ -7,7 +7,8 @@ use sluicegate::store::{Attempted, DeliveryClaim, Dispatch, Error, EventStore};
 
 use crate::Open;
 use crate::fixtures::{
-    NOW, accept, ack, channel, claim, claim_one, conversation, enqueue, key, names, outbound, receipt,
+    NOW, accept, ack, channel, claim, claim_one, conversation, dead_letters, drop_dead, enqueue, key, names, outbound,
+    receipt, redrive,
 };
 
 async fn retry_at(store: &dyn EventStore, dispatch: &Dispatch, due: i64) {
@@ -75,7 +76,7 @@ pub(crate) async fn a_known_key_is_never_stored_again(open: Open<'_>) {
             _ => store.bury(dispatch.claim, "no", NOW).await.expect("bury"),
         }
     }
-    assert!(store.drop_dead(&key("dropped")).await.expect("drop"));
+    assert!(drop_dead(&*store, "dropped").await);
     drop(store);
     let store = open();
     let before = store.depth();
@@ -239,7 +240,7 @@ pub(crate) async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_
         (&expired.event, expired.attempts, expired.died_at_ms),
         (&outbound("1", "ada"), 0, expiry)
     );
-    let dead = store.dead_letters(9).await.expect("dead letters");
+    let dead = dead_letters(&*store, 9).await;
     assert_eq!((dead.len(), dead[0].attempts, dead[0].died_at_ms), (1, 0, expiry));
     assert_eq!(dead[0].event, outbound("1", "ada"));
     assert!(dead[0].reason.contains("expired"), "{}", dead[0].reason);
@@ -359,7 +360,7 @@ pub(crate) async fn a_refused_confirmation_makes_a_dead_letter(open: Open<'_>) {
             .await
             .expect("confirm")
     );
-    let dead = store.dead_letters(9).await.expect("dead letters");
+    let dead = dead_letters(&*store, 9).await;
     assert_eq!((dead.len(), dead[0].attempts, dead[0].died_at_ms), (1, 1, NOW + 1));
     assert!(dead[0].reason.contains("mailbox full"), "{}", dead[0].reason);
     assert!(claim(&*store, NOW + 30).await.is_empty());
@@ -450,14 +451,11 @@ pub(crate) async fn a_dead_letter_can_be_redriven(open: Open<'_>) {
         .await
         .expect("part");
     store.bury(dispatch.claim, "no", NOW).await.expect("bury");
-    assert!(!store.redrive(&key("nobody"), later).await.expect("redrive"));
+    assert!(!redrive(&*store, "nobody", later).await);
     drop(store);
     let store = open();
-    assert!(store.redrive(&key("1"), later).await.expect("redrive"));
-    assert!(
-        !store.redrive(&key("1"), later).await.expect("redrive"),
-        "it is no dead letter any more"
-    );
+    assert!(redrive(&*store, "1", later).await);
+    assert!(!redrive(&*store, "1", later).await, "it is no dead letter any more");
     assert_eq!((store.depth().outbox, store.depth().dead), (1, 0));
     let again = claim_one(&*store, later).await;
     assert_eq!(
@@ -472,15 +470,15 @@ pub(crate) async fn a_dead_letter_can_be_redriven(open: Open<'_>) {
 pub(crate) async fn a_dropped_dead_letter_stays_dropped(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
-    assert!(!store.drop_dead(&key("1")).await.expect("drop"), "it is not dead");
+    assert!(!drop_dead(&*store, "1").await, "it is not dead");
     store
         .bury(claim_one(&*store, NOW).await.claim, "no", NOW)
         .await
         .expect("bury");
-    assert!(store.drop_dead(&key("1")).await.expect("drop"));
-    assert!(!store.drop_dead(&key("1")).await.expect("drop"));
-    assert!(!store.redrive(&key("1"), NOW).await.expect("redrive"));
-    assert!(store.dead_letters(9).await.expect("dead letters").is_empty());
+    assert!(drop_dead(&*store, "1").await);
+    assert!(!drop_dead(&*store, "1").await);
+    assert!(!redrive(&*store, "1", NOW).await);
+    assert!(dead_letters(&*store, 9).await.is_empty());
     assert_eq!(store.depth().dead, 0);
 }
 
@@ -495,7 +493,7 @@ pub(crate) async fn dead_letters_come_newest_first(open: Open<'_>) {
             .await
             .expect("bury");
     }
-    let dead = store.dead_letters(2).await.expect("dead letters");
+    let dead = dead_letters(&*store, 2).await;
     let reasons: Vec<_> = dead.iter().map(|letter| letter.reason.as_str()).collect();
     assert_eq!(reasons, ["reason 1", "reason 0"]);
 }

@@ -21,8 +21,8 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
-    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Error,
-    EventStore, HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
+    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, DeadFilter, DeliveryClaim, DeliveryRecord,
+    Depth, Error, EventStore, HistoryEntry, Page, Trace, TurnCommit, TurnFence, TurnRecord,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -163,14 +163,12 @@ with_faults! {
     fn reachable(channel: &ChannelName, conversation: &str, thread: Option<&str>, now: UnixMillis) -> ();
     fn next_head_due(channels: &[ChannelName]) -> Option<UnixMillis>;
     fn dead_inbound(max: usize) -> Vec<TurnRecord>;
-    fn resubmit(event: &EventId, now: UnixMillis) -> bool;
-    fn outbox(channel: Option<&ChannelName>, max: usize) -> Vec<DeliveryRecord>;
+    fn outbox(channel: Option<&ChannelName>, after: Option<i64>, max: usize) -> Page<DeliveryRecord>;
     fn delivery(key: &DeliveryKey) -> Option<DeliveryRecord>;
-    fn redrive_all(channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> u64;
+    fn change(change: Change, now: UnixMillis) -> u64;
+    fn changes(max: usize) -> Vec<ChangeRecord>;
     fn trace(id: &str) -> Vec<Trace>;
-    fn dead_letters(max: usize) -> Vec<DeadLetter>;
-    fn redrive(key: &DeliveryKey, now: UnixMillis) -> bool;
-    fn drop_dead(key: &DeliveryKey) -> bool;
+    fn dead_letters(filter: &DeadFilter, after: Option<(UnixMillis, i64)>, max: usize) -> Page<DeliveryRecord>;
     fn state_get(channel: &ChannelName, key: &str) -> Option<Vec<u8>>;
     fn state_set(channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> ();
     fn state_swap(channel: &ChannelName, key: &str, expected: Option<Vec<u8>>, value: Option<Vec<u8>>) -> bool;
@@ -543,4 +541,12 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0 % sides
     }
+}
+
+/// Why the dead letters died, newest first.
+pub(crate) async fn reasons(store: &TestStore) -> Vec<String> {
+    let page = store.dead_letters(&DeadFilter::default(), None, 10).await;
+    let dead = page.expect("dead letters").items.into_iter();
+    dead.map(|one| one.reason.expect("a dead letter has a reason"))
+        .collect()
 }

@@ -2,12 +2,11 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::outbox::{AWAITING, Outgoing, SENDING, cut, to_json};
+use super::outbox::{AWAITING, SENDING, cut, to_json};
 use super::work::Work;
 use super::writer::Failure;
-use crate::clock::{UnixMillis, millis};
-use crate::event::{OutboundEvent, Receipt, SentPart};
-use crate::limit;
+use crate::clock::UnixMillis;
+use crate::event::{Receipt, SentPart};
 use crate::store::{Attempted, DeliveryClaim, Error};
 
 impl Work<'_> {
@@ -131,7 +130,7 @@ impl Work<'_> {
     ) -> Result<bool, Failure> {
         let sql = "SELECT seq, outbox.lane, state, attempts FROM outbox
             JOIN lane ON lane.id = outbox.lane JOIN channel ON channel.id = lane.channel
-            WHERE key = ?1 AND name = ?2 AND state IN (1, 2, 3)";
+            WHERE key = ?1 AND name = ?2 AND state IN (-1, 1, 2, 3)";
         let found: Option<(i64, i64, i64, u32)> = self
             .sql(sql)?
             .query_row([key, channel], |row| {
@@ -195,45 +194,6 @@ impl Work<'_> {
         self.memory.counts.dead += 1;
         self.memory.counts.awaiting -= i64::from(state == AWAITING);
         Ok(())
-    }
-
-    /// Puts a dead letter back, as the last of its lane.
-    pub(super) fn redrive(&mut self, key: &str, now: UnixMillis) -> Result<bool, Failure> {
-        let Some((old, body)) = self.dead_row(key)? else {
-            return Ok(false);
-        };
-        let event: OutboundEvent =
-            serde_json::from_str(&body).map_err(|error| Error::Refused(format!("a damaged dead letter: {error}")))?;
-        let lane = self.lane_for(&Outgoing::of(&event)?)?;
-        let seq = self.next_seq();
-        let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
-                attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, finished_at = NULL, note = NULL
-            WHERE seq = ?1";
-        let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
-        self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
-        self.memory.counts.dead -= 1;
-        self.memory.counts.outbox += 1;
-        self.wake_lane(lane, seq, now, expires_at)?;
-        Ok(true)
-    }
-
-    /// Drops a dead letter. Its key stays known, so that nothing brings it back.
-    pub(super) fn drop_dead(&mut self, key: &str) -> Result<bool, Failure> {
-        let Some((seq, _)) = self.dead_row(key)? else {
-            return Ok(false);
-        };
-        self.sql("UPDATE outbox SET state = 6, body = NULL WHERE seq = ?1")?
-            .execute([seq])?;
-        self.memory.counts.dead -= 1;
-        Ok(true)
-    }
-
-    fn dead_row(&self, key: &str) -> Result<Option<(i64, String)>, Failure> {
-        let sql = "SELECT seq, body FROM outbox WHERE key = ?1 AND state = 5";
-        Ok(self
-            .sql(sql)?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?)
     }
 }
 

@@ -134,7 +134,7 @@ impl Work<'_> {
     }
 
     /// Sets when a session next has a turn to run, from its first one that waits.
-    fn refresh_session(&mut self, session: i64) -> Result<(), Failure> {
+    pub(super) fn refresh_session(&mut self, session: i64) -> Result<(), Failure> {
         let sql = "UPDATE session SET due_at = (SELECT max(session.floor_at, inbox.due_at)
                 FROM inbox WHERE inbox.session = ?1 AND state = 0 ORDER BY seq LIMIT 1)
             WHERE id = ?1";
@@ -261,24 +261,11 @@ impl Work<'_> {
         let sql = "UPDATE inbox SET state = 2, failures = failures + 1, note = ?2, finished_at = ?3 WHERE seq = ?1";
         self.sql(sql)?.execute(params![turn.seq, cut(reason), now])?;
         self.memory.counts.inbox -= 1;
+        self.memory.counts.dead_inbound += 1;
         if let Some(notice) = notice {
             self.enqueue(notice, Some(turn.seq), now)?;
         }
         self.end_turn(event, turn)
-    }
-
-    /// Lets a turn that was given up run again.
-    pub(super) fn resubmit(&mut self, event: &str, now: UnixMillis) -> Result<bool, Failure> {
-        let sql = "UPDATE inbox INDEXED BY inbox_dead
-            SET state = 0, due_at = ?2, failures = 0, note = NULL, finished_at = NULL
-            WHERE event_id = ?1 AND state = 2 RETURNING session";
-        let found = self.sql(sql)?.query_row(params![event, now], |row| row.get(0));
-        let Some(session) = found.optional()? else {
-            return Ok(false);
-        };
-        self.memory.counts.inbox += 1;
-        self.refresh_session(session)?;
-        Ok(true)
     }
 
     /// Gives a turn back: it is as if it had not been claimed.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
 use super::inbox::{ClaimedRow, Incoming, PutOff, TurnEnd};
+use super::operate::{Operation, Order};
 use super::outbox::{Claimed, EXPIRED, Expired, Outgoing};
 use super::writer::Answer;
 use super::{SqliteStore, attempt, blob, keep, lock, outbox, reader, records};
@@ -16,8 +17,8 @@ use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
-    Accepted, Attempted, ClaimedHeads, ClaimedTurn, DeadLetter, DeliveryClaim, DeliveryRecord, Depth, Dispatch, Error,
-    EventStore, HistoryEntry, Trace, TurnCommit, TurnFence, TurnRecord,
+    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeadLetter, DeliveryClaim,
+    DeliveryRecord, Depth, Dispatch, Error, EventStore, HistoryEntry, Page, Trace, TurnCommit, TurnFence, TurnRecord,
 };
 
 impl SqliteStore {
@@ -59,6 +60,30 @@ impl SqliteStore {
                 self.bury(row.claim, &reason, now).await?;
                 Ok(None)
             }
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Finds what a change is about where that takes reading texts: here, not in the writer.
+    async fn operation(&self, change: Change) -> Result<Operation, Error> {
+        let text = |key: DeliveryKey| key.as_str().to_owned();
+        Ok(match change {
+            Change::Hold(key) => Operation::Hold(text(key)),
+            Change::Release(key) => Operation::Release(text(key)),
+            Change::Drop(key) => Operation::Drop(text(key)),
+            Change::Redrive(dead) => Operation::Redrive(self.dead_keys(dead).await?),
+            Change::DropDead(dead) => Operation::DropDead(self.dead_keys(dead).await?),
+            Change::Resubmit(event) => Operation::Resubmit(event.as_str().to_owned()),
+            Change::DropInbound(event) => Operation::DropInbound(event.as_str().to_owned()),
+            Change::Noted { .. } => Operation::Note,
+        })
+    }
+
+    async fn dead_keys(&self, dead: Dead) -> Result<Vec<String>, Error> {
+        match dead {
+            Dead::One(key) => Ok(vec![key.as_str().to_owned()]),
+            Dead::Matching { filter, max } => self.readers.read(move |db| records::dead_keys(db, &filter, max)).await,
         }
     }
 }
@@ -166,12 +191,6 @@ impl EventStore for SqliteStore {
 
     async fn dead_inbound(&self, max: usize) -> Result<Vec<TurnRecord>, Error> {
         self.readers.read(move |db| records::dead_inbound(db, max)).await
-    }
-
-    async fn resubmit(&self, event: &EventId, now: UnixMillis) -> Result<bool, Error> {
-        let event = event.as_str().to_owned();
-        self.write(Answer::Durable, 0, move |work| work.resubmit(&event, now))
-            .await
     }
 
     async fn release_turn(&self, fence: TurnFence, event: &EventId) -> Result<(), Error> {
@@ -310,10 +329,15 @@ impl EventStore for SqliteStore {
             .await
     }
 
-    async fn outbox(&self, channel: Option<&ChannelName>, max: usize) -> Result<Vec<DeliveryRecord>, Error> {
+    async fn outbox(
+        &self,
+        channel: Option<&ChannelName>,
+        after: Option<i64>,
+        max: usize,
+    ) -> Result<Page<DeliveryRecord>, Error> {
         let channel = channel.map(|channel| channel.as_str().to_owned());
         self.readers
-            .read(move |db| records::outbox(db, channel.as_deref(), max))
+            .read(move |db| records::outbox(db, channel.as_deref(), after, max))
             .await
     }
 
@@ -322,49 +346,32 @@ impl EventStore for SqliteStore {
         self.readers.read(move |db| records::delivery(db, &key)).await
     }
 
-    async fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error> {
-        let rows = self.readers.read(move |db| reader::dead_letters(db, max)).await?;
-        let mut letters = Vec::with_capacity(rows.len());
-        for row in rows {
-            match serde_json::from_str(&row.body) {
-                Ok(event) => letters.push(DeadLetter {
-                    event,
-                    reason: row.reason,
-                    attempts: row.attempts,
-                    died_at_ms: row.died_at_ms,
-                }),
-                Err(error) => tracing::warn!(key = row.key, %error, "a damaged dead letter can't be shown"),
-            }
-        }
-        Ok(letters)
-    }
-
-    async fn redrive(&self, key: &DeliveryKey, now: UnixMillis) -> Result<bool, Error> {
-        let key = key.as_str().to_owned();
-        self.write(Answer::Durable, 0, move |work| work.redrive(&key, now))
+    async fn dead_letters(
+        &self,
+        filter: &DeadFilter,
+        after: Option<(UnixMillis, i64)>,
+        max: usize,
+    ) -> Result<Page<DeliveryRecord>, Error> {
+        let filter = filter.clone();
+        self.readers
+            .read(move |db| records::dead_letters(db, &filter, after, max))
             .await
     }
 
-    async fn redrive_all(&self, channel: Option<&ChannelName>, max: usize, now: UnixMillis) -> Result<u64, Error> {
-        let channel = channel.map(|channel| channel.as_str().to_owned());
-        // They are looked for here, not in the writer: to know their channels their texts are read.
-        let keys = self
-            .readers
-            .read(move |db| records::dead_keys(db, channel.as_deref(), max))
-            .await?;
-        let redrive = move |work: &mut super::work::Work<'_>| {
-            let mut count = 0;
-            for key in &keys {
-                count += u64::from(work.redrive(key, now)?);
-            }
-            Ok(count)
+    async fn change(&self, change: Change, now: UnixMillis) -> Result<u64, Error> {
+        let (verb, subject) = (change.verb(), change.subject());
+        let operation = self.operation(change).await?;
+        let order = Order {
+            operation,
+            verb,
+            subject,
         };
-        self.write(Answer::Durable, 0, redrive).await
+        self.write(Answer::Durable, 0, move |work| work.operate(&order, now))
+            .await
     }
 
-    async fn drop_dead(&self, key: &DeliveryKey) -> Result<bool, Error> {
-        let key = key.as_str().to_owned();
-        self.write(Answer::Durable, 0, move |work| work.drop_dead(&key)).await
+    async fn changes(&self, max: usize) -> Result<Vec<ChangeRecord>, Error> {
+        self.readers.read(move |db| records::changes(db, max)).await
     }
 
     async fn trace(&self, id: &str) -> Result<Vec<Trace>, Error> {

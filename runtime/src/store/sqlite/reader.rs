@@ -7,7 +7,6 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::outbox::count;
-use crate::clock::UnixMillis;
 use crate::store::{Error, HistoryEntry, Role};
 
 /// The read-only connections.
@@ -49,15 +48,6 @@ impl Readers {
 
 fn closed() -> Error {
     Error::Refused("no connection is left to read with".to_owned())
-}
-
-/// A dead letter, its JSON not yet read.
-pub(super) struct DeadRow {
-    pub(super) key: String,
-    pub(super) body: String,
-    pub(super) reason: String,
-    pub(super) attempts: u32,
-    pub(super) died_at_ms: UnixMillis,
 }
 
 pub(super) fn cursor(db: &Connection, channel: &str) -> rusqlite::Result<Option<String>> {
@@ -115,22 +105,6 @@ pub(super) fn state_keys(db: &Connection, channel: &str, prefix: &str) -> rusqli
         keys.push(key);
     }
     Ok(keys)
-}
-
-pub(super) fn dead_letters(db: &Connection, max: usize) -> rusqlite::Result<Vec<DeadRow>> {
-    let sql = "SELECT key, body, note, attempts, finished_at FROM outbox
-        WHERE state = 5 ORDER BY finished_at DESC, seq DESC LIMIT ?1";
-    let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map([count(max)], |row| {
-        Ok(DeadRow {
-            key: row.get(0)?,
-            body: row.get(1)?,
-            reason: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
-            attempts: row.get(3)?,
-            died_at_ms: row.get(4)?,
-        })
-    })?;
-    rows.collect()
 }
 
 /// Reads how many bytes a channel's blobs have.

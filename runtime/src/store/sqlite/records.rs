@@ -5,17 +5,18 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::outbox::count;
+use crate::clock::UnixMillis;
 use crate::event::{Notice, SentPart};
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use crate::limit;
-use crate::store::{DeliveryRecord, DeliveryState, Trace, TurnRecord, TurnState};
+use crate::store::{ChangeRecord, DeadFilter, DeliveryRecord, DeliveryState, Page, Trace, TurnRecord, TurnState};
 
 /// What is read of a delivery; a condition follows.
 macro_rules! deliveries {
     ($rest:literal) => {
         concat!(
             "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at,
-                CASE WHEN state <= 3 THEN max(outbox.due_at, coalesce(floor_at, 0)) END, expires_at, attempt_at,
+                CASE WHEN state BETWEEN 0 AND 3 THEN max(outbox.due_at, coalesce(floor_at, 0)) END, expires_at, attempt_at,
                 finished_at, parts, receipt, note, body
             FROM outbox LEFT JOIN lane ON lane.id = outbox.lane ",
             $rest
@@ -46,25 +47,32 @@ struct Stored<T> {
     record: T,
 }
 
-/// Reads what is neither delivered nor dead, oldest first.
-pub(super) fn outbox(db: &Connection, channel: Option<&str>, max: usize) -> rusqlite::Result<Vec<DeliveryRecord>> {
+/// Reads what is neither delivered nor dead, oldest first, from behind row `after` on.
+pub(super) fn outbox(
+    db: &Connection,
+    channel: Option<&str>,
+    after: Option<i64>,
+    max: usize,
+) -> rusqlite::Result<Page<DeliveryRecord>> {
     // Each of the two indexes has only live rows, so this costs nothing for what is delivered. The oldest of both
     // together are among the oldest of each.
     let sql = deliveries!(
         "WHERE outbox.seq IN (
-            SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_lane WHERE state <= 2 AND (?1 IS NULL OR lane IN
+            SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_lane WHERE state <= 2 AND seq > ?3
+                AND (?1 IS NULL OR lane IN
                 (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
                 ORDER BY seq LIMIT ?2)
             UNION ALL
             SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_wait WHERE (state = 1 OR state = 3) AND state = 3
-                AND (?1 IS NULL OR lane IN
+                AND seq > ?3 AND (?1 IS NULL OR lane IN
                 (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
                 ORDER BY seq LIMIT ?2))
         ORDER BY outbox.seq LIMIT ?2"
     );
     let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map(params![channel, count(max)], delivery_row)?;
-    within_bytes(rows)
+    let after = after.unwrap_or(i64::MIN);
+    let rows = statement.query_map(params![channel, count(max.saturating_add(1)), after], delivery_row)?;
+    page(rows, max)
 }
 
 /// Reads one delivery.
@@ -72,15 +80,74 @@ pub(super) fn delivery(db: &Connection, key: &str) -> rusqlite::Result<Option<De
     Ok(delivery_by_key(db, key)?.map(|stored| stored.record))
 }
 
+/// Which dead letters are meant: by their texts, not by their lanes, since an idle lane is swept and its number used
+/// again. `LIKE` does not see the case of ASCII letters; what is asked for is taken literally.
+macro_rules! dead {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            $columns,
+            "WHERE state = 5 AND (?1 IS NULL OR (json_valid(body) AND json_extract(body, '$.channel') = ?1))
+                AND (?2 IS NULL OR note LIKE '%' || ?2 || '%' ESCAPE '\\') ",
+            $rest
+        )
+    };
+}
+
+/// A filter as the statements take it.
+fn bound(filter: &DeadFilter) -> (Option<&str>, Option<String>) {
+    let escaped = |text: &String| text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    (
+        filter.channel.as_ref().map(ChannelName::as_str),
+        filter.reason.as_ref().map(escaped),
+    )
+}
+
 /// Reads the keys of dead letters, in the order in which they were stored.
-pub(super) fn dead_keys(db: &Connection, channel: Option<&str>, max: usize) -> rusqlite::Result<Vec<String>> {
-    // Not by their lanes: an idle lane is swept, and its number used again.
-    let sql = "SELECT key FROM outbox INDEXED BY outbox_dead WHERE state = 5
-            AND (?1 IS NULL OR (json_valid(body) AND json_extract(body, '$.channel') = ?1))
-        ORDER BY seq LIMIT ?2";
+pub(super) fn dead_keys(db: &Connection, filter: &DeadFilter, max: usize) -> rusqlite::Result<Vec<String>> {
+    let sql = dead!(
+        "SELECT key FROM outbox INDEXED BY outbox_dead ",
+        "ORDER BY seq LIMIT ?3"
+    );
+    let (channel, reason) = bound(filter);
     let mut statement = db.prepare_cached(sql)?;
-    let keys = statement.query_map(params![channel, count(max)], |row| row.get(0))?;
+    let keys = statement.query_map(params![channel, reason, count(max)], |row| row.get(0))?;
     keys.collect()
+}
+
+/// Reads dead letters, newest first, from behind the one that died at `after.0` in row `after.1` on.
+pub(super) fn dead_letters(
+    db: &Connection,
+    filter: &DeadFilter,
+    after: Option<(UnixMillis, i64)>,
+    max: usize,
+) -> rusqlite::Result<Page<DeliveryRecord>> {
+    let sql = dead!(
+        "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at, NULL, expires_at, attempt_at,
+            finished_at, parts, receipt, note, body
+        FROM outbox INDEXED BY outbox_dead ",
+        "AND (finished_at, seq) < (?3, ?4) ORDER BY finished_at DESC, seq DESC LIMIT ?5"
+    );
+    let (channel, reason) = bound(filter);
+    let (died_at, row) = after.unwrap_or((UnixMillis::MAX, i64::MAX));
+    let mut statement = db.prepare_cached(sql)?;
+    let values = params![channel, reason, died_at, row, count(max.saturating_add(1))];
+    let rows = statement.query_map(values, delivery_row)?;
+    page(rows, max)
+}
+
+/// Reads the newest changes of operators, newest first.
+pub(super) fn changes(db: &Connection, max: usize) -> rusqlite::Result<Vec<ChangeRecord>> {
+    let sql = "SELECT at, verb, subject, count FROM change ORDER BY id DESC LIMIT ?1";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([count(max)], |row| {
+        Ok(ChangeRecord {
+            at_ms: row.get(0)?,
+            verb: row.get(1)?,
+            subject: row.get(2)?,
+            count: row.get::<_, i64>(3)?.unsigned_abs(),
+        })
+    })?;
+    rows.collect()
 }
 
 /// Reads the turns that were given up, newest first.
@@ -88,7 +155,7 @@ pub(super) fn dead_inbound(db: &Connection, max: usize) -> rusqlite::Result<Vec<
     let sql = turns!("WHERE state = 2 ORDER BY finished_at DESC, inbox.seq DESC LIMIT ?1");
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([count(max)], turn_row)?;
-    within_bytes(rows)
+    Ok(page(rows, max)?.items)
 }
 
 /// Reads the way of what an id names.
@@ -162,29 +229,31 @@ fn turns_by_message(db: &Connection, id: &str) -> rusqlite::Result<Vec<Stored<Tu
     rows.collect()
 }
 
-/// Takes rows until their texts are together over the bound; the first is always taken.
-fn within_bytes<T>(rows: impl Iterator<Item = rusqlite::Result<Stored<T>>>) -> rusqlite::Result<Vec<T>> {
-    let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+/// Takes up to `max` rows, until their texts are together over the bound; the first is always taken.
+fn page<T>(rows: impl Iterator<Item = rusqlite::Result<Stored<T>>>, max: usize) -> rusqlite::Result<Page<T>> {
+    let (mut items, mut bytes) = (Vec::new(), 0_usize);
     for row in rows {
         let row = row?;
         bytes = bytes.saturating_add(row.bytes);
-        if bytes > limit::OPERATOR_BYTES_MAX && !taken.is_empty() {
-            break;
+        if items.len() == max || (bytes > limit::OPERATOR_BYTES_MAX && !items.is_empty()) {
+            return Ok(Page { items, has_more: true });
         }
-        taken.push(row.record);
+        items.push(row.record);
     }
-    Ok(taken)
+    Ok(Page { items, has_more: false })
 }
 
 fn delivery_row(row: &Row<'_>) -> rusqlite::Result<Stored<DeliveryRecord>> {
     let body: Option<String> = row.get(14)?;
     let parts: Option<Vec<SentPart>> = from_json(row.get(11)?);
+    let seq = row.get(0)?;
     Ok(Stored {
-        seq: row.get(0)?,
+        seq,
         turn: row.get(1)?,
         bytes: body.as_ref().map_or(0, String::len),
         record: DeliveryRecord {
             key: DeliveryKey::from_trusted(row.get::<_, String>(2)?),
+            row: seq,
             state: delivery_state(row.get(3)?),
             attempts: row.get(4)?,
             ambiguous: row.get(5)?,
@@ -231,6 +300,7 @@ fn turn_row(row: &Row<'_>) -> rusqlite::Result<Stored<TurnRecord>> {
 
 fn delivery_state(stored: i64) -> DeliveryState {
     match stored {
+        -1 => DeliveryState::Held,
         0 => DeliveryState::Pending,
         1 => DeliveryState::Retrying,
         2 => DeliveryState::Sending,

@@ -19,6 +19,7 @@ pub(super) struct Board {
     inbox: AtomicU64,
     outbox: AtomicU64,
     dead: AtomicU64,
+    dead_inbound: AtomicU64,
     /// The newest transaction that changed a cursor.
     pub(super) cursor_lsn: AtomicU64,
     /// The newest transaction that changed a channel's state.
@@ -31,6 +32,7 @@ impl Board {
             inbox: self.inbox.load(Ordering::Relaxed),
             outbox: self.outbox.load(Ordering::Relaxed),
             dead: self.dead.load(Ordering::Relaxed),
+            dead_inbound: self.dead_inbound.load(Ordering::Relaxed),
         }
     }
 
@@ -39,6 +41,7 @@ impl Board {
         self.inbox.store(shown(counts.inbox), Ordering::Relaxed);
         self.outbox.store(shown(counts.outbox), Ordering::Relaxed);
         self.dead.store(shown(counts.dead), Ordering::Relaxed);
+        self.dead_inbound.store(shown(counts.dead_inbound), Ordering::Relaxed);
     }
 }
 
@@ -49,6 +52,7 @@ pub(super) struct Counts {
     pub(super) inbox: i64,
     pub(super) outbox: i64,
     pub(super) dead: i64,
+    pub(super) dead_inbound: i64,
     /// Outbox rows that await a confirmation: while there are none, nobody looks for them.
     pub(super) awaiting: i64,
 }
@@ -108,16 +112,16 @@ pub(super) struct Swept {
 impl Memory {
     /// Reads the counters and counts this opening.
     pub(super) fn load(db: &Connection, board: Arc<Board>) -> rusqlite::Result<Self> {
-        let sql = "UPDATE gateway SET boot = boot + 1 RETURNING boot, next_seq, inbox, outbox, dead, awaiting";
+        let sql = "UPDATE gateway SET boot = boot + 1 RETURNING boot, next_seq, inbox, outbox, dead,
+            dead_inbound, awaiting";
         let (boot, counts) = db.query_row(sql, [], |row| {
-            let [next_seq, inbox, outbox, dead, awaiting] =
-                [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
             let counts = Counts {
-                next_seq,
-                inbox,
-                outbox,
-                dead,
-                awaiting,
+                next_seq: row.get(1)?,
+                inbox: row.get(2)?,
+                outbox: row.get(3)?,
+                dead: row.get(4)?,
+                dead_inbound: row.get(5)?,
+                awaiting: row.get(6)?,
             };
             Ok((row.get(0)?, counts))
         })?;
@@ -159,11 +163,13 @@ impl Memory {
                 inbox,
                 outbox,
                 dead,
+                dead_inbound,
                 awaiting,
             } = self.counts;
-            let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, awaiting = ?5";
+            let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, dead_inbound = ?5,
+                awaiting = ?6";
             db.prepare_cached(sql)?
-                .execute(params![next_seq, inbox, outbox, dead, awaiting])?;
+                .execute(params![next_seq, inbox, outbox, dead, dead_inbound, awaiting])?;
         }
         Ok(())
     }

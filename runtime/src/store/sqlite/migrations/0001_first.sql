@@ -8,9 +8,10 @@ CREATE TABLE gateway (
     inbox    INTEGER NOT NULL,  -- counts, so that nothing is scanned to know them
     outbox   INTEGER NOT NULL,
     dead     INTEGER NOT NULL,
+    dead_inbound INTEGER NOT NULL,
     awaiting INTEGER NOT NULL   -- of the outbox: those in state 3
 ) STRICT;
-INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0);
+INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0, 0);
 
 CREATE TABLE channel (
     id          INTEGER PRIMARY KEY,
@@ -74,8 +75,8 @@ CREATE TABLE lane (
 CREATE UNIQUE INDEX lane_place ON lane (channel, conversation, thread);
 CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL;
 
--- state: 0 fresh, 1 waiting for its next attempt, 2 being sent, 3 awaiting its confirmation, 4 delivered (this is the
--- receipt), 5 dead, 6 dropped. The lowest seq in states 0 to 2 is the head of its lane.
+-- state: -1 held by the operator (due when it expires), 0 fresh, 1 waiting for its next attempt, 2 being sent, 3 awaiting its confirmation, 4 delivered (this is the
+-- receipt), 5 dead, 6 dropped. The lowest seq in states -1 to 2 is the head of its lane.
 CREATE TABLE outbox (
     seq          INTEGER PRIMARY KEY,
     key          TEXT NOT NULL UNIQUE,
@@ -115,3 +116,12 @@ CREATE TABLE blob (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX blob_age ON blob (created_at);
+
+-- What operators did, the newest some thousands.
+CREATE TABLE change (
+    id      INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    verb    TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    count   INTEGER NOT NULL
+) STRICT;
