@@ -49,6 +49,7 @@ mod description;
 pub mod http;
 pub mod inbox;
 pub mod log;
+pub mod markdown;
 mod message;
 pub mod state;
 pub mod text;

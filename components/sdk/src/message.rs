@@ -63,6 +63,16 @@ impl OutboundMessage {
             .find(|part| part.index == index)
             .map(|part| part.message_id.as_str())
     }
+
+    /// Returns the text with the choices as numbered lines below it, for platforms without buttons.
+    pub fn text_with_numbered_choices(&self) -> String {
+        if self.choices.is_empty() {
+            return self.text.clone();
+        }
+        let choices = self.choices.iter().enumerate();
+        let lines = choices.map(|(index, choice)| format!("\n{}. {}", index + 1, choice.label));
+        format!("{}\n{}", self.text, lines.collect::<String>())
+    }
 }
 
 impl Receipt {
