@@ -26,6 +26,9 @@ use crate::rest::{API_BASE, Rest};
 /// two are the fewest that are a few.
 const DEDUPLICATES_FOR_S: u32 = 120;
 
+/// For how long a session can be resumed. Discord promises no time; the bots of others see some minutes at most.
+const REPLAYS_FOR_S: u32 = 60;
+
 /// The Discord channel.
 pub struct Discord;
 
@@ -77,6 +80,7 @@ impl Channel for Discord {
             .endpoint(Endpoint::new(Scheme::Wss, "{gateway-base}", own))
             .endpoint(Endpoint::new(Scheme::Ws, "{gateway-base}", own))
             .deduplicates_for_s(DEDUPLICATES_FOR_S)
+            .replays_for_s(REPLAYS_FOR_S)
             .single_receiver()
     }
 

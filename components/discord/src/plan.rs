@@ -3,7 +3,7 @@
 
 use sluicegate_sdk::serde_json::{Value, json};
 use sluicegate_sdk::text::{self, Unit};
-use sluicegate_sdk::{Attachment, AttachmentSource, Conversation, OutboundMessage};
+use sluicegate_sdk::{Attachment, Conversation, OutboundMessage};
 
 use crate::markup::to_discord;
 
@@ -25,7 +25,7 @@ pub enum Part<'a> {
 
 /// Returns the parts in the order of sending, texts first; empty where there is nothing to send.
 pub fn parts(message: &OutboundMessage) -> Vec<Part<'_>> {
-    let texts = text_parts(&message.text_with_numbered_choices())
+    let texts = text_parts(&text::with_numbered(&message.text, &message.choices))
         .into_iter()
         .map(Part::Text);
     texts.chain(message.attachments.iter().map(Part::File)).collect()
@@ -79,46 +79,10 @@ pub fn edit(text: &str) -> Value {
     json!({"content": text, "allowed_mentions": {"parse": []}})
 }
 
-/// Returns the name under which a file is sent.
-pub fn file_name(attachment: &Attachment) -> String {
-    let extension = match attachment.media_type.as_str() {
-        "image/jpeg" => ".jpg",
-        "image/png" => ".png",
-        "image/webp" => ".webp",
-        "text/plain" => ".txt",
-        "application/pdf" => ".pdf",
-        _ => "",
-    };
-    let name = attachment.name.clone().filter(|name| !name.is_empty());
-    name.unwrap_or_else(|| format!("file{extension}"))
-}
-
-/// Returns the words that stand for a linked file, which Discord shows by itself where it can.
-pub fn link_text(attachment: &Attachment) -> Option<String> {
-    match (&attachment.source, &attachment.name) {
-        (AttachmentSource::Url(url), Some(name)) => Some(format!("{name}: {url}")),
-        (AttachmentSource::Url(url), None) => Some(url.clone()),
-        (AttachmentSource::Blob(_), _) => None,
-    }
-}
-
-/// Writes an emoji as it stands in a path: percent-encoded, and a server's own as `name:id`.
-pub fn emoji_in_path(emoji: &str) -> String {
-    let mut out = String::new();
-    for byte in emoji.trim_matches([':', '<', '>']).bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluicegate_sdk::{Action, Choice};
+    use sluicegate_sdk::{Action, AttachmentSource, Choice};
 
     use super::*;
 
@@ -208,7 +172,7 @@ mod tests {
             parts(&message),
             [Part::Text("Sure?\n\n1. Yes\n2. No".to_owned()), Part::File(&file)]
         );
-        assert_eq!(file_name(&file), "file.png");
+        assert_eq!(file.file_name(), "file.png");
         assert_eq!(parts(&outbound(" \n")), []);
     }
 
@@ -218,12 +182,5 @@ mod tests {
         assert_eq!(message_id("1234/edit/2026-01-01T00:00:00Z"), Some("1234"));
         assert_eq!(message_id("../../users"), None);
         assert_eq!(message_id(""), None);
-    }
-
-    #[test]
-    fn an_emoji_can_not_leave_its_place_in_the_path() {
-        assert_eq!(emoji_in_path("👍"), "%F0%9F%91%8D");
-        assert_eq!(emoji_in_path("<:blob:123>"), "blob:123");
-        assert_eq!(emoji_in_path("a/../b?"), "a%2F..%2Fb%3F");
     }
 }

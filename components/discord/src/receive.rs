@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use sluicegate_sdk::http::Request;
-use sluicegate_sdk::inbox::{self, PublishError};
+use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::net::{Frame as SocketFrame, NetError, Websocket};
 use sluicegate_sdk::serde_json::{self, Value};
 use sluicegate_sdk::{
@@ -270,7 +270,7 @@ impl Receiver {
     /// Stores how far the session is, without a message. False at shutdown.
     fn save(&self) -> bool {
         match self.session.saved() {
-            Some(saved) => publish(&[], &saved.cursor()),
+            Some(saved) => inbox::publish_all(&[], Some(&saved.cursor())) == Published::Durable,
             None => true,
         }
     }
@@ -285,7 +285,7 @@ impl Receiver {
             }
         };
         match (message, self.session.saved()) {
-            (Some(message), Some(saved)) => publish(&[message], &saved.cursor()),
+            (Some(message), Some(saved)) => inbox::publish_all(&[message], Some(&saved.cursor())) == Published::Durable,
             _ => true,
         }
     }
@@ -374,19 +374,6 @@ fn identify_in_time() -> bool {
         debug!("the time of the new session was not kept: {why}");
     }
     true
-}
-
-/// Stores messages with the cursor. False at shutdown.
-fn publish(messages: &[InboundMessage], cursor: &str) -> bool {
-    match inbox::publish_waiting(messages, Some(cursor)) {
-        Ok(_) => true,
-        Err(PublishError::Invalid(why)) => {
-            error!("a message is dropped, the gateway refuses it: {why}");
-            // The next event carries the cursor on.
-            true
-        }
-        Err(PublishError::ShuttingDown | PublishError::Busy(_)) => false,
-    }
 }
 
 /// Fetches the files of a message; one that can't be fetched becomes a note in the text.

@@ -141,7 +141,7 @@ pub fn file_part(file: &sluicegate_sdk::Attachment) -> Option<FormPart> {
     match &file.source {
         AttachmentSource::Blob(blob) => Some(FormPart::file(
             "files[0]",
-            plan::file_name(file),
+            file.file_name(),
             file.media_type.clone(),
             PartData::Blob(blob.clone()),
         )),

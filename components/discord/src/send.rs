@@ -1,5 +1,6 @@
 //! Sending: messages in parts, drafts, edits, deletions, reactions.
 
+use sluicegate_sdk::http::segment_escaped;
 use sluicegate_sdk::serde_json::Value;
 use sluicegate_sdk::{
     Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug, progress,
@@ -137,7 +138,7 @@ fn delete(channel: &Channel, id: &str) -> Result<Receipt, DeliveryError> {
 
 fn react(channel: &Channel, reaction: &Reaction) -> Result<Receipt, DeliveryError> {
     let message = own_message(&reaction.message_id)?;
-    let emoji = plan::emoji_in_path(&reaction.emoji);
+    let emoji = segment_escaped(reaction.emoji.trim_matches([':', '<', '>']));
     if emoji.is_empty() {
         return Err(DeliveryError::Rejected("there is no emoji to react with".to_owned()));
     }
@@ -181,7 +182,7 @@ impl Channel {
 
     /// Sends a file and returns the message's id.
     fn create_with_file(&self, file: &Attachment, nonce: &str, answers: Option<&str>) -> Result<String, Failure> {
-        match (file_part(file), plan::link_text(file)) {
+        match (file_part(file), file.link_text()) {
             (Some(part), _) => {
                 let body = plan::new_message("", nonce, answers);
                 sent_id(&self.rest.upload(&self.id, CREATE, &body, part)?)

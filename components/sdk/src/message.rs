@@ -55,6 +55,31 @@ impl InboundMessage {
     }
 }
 
+impl Attachment {
+    /// Returns the name under which the file is sent: its own, or one that fits its kind.
+    pub fn file_name(&self) -> String {
+        let extension = match self.media_type.as_str() {
+            "image/jpeg" => ".jpg",
+            "image/png" => ".png",
+            "image/webp" => ".webp",
+            "text/plain" => ".txt",
+            "application/pdf" => ".pdf",
+            _ => "",
+        };
+        let name = self.name.clone().filter(|name| !name.is_empty());
+        name.unwrap_or_else(|| format!("file{extension}"))
+    }
+
+    /// Returns the words that stand for a linked file where the platform takes no link for one; none for a blob.
+    pub fn link_text(&self) -> Option<String> {
+        match (&self.source, &self.name) {
+            (AttachmentSource::Url(url), Some(name)) => Some(format!("{name}: {url}")),
+            (AttachmentSource::Url(url), None) => Some(url.clone()),
+            (AttachmentSource::Blob(_), _) => None,
+        }
+    }
+}
+
 impl OutboundMessage {
     /// Returns the platform's id of a part that an earlier attempt sent; parts count from 0.
     pub fn sent_part(&self, index: u32) -> Option<&str> {
@@ -62,16 +87,6 @@ impl OutboundMessage {
             .iter()
             .find(|part| part.index == index)
             .map(|part| part.message_id.as_str())
-    }
-
-    /// Returns the text with the choices as numbered lines below it, for platforms without buttons.
-    pub fn text_with_numbered_choices(&self) -> String {
-        if self.choices.is_empty() {
-            return self.text.clone();
-        }
-        let choices = self.choices.iter().enumerate();
-        let lines = choices.map(|(index, choice)| format!("\n{}. {}", index + 1, choice.label));
-        format!("{}\n{}", self.text, lines.collect::<String>())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use sluicegate_sdk::serde_json::{Value, json};
 use sluicegate_sdk::text::{self, Unit};
-use sluicegate_sdk::{Attachment, AttachmentSource, Choice, Conversation, OutboundMessage};
+use sluicegate_sdk::{Attachment, Choice, Conversation, OutboundMessage};
 
 use crate::map::MESSAGE_KEY;
 
@@ -103,35 +103,9 @@ pub fn file_method(attachment: &Attachment) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns the name under which a file is sent.
-pub fn file_name(attachment: &Attachment) -> String {
-    let extension = match attachment.media_type.as_str() {
-        "image/jpeg" => ".jpg",
-        "image/png" => ".png",
-        "image/webp" => ".webp",
-        "text/plain" => ".txt",
-        "application/pdf" => ".pdf",
-        _ => "",
-    };
-    attachment
-        .name
-        .clone()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("file{extension}"))
-}
-
-/// Returns the words that stand for a linked file which Telegram would not fetch.
-pub fn link_text(attachment: &Attachment) -> Option<String> {
-    match (&attachment.source, &attachment.name) {
-        (AttachmentSource::Url(url), Some(name)) => Some(format!("{name}: {url}")),
-        (AttachmentSource::Url(url), None) => Some(url.clone()),
-        (AttachmentSource::Blob(_), _) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sluicegate_sdk::Action;
+    use sluicegate_sdk::{Action, AttachmentSource};
 
     use super::*;
     use crate::markup::to_html;
@@ -191,7 +165,7 @@ mod tests {
         };
         assert_eq!(parts(&message), [Part::Text("hi".to_owned()), Part::File(&file)]);
         assert_eq!(
-            (file_method(&file), file_name(&file)),
+            (file_method(&file), file.file_name()),
             (("sendPhoto", "photo"), "file.png".to_owned())
         );
         assert_eq!(parts(&outbound(" \n")), []);

@@ -314,7 +314,7 @@ impl Chat {
             }
             other => other,
         };
-        match (refused, plan::link_text(file)) {
+        match (refused, file.link_text()) {
             // Telegram fetches only some kinds of files by itself; people can open the link.
             (DeliveryError::Rejected(_), Some(link)) => Ok(self.send_text(&link, fields)?),
             (other, _) => Err(other),
@@ -338,7 +338,7 @@ impl Chat {
             AttachmentSource::Blob(blob) => {
                 let part = || {
                     let data = PartData::Blob(blob.clone());
-                    FormPart::file(field, plan::file_name(file), file.media_type.clone(), data)
+                    FormPart::file(field, file.file_name(), file.media_type.clone(), data)
                 };
                 self.following(|bot, chat| bot.upload(method, form(chat, &params, part())))?
             }
