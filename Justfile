@@ -27,6 +27,7 @@ deny:
 fmt:
     cargo fmt --all
     cd components && cargo fmt --all
+    rustfmt --edition 2024 components/*/conformance/mod.rs
 
 doc:
     cargo doc --no-deps -p sluicegate --open
@@ -38,7 +39,7 @@ bench *NAMES='all':
 
 # The third-party peers that the channels are tested against.
 peers:
-    tests/peers/telegram/install.sh target/peers
+    for install in components/*/conformance/install.sh; do "$install" target/peers; done
 
 ci:
     .ci/run

@@ -87,6 +87,9 @@ pub enum Event {
         message_id: String,
         /// The platform's id of who wrote it.
         sender: String,
+        /// The platform's id of the message that it answers, edits, deletes, reacts to or chooses from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_reply_to: Option<String>,
         /// What was written.
         text: String,
         /// When it was accepted.
@@ -202,6 +205,7 @@ impl Event {
             event: event.id.clone(),
             message_id: event.message.id.clone(),
             sender: event.message.sender.id.clone(),
+            in_reply_to: event.message.in_reply_to.clone(),
             text: event.message.text.clone(),
             at_ms: event.received_at_ms,
         }

@@ -1,8 +1,10 @@
-//! Builds the guests that attack the host, for the suite `adversarial`.
+//! Builds the guests that attack the host, for the suite `adversarial`, and mounts the channels' proofs in the suite
+//! `conformance`.
 
-use std::env;
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
 use anyhow::Context as _;
 use sluicegate_guest_build as guest_build;
@@ -36,5 +38,37 @@ fn embed() -> anyhow::Result<()> {
         .find(|guest| guest.folder == "hostile")
         .context("no component `hostile` was built")?;
     guest_build::keep(hostile, &out_dir, "hostile.wasm")?;
-    Ok(())
+    mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
+}
+
+/// Writes a module and a test for each `components/<name>/conformance/mod.rs`.
+#[expect(
+    clippy::print_stdout,
+    reason = "a build script speaks to cargo through its standard output"
+)]
+fn mount_proofs(components: &Path, mounted: &Path) -> anyhow::Result<()> {
+    // The list of members changes with each new channel; what is in the modules is watched by the compiler.
+    println!("cargo::rerun-if-changed={}", components.join("Cargo.toml").display());
+    let folders = fs::read_dir(components).context("the components have a folder")?;
+    let proofs = folders
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().join("conformance/mod.rs"));
+    let mut proofs: Vec<PathBuf> = proofs.filter(|path| path.is_file()).collect();
+    proofs.sort();
+    let (mut modules, mut tests, mut names) = (String::new(), String::new(), Vec::new());
+    for proof in &proofs {
+        println!("cargo::rerun-if-changed={}", proof.display());
+        let name = proof.ancestors().nth(2).and_then(|folder| folder.file_name()?.to_str());
+        let name = name.context("a channel's folder has a UTF-8 name")?;
+        let module = name.replace('-', "_");
+        writeln!(modules, "#[path = {proof:?}]\nmod {module};")?;
+        writeln!(
+            tests,
+            "    #[tokio::test]\n    async fn {module}() {{\n        crate::cases::row({name:?}, crate::{module}::start().await).await;\n    }}"
+        )?;
+        names.push(name);
+    }
+    let channels = format!("/// The channels that have a proof.\nconst CHANNELS: &[&str] = &{names:?};");
+    let text = format!("{modules}\n{channels}\n\nmod rows {{\n{tests}}}\n");
+    fs::write(mounted, text).context("the list of proofs can't be written")
 }

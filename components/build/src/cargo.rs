@@ -71,8 +71,8 @@ pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<Built, Error>
     })
 }
 
-/// Returns the folders of the workspace's members, sorted.
-pub(crate) fn member_folders(workspace: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Returns what the workspace's members are built from, sorted: their manifests and source folders.
+pub(crate) fn member_sources(workspace: &Path) -> Result<Vec<PathBuf>, Error> {
     let output = run(command(workspace).args(["metadata", "--no-deps", "--format-version=1"]))?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -82,11 +82,9 @@ pub(crate) fn member_folders(workspace: &Path) -> Result<Vec<PathBuf>, Error> {
         });
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(Error::Report)?;
-    let folders = metadata
-        .packages
-        .iter()
-        .filter_map(|package| Some(package.manifest_path.parent()?.to_owned()));
-    Ok(folders.collect::<BTreeSet<_>>().into_iter().collect())
+    let manifests = metadata.packages.into_iter().map(|package| package.manifest_path);
+    let sources = manifests.flat_map(|manifest| [manifest.with_file_name("src"), manifest]);
+    Ok(sources.collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Makes a cargo that starts in `workspace` without what the outer cargo has put into the environment.

@@ -89,17 +89,17 @@ pub fn build(workspace: &Path, target_dir: &Path) -> Result<Built, Error> {
 
 /// Builds as [`build`] does, and speaks to the outer cargo: what to watch, and each warning.
 ///
-/// The folders of the members and `also_watched` are watched, besides the workspace's own two files; never the target
-/// directory, which would make every build start again.
+/// The source of the members and `also_watched` are watched, besides the workspace's own two files; never the target
+/// directory, which would make every build start again, nor the proof that stands beside a member's source.
 ///
 /// # Errors
 /// As [`build`].
 pub fn build_in_script(workspace: &Path, also_watched: &[&Path], target_dir: &Path) -> Result<Built, Error> {
-    let members = cargo::member_folders(workspace)?;
+    let sources = cargo::member_sources(workspace)?;
     let own = ["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file));
     let watched = own
         .iter()
-        .chain(&members)
+        .chain(&sources)
         .map(PathBuf::as_path)
         .chain(also_watched.iter().copied());
     for path in watched {

@@ -30,8 +30,9 @@ pub(super) struct Signs {
 /// The signs of one running turn. They end when this is dropped.
 pub(super) struct Showing {
     growing_tx: watch::Sender<String>,
-    /// When the growing answer was copied last.
-    sampled_at: Mutex<Instant>,
+    /// When the growing answer was copied last; none before its beginning, which is shown also where nothing follows it
+    /// for a while.
+    sampled_at: Mutex<Option<Instant>>,
     /// Ends with the turn, also with one that is dropped in the middle.
     task: AbortOnDropHandle<()>,
 }
@@ -44,7 +45,7 @@ impl Showing {
         let task = AbortOnDropHandle::new(tokio::spawn(signs.show(answer, growing_rx)));
         Self {
             growing_tx,
-            sampled_at: Mutex::new(Instant::now()),
+            sampled_at: Mutex::new(None),
             task,
         }
     }
@@ -52,8 +53,8 @@ impl Showing {
     /// Takes all of the answer so far. Cheap: most calls copy nothing.
     pub(super) fn grow(&self, text: &str) {
         let mut sampled_at = self.sampled_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if sampled_at.elapsed() >= limit::DRAFT_SAMPLE_PERIOD {
-            *sampled_at = Instant::now();
+        if sampled_at.is_none_or(|at| at.elapsed() >= limit::DRAFT_SAMPLE_PERIOD) {
+            *sampled_at = Some(Instant::now());
             self.growing_tx.send_replace(text.to_owned());
         }
     }

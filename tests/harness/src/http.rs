@@ -56,6 +56,17 @@ pub enum Reply {
         /// Called when everything is written.
         written: Box<dyn FnOnce() + Send>,
     },
+    /// Answers 200 in chunks, with a pause in the middle.
+    Paused {
+        /// The `Content-Type`.
+        media_type: &'static str,
+        /// What is written at once.
+        before: Vec<Vec<u8>>,
+        /// What is waited for then.
+        pause: Pin<Box<dyn Future<Output = ()> + Send>>,
+        /// What is written after it.
+        after: Vec<Vec<u8>>,
+    },
     /// Never answers; the connection stays until the peer closes it.
     Hang,
     /// Closes the connection.
@@ -180,20 +191,32 @@ async fn carry_out(stream: &mut BufReader<TcpStream>, reply: Reply) -> std::io::
             finished,
             written,
         } => {
-            let headers = [("content-type".to_owned(), media_type.to_owned())];
-            stream.write_all(&head(200, &headers, None)).await?;
-            for chunk in chunks {
-                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
-                stream.write_all(&chunk).await?;
-                stream.write_all(b"\r\n").await?;
-                stream.flush().await?;
-            }
+            begin_chunks(stream, media_type).await?;
+            write_chunks(stream, chunks).await?;
             if finished {
                 stream.write_all(b"0\r\n\r\n").await?;
                 stream.flush().await?;
             }
             written();
             Ok(finished)
+        }
+        Reply::Paused {
+            media_type,
+            before,
+            pause,
+            after,
+        } => {
+            begin_chunks(stream, media_type).await?;
+            write_chunks(stream, before).await?;
+            tokio::select! {
+                () = pause => {}
+                // A peer that has gone waits for nothing.
+                _ = stream.fill_buf() => return Ok(false),
+            }
+            write_chunks(stream, after).await?;
+            stream.write_all(b"0\r\n\r\n").await?;
+            stream.flush().await?;
+            Ok(true)
         }
         Reply::Hang => {
             // Whatever comes, or the end of the connection: this one is over.
@@ -202,6 +225,22 @@ async fn carry_out(stream: &mut BufReader<TcpStream>, reply: Reply) -> std::io::
         }
         Reply::Close => Ok(false),
     }
+}
+
+async fn begin_chunks(stream: &mut BufReader<TcpStream>, media_type: &str) -> std::io::Result<()> {
+    let headers = [("content-type".to_owned(), media_type.to_owned())];
+    stream.write_all(&head(200, &headers, None)).await?;
+    stream.flush().await
+}
+
+async fn write_chunks(stream: &mut BufReader<TcpStream>, chunks: Vec<Vec<u8>>) -> std::io::Result<()> {
+    for chunk in chunks {
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
+        stream.write_all(&chunk).await?;
+        stream.write_all(b"\r\n").await?;
+        stream.flush().await?;
+    }
+    Ok(())
 }
 
 fn head(status: u16, headers: &[(String, String)], length: Option<usize>) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! A model server that speaks OpenAI's chat completions, streamed and not.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,8 @@ pub enum Saying {
     Busy(u64),
     /// The beginning of an answer, and then the connection ends.
     Cut(String),
+    /// The beginning of an answer, and the rest of it after [`MockModel::go_on`]. Streamed only.
+    Pausing(String, String),
 }
 
 /// A model server on a loopback port. Unless a test orders otherwise it answers `re: ` and the last thing the user said.
@@ -38,7 +40,11 @@ struct Shared {
     authorizations: Record<Option<String>>,
     finished: Record<String>,
     next: Mutex<VecDeque<Saying>>,
+    /// By a word that the user's text contains.
+    when: Mutex<HashMap<String, Saying>>,
     held: watch::Sender<bool>,
+    /// The words whose pausing answers go on.
+    going_on: watch::Sender<HashSet<String>>,
 }
 
 impl MockModel {
@@ -56,7 +62,9 @@ impl MockModel {
             authorizations: Record::default(),
             finished: Record::default(),
             next: Mutex::default(),
+            when: Mutex::default(),
             held: watch::Sender::new(false),
+            going_on: watch::Sender::default(),
         });
         let answering = Arc::clone(&shared);
         let handler: Handler = Arc::new(move |request| Box::pin(Arc::clone(&answering).answer(request)));
@@ -79,6 +87,22 @@ impl MockModel {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(sayings);
+    }
+
+    /// Orders what it says whenever the last thing that the user said contains this word, whatever else was ordered.
+    pub fn when(&self, word: &str, saying: Saying) {
+        self.shared
+            .when
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(word.to_owned(), saying);
+    }
+
+    /// Lets the [`Saying::Pausing`] that was ordered for this word go on.
+    pub fn go_on(&self, word: &str) {
+        self.shared.going_on.send_modify(|words| {
+            words.insert(word.to_owned());
+        });
     }
 
     /// Lets every request wait until [`MockModel::release`].
@@ -106,6 +130,13 @@ impl MockModel {
         &self.shared.finished
     }
 
+    /// Returns the texts that contain this word, of those that the user said last in a request.
+    pub fn heard(&self, word: &str) -> Vec<String> {
+        let asked = self.asked().all();
+        let heard = asked.iter().map(|body| last_user_text(body));
+        heard.filter(|text| text.contains(word)).map(str::to_owned).collect()
+    }
+
     /// Returns how often it was asked about a text that the user said last.
     pub fn times_asked(&self, text: &str) -> usize {
         self.asked()
@@ -131,18 +162,28 @@ impl Shared {
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return Reply::Whole(Response::new(400, "{}"));
         };
-        let saying = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let saying = saying.unwrap_or_else(|| Saying::Answer(format!("re: {}", last_user_text(&body))));
+        let (word, saying) = self.ordered(last_user_text(&body));
         let is_streamed = body["stream"] == true;
         self.authorizations
             .push(request.header("authorization").map(str::to_owned));
         self.asked.push(body);
         // The sender lives in `self`, so the wait ends with a release.
         let _ = self.held.subscribe().wait_for(|held| !held).await;
-        self.say(saying, is_streamed)
+        self.say(saying, &word, is_streamed)
     }
 
-    fn say(self: Arc<Self>, saying: Saying, is_streamed: bool) -> Reply {
+    /// Returns what it says to a text, and the word that this was ordered for.
+    fn ordered(&self, text: &str) -> (String, Saying) {
+        let when = self.when.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((word, saying)) = when.iter().find(|(word, _)| text.contains(word.as_str())) {
+            return (word.clone(), saying.clone());
+        }
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let saying = next.unwrap_or_else(|| Saying::Answer(format!("re: {text}")));
+        (String::new(), saying)
+    }
+
+    fn say(self: Arc<Self>, saying: Saying, word: &str, is_streamed: bool) -> Reply {
         let error = |status| Response::new(status, json!({"error": {"message": "as ordered"}}).to_string());
         match saying {
             Saying::Status(status) => Reply::Whole(error(status)),
@@ -163,6 +204,23 @@ impl Shared {
                 self.finished.push(text);
                 let body = json!({"object": "chat.completion", "choices": [choice]}).to_string();
                 Reply::Whole(Response::new(200, body).with("content-type", "application/json"))
+            }
+            Saying::Pausing(first, rest) => {
+                let (mut begun, whole) = (stream_of(&first, false), stream_of(&rest, true));
+                if first.is_empty() {
+                    // Not a sign of life before it goes on.
+                    begun.clear();
+                }
+                let (word, mut going_on) = (word.to_owned(), self.going_on.subscribe());
+                Reply::Paused {
+                    media_type: "text/event-stream",
+                    before: begun,
+                    pause: Box::pin(async move {
+                        // Dropped with the server, at the latest.
+                        let _ = going_on.wait_for(|words| words.contains(&word)).await;
+                    }),
+                    after: whole,
+                }
             }
             Saying::Cut(text) => Reply::Chunks {
                 media_type: "text/event-stream",

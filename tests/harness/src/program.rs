@@ -68,6 +68,16 @@ impl Program {
         input.flush().await.expect("the program reads its input");
     }
 
+    /// Takes its standard input, to be written to from elsewhere; none where it was closed or taken before.
+    pub fn take_input(&mut self) -> Option<ChildStdin> {
+        self.input.take()
+    }
+
+    /// Returns the lines that it writes to its standard output, to be looked at from elsewhere, also after its end.
+    pub fn output_kept(&self) -> Arc<Record<String>> {
+        Arc::clone(&self.output)
+    }
+
     /// Ends its standard input.
     pub fn close_input(&mut self) {
         self.input = None;

@@ -6,7 +6,6 @@ mod agents;
 mod changes;
 mod delivery;
 mod operator;
-mod peers;
 mod restart;
 mod startup;
 mod surface;

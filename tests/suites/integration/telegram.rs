@@ -1,6 +1,6 @@
 //! The Telegram channel against our own strict fake of the Bot API.
 //!
-//! The fake is no proof by itself: `peers.rs` has it checked by a third-party client first.
+//! The fake is no proof by itself: `components/telegram/conformance` has it checked by third-party clients first.
 
 use std::time::Duration;
 

@@ -107,7 +107,33 @@ impl TelegramFake {
 
     /// Answers the next `count` calls of `method` as the fault says, before those ordered earlier have run out: in order.
     pub fn fail_next(&self, method: &str, count: usize, fault: Fault) {
-        self.shared.change(|state| state.order_fault(method, count, fault));
+        self.shared
+            .change(|state| state.order_fault(method, None, count, fault));
+    }
+
+    /// Answers the next call of `method` for a chat as the fault says, before what [`Self::fail_next`] ordered for all.
+    pub fn fail_next_in(&self, chat: i64, method: &str, fault: Fault) {
+        self.shared
+            .change(|state| state.order_fault(method, Some(chat), 1, fault));
+    }
+
+    /// Hands an update of any form and id out with the next long poll, whatever the bot has confirmed.
+    pub fn repeat(&self, update_id: i64, update: Value) {
+        self.shared.change(|state| {
+            let mut update = update;
+            update["update_id"] = update_id.into();
+            state.again.push(update);
+        });
+    }
+
+    /// Cuts the connections of every long poll that waits.
+    pub fn cut_polls(&self) {
+        self.shared.change(|state| state.polls_cut += 1);
+    }
+
+    /// Returns the most long polls that ever waited at once.
+    pub fn polls_max(&self) -> usize {
+        self.shared.lock().polls_max
     }
 
     /// Returns every call so far, oldest first, those that were refused included.

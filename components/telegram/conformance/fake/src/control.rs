@@ -124,7 +124,7 @@ fn obey(state: &mut State, order: Order) -> Result<Value, Failure> {
             Value::Null
         }
         Order::Fail { method, count, fault } => {
-            state.order_fault(&method, count, fault);
+            state.order_fault(&method, None, count, fault);
             Value::Null
         }
     })

@@ -145,7 +145,11 @@ impl State {
             )));
         }
         self.drop_unwanted();
-        let batch: Vec<Value> = self.pending.iter().take(limit).cloned().collect();
+        let again = std::mem::take(&mut self.again);
+        let batch: Vec<Value> = again
+            .into_iter()
+            .chain(self.pending.iter().take(limit).cloned())
+            .collect();
         (!batch.is_empty() || self.stopped).then(|| Ok(json!(batch)))
     }
 }
@@ -163,6 +167,27 @@ fn id_of(update: &Value) -> i64 {
     update["update_id"].as_i64().unwrap_or_default()
 }
 
+/// The code of a call that gets no answer, because its connection is cut.
+pub(crate) const CUT: u16 = 0;
+
+/// Counts a long poll while it waits: it is dropped with the connection, at the latest.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        let mut state = shared.lock();
+        state.polls += 1;
+        state.polls_max = state.polls_max.max(state.polls);
+        Self(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().polls -= 1;
+    }
+}
+
 /// Carries out `getUpdates`, waiting as long as the bot asked for.
 pub(crate) async fn get_updates(shared: &Shared, params: &Params) -> Reply {
     let limit = params.integer("limit").unwrap_or(100).clamp(1, 100);
@@ -170,8 +195,13 @@ pub(crate) async fn get_updates(shared: &Shared, params: &Params) -> Reply {
     let seconds = params.integer("timeout").unwrap_or(0).clamp(0, POLL_SECONDS_MAX);
     let deadline = Instant::now() + Duration::from_secs(seconds.unsigned_abs());
     let generation = shared.change(|state| state.open_poll(params))?;
+    let cut = shared.lock().polls_cut;
+    let _waiting = Waiting::begin(shared);
     let mut changed = shared.watch();
     loop {
+        if shared.lock().polls_cut != cut {
+            return Err(ApiError::new(CUT, "the connection is cut"));
+        }
         if let Some(reply) = shared.lock().poll(generation, limit) {
             return reply;
         }

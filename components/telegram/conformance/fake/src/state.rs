@@ -114,7 +114,15 @@ pub(crate) struct State {
     pub(crate) webhook_attempts: Vec<WebhookAttempt>,
     /// Callback queries that the bot may still answer.
     pub(crate) open_queries: BTreeSet<String>,
-    pub(crate) faults: HashMap<String, VecDeque<Fault>>,
+    /// By method, and by chat where they are ordered for one only.
+    pub(crate) faults: HashMap<(String, Option<i64>), VecDeque<Fault>>,
+    /// Updates that the next long poll gets whatever it has confirmed.
+    pub(crate) again: Vec<Value>,
+    /// How often every waiting long poll was cut.
+    pub(crate) polls_cut: u64,
+    /// Long polls that wait now, and the most that ever waited at once.
+    pub(crate) polls: usize,
+    pub(crate) polls_max: usize,
     pub(crate) calls: Vec<Call>,
     pub(crate) violations: Vec<String>,
 }
@@ -138,6 +146,10 @@ impl State {
             webhook_attempts: Vec::new(),
             open_queries: BTreeSet::new(),
             faults: HashMap::new(),
+            again: Vec::new(),
+            polls_cut: 0,
+            polls: 0,
+            polls_max: 0,
             calls: Vec::new(),
             violations: Vec::new(),
         }
@@ -168,14 +180,15 @@ impl State {
         digits.parse().unwrap_or_default()
     }
 
-    pub(crate) fn order_fault(&mut self, method: &str, count: usize, fault: Fault) {
+    pub(crate) fn order_fault(&mut self, method: &str, chat: Option<i64>, count: usize, fault: Fault) {
         let name = method_named(method).unwrap_or(method).to_owned();
-        let queue = self.faults.entry(name).or_default();
+        let queue = self.faults.entry((name, chat)).or_default();
         queue.extend(std::iter::repeat_n(fault, count));
     }
 
-    pub(crate) fn take_fault(&mut self, method: &str) -> Option<Fault> {
-        self.faults.get_mut(method)?.pop_front()
+    pub(crate) fn take_fault(&mut self, method: &str, chat: Option<i64>) -> Option<Fault> {
+        let mut of = |chat| self.faults.get_mut(&(method.to_owned(), chat))?.pop_front();
+        chat.and_then(|chat| of(Some(chat))).or_else(|| of(None))
     }
 
     pub(crate) fn calls_of(&self, method: &str) -> Vec<Call> {

@@ -100,7 +100,7 @@ async fn call(shared: &Shared, connection: &Severable, method: &'static str, par
         for name in params.names().filter(|name| !known(name)) {
             state.violation(format!("{method} has no parameter {name}"));
         }
-        state.take_fault(method)
+        state.take_fault(method, params.integer("chat_id"))
     });
     let takes_effect = fault.as_ref().is_none_or(|fault| fault.accepted);
     let reply = if takes_effect {
@@ -111,6 +111,7 @@ async fn call(shared: &Shared, connection: &Severable, method: &'static str, par
     let accepted = matches!(reply, Some(Ok(_)));
     let outcome = match (fault, reply) {
         (Some(fault), _) => Outcome::of_fault(fault),
+        (None, Some(Err(cut))) if cut.code == updates::CUT => Outcome::Close,
         (None, Some(reply)) => Outcome::Reply(reply),
         (None, None) => Outcome::Close,
     };

@@ -1,63 +1,10 @@
-//! The Telegram channel's third-party peers: the client library that our fake is checked by, and an emulator.
-//!
-//! `.ci/run` installs them below `target/peers` (`tests/peers/telegram/install.sh`). Without them these tests say that
-//! they were skipped and why, or fail where `SLUICEGATE_REQUIRE_PEERS=1` says that they must be there.
+//! The channel against telegram-test-api, a third party's emulator of the Bot API.
 
-use std::path::{Path, PathBuf};
-
-use harness::{PATIENCE, Program, Setup, eventually, http};
+use harness::{Program, Setup, eventually, http};
 use serde_json::{Value, json};
-use telegram_fake::TelegramFake;
 use tokio::process::Command;
 
-const REQUIRED: &str = "SLUICEGATE_REQUIRE_PEERS";
-
-/// Returns the root of the workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Returns a path of the installed peers, or says that the test is skipped.
-///
-/// # Panics
-/// Where the peers are required.
-fn installed(variable: &str, default: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).map_or_else(|| root().join("target/peers").join(default), PathBuf::from);
-    if path.exists() {
-        return Some(path);
-    }
-    let why = format!(
-        "{} is missing; `.ci/run` installs it, or set {variable}",
-        path.display()
-    );
-    assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "1"), "{why}");
-    say(&format!("skipped: {why}"));
-    None
-}
-
-#[expect(clippy::print_stdout, reason = "a test that was skipped says so")]
-fn say(words: &str) {
-    println!("{words}");
-}
-
-#[tokio::test]
-async fn our_fake_of_telegram_satisfies_third_party_clients() {
-    let Some(python) = installed("SLUICEGATE_TELEGRAM_PYTHON", "telegram-venv/bin/python") else {
-        return;
-    };
-    let fake = TelegramFake::start().await.expect("a free port");
-    let mut command = Command::new(python);
-    command
-        .arg(root().join("tests/peers/telegram/oracle.py"))
-        .arg(fake.base_url())
-        .arg(fake.token());
-    let mut program = Program::spawn(command);
-    program.close_input();
-    let (code, output, errors) = tokio::time::timeout(PATIENCE * 3, program.outcome())
-        .await
-        .expect("it ends");
-    assert_eq!(code, Some(0), "the client disagrees with the fake:\n{output}\n{errors}");
-}
+use crate::platform::installed;
 
 /// Asks the emulator's own side.
 async fn emulator(port: u16, path: &str, body: &Value) -> Value {
@@ -72,8 +19,9 @@ async fn emulator(port: u16, path: &str, body: &Value) -> Value {
 #[tokio::test]
 async fn the_third_party_emulator_of_telegram_is_answered() {
     const TOKEN: &str = "12345:emulated-token";
-    let Some(folder) = installed("SLUICEGATE_TELEGRAM_EMULATOR", "telegram-emulator") else {
-        return;
+    let folder = match installed("SLUICEGATE_TELEGRAM_EMULATOR", "telegram-emulator") {
+        Ok(folder) => folder,
+        Err(skipped) => return skipped.say("telegram, its emulator"),
     };
     let mut command = Command::new(std::env::var_os("SLUICEGATE_NODE").unwrap_or_else(|| "node".into()));
     command.arg("start.js").arg("0").current_dir(folder);
