@@ -246,6 +246,7 @@ pub(crate) fn installed(variable: &str, below_peers: &str) -> Result<PathBuf, Sk
 ///
 /// # Errors
 /// As [`installed`].
+#[allow(dead_code, reason = "not every channel's peer is a program of the system")]
 pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf, Skipped> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     // Servers stand in folders that only root has in its path.
