@@ -39,6 +39,18 @@ pub struct UsageView {
     pub clients: u64,
 }
 
+/// A change of a component's file that waits for the operator's review, by digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReviewView {
+    /// The reviewed component, which the grants are for; none where nothing was ever reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<String>,
+    /// The one that is there now.
+    pub found: String,
+    /// The same, in words.
+    pub words: String,
+}
+
 /// A channel as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelView {
@@ -46,13 +58,61 @@ pub struct ChannelView {
     pub name: ChannelName,
     /// What its component calls itself.
     pub component: String,
-    /// `starting`, `up`, `degraded`, `paused` or `ended`.
+    /// `starting`, `up`, `degraded`, `paused`, `ended`, or `waiting` where it does not run before its review.
     pub status: String,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A changed component that waits for its review; the reviewed one may run meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewView>,
     /// What it used.
     pub usage: UsageView,
+}
+
+/// What a change of a channel came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// It was made and started.
+    Added,
+    /// Another was started in its place.
+    Replaced,
+    /// Its grants are others.
+    Granted,
+    /// It was taken out of work.
+    Paused,
+    /// It was put back to work.
+    Resumed,
+    /// It was stopped for good.
+    Removed,
+    /// It was so already.
+    Unchanged,
+}
+
+/// A channel after a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelChanged {
+    /// What was done.
+    pub done: Done,
+    /// What is allowed and probably not meant, or does not last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The channel as it is now; none where it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelView>,
+}
+
+/// A changed configuration file that the gateway is to take over for one channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelEdit {
+    /// The configuration file, whole.
+    pub file: String,
+    /// SHA-256 of the text that the change was made from, hexadecimal.
+    pub base: String,
+    /// Names the changed file, which lies beside it.
+    pub ticket: String,
 }
 
 /// An outbound message, however far it is. Times are in Unix milliseconds.
@@ -206,6 +266,9 @@ pub enum Refusal {
     /// It can't be done as things are.
     #[error("{0}")]
     NotNow(String),
+    /// What is asked for is wrong.
+    #[error("{0}")]
+    Wrong(String),
     /// The store did not do it.
     #[error("{0}")]
     StoreFailed(String),
@@ -220,13 +283,17 @@ pub trait Admin: Send + Sync + 'static {
     /// Returns the channels, sorted by name.
     fn channels(&self) -> Vec<ChannelView>;
 
-    /// Takes a channel out of work: nothing is delivered through it, its webhooks are told to come again, new clients
-    /// are refused. What its listener still takes in is kept and answered later. It lasts until
-    /// [`Admin::resume`], or the end of the process.
-    async fn pause(&self, channel: &str) -> Result<ChannelView, Refusal>;
+    /// Takes a channel out of work: nothing is delivered through it, its listener is stopped, its webhooks are told to come
+    /// again, new clients are refused. It lasts until [`Admin::resume`], also over a restart.
+    async fn pause(&self, channel: &str) -> Result<ChannelChanged, Refusal>;
 
     /// Puts a paused channel back to work.
-    async fn resume(&self, channel: &str) -> Result<ChannelView, Refusal>;
+    async fn resume(&self, channel: &str) -> Result<ChannelChanged, Refusal>;
+
+    /// Makes a channel what a changed configuration file says: adds, replaces or removes it, or changes its grants. File
+    /// and channel change together, or neither does. Only who can write beside the file can stage one, so that the admin
+    /// token alone changes nothing.
+    async fn apply(&self, channel: &str, edit: ChannelEdit) -> Result<ChannelChanged, Refusal>;
 
     /// Returns what is neither delivered nor dead, oldest first, of one channel or of all.
     async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal>;

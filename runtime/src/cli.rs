@@ -9,6 +9,7 @@
 )]
 
 mod add;
+mod apply;
 mod args;
 mod changes;
 mod channel;
@@ -19,6 +20,7 @@ mod console;
 mod failure;
 mod inbox;
 mod letters;
+mod review;
 mod run;
 mod running;
 mod text;
@@ -97,8 +99,11 @@ fn on_channel(command: ChannelCommand, sources: &Sources) -> Result<String, Fail
         ChannelCommand::Add(args) => add::add(&args, sources, &mut console::Console::of_process()),
         ChannelCommand::List { json } => channel::list(sources, json.json),
         ChannelCommand::Show { name, json } => channel::show(sources, &name, json.json),
-        ChannelCommand::Pause { name } => channel::set_work(sources, &name, "pause"),
-        ChannelCommand::Resume { name } => channel::set_work(sources, &name, "resume"),
+        ChannelCommand::Review(args) => review::review(&args, sources, &mut console::Console::of_process()),
+        ChannelCommand::Grant { name, grants, revoked } => channel::grant(sources, &name, &grants, &revoked),
+        ChannelCommand::Reload { name } => channel::reload(sources, &name),
+        ChannelCommand::Pause { name } => channel::set_paused(sources, &name, true),
+        ChannelCommand::Resume { name } => channel::set_paused(sources, &name, false),
         ChannelCommand::Remove { name } => channel::remove(sources, &name),
     }
 }

@@ -3,6 +3,13 @@
 
 use serde::Serialize;
 
+use crate::id::hex;
+
+/// Returns the SHA-256 of a component's file, hexadecimal: what grants are pinned to.
+pub fn digest(wasm: &[u8]) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, wasm).as_ref())
+}
+
 /// The kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,6 +10,7 @@ mod edit;
 mod fault;
 mod model;
 mod section;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -26,6 +27,7 @@ pub use self::model::{
     SettingValue,
 };
 use self::section::{Notes, Place, Section, resolve};
+pub use self::staged::Staged;
 use crate::id::ChannelName;
 
 /// The file that is looked for in the working directory.

@@ -4,7 +4,9 @@
 //! half-started: [`Gateway::prepare`] takes the data directory, the port and the components, and reports whatever is
 //! wrong; [`Gateway::run`] starts what moves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::{AgentTable, AgentWorker, TurnCounters};
+use self::roster::Roster;
+use crate::agent::{Agent, AgentTable, AgentWorker, TurnCounters};
 use crate::bus::Bus;
-use crate::channel::{Channel, Ended, Status};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{DeliveryCounters, DeliveryWorker, Drafts};
@@ -27,15 +29,21 @@ mod beacon;
 mod desk;
 mod drain;
 mod error;
+mod maker;
 mod metrics;
 mod prepare;
+mod roster;
 mod setup;
+mod shelf;
 mod signals;
 mod summary;
 mod switchboard;
+mod watch;
 
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
+pub use maker::bundled_names;
+pub use shelf::Shelf;
 pub use summary::Summary;
 pub use switchboard::{Line, Switchboard};
 
@@ -58,6 +66,10 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     switchboard: Arc<Switchboard>,
     agents: AgentTable,
+    made: BTreeMap<String, Arc<dyn Agent>>,
+    maker: maker::Maker,
+    /// The configuration file, whole; it need not exist.
+    file: PathBuf,
     drafts: Drafts,
     token: http::AdminToken,
     public_url: Option<String>,
@@ -114,7 +126,20 @@ impl Gateway {
             turns: agent.counters(),
             deliveries: delivery.counters(),
         };
-        let surface = self.surface(&work, &shutdown);
+        let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
+        let roster = Arc::new(Roster {
+            maker: self.maker,
+            switchboard: self.switchboard.clone(),
+            agents: self.made,
+            table: self.agents,
+            file: self.file,
+            public_url: self.public_url,
+            tasks: tasks.clone(),
+            ended: ended_tx,
+            stopping: shutdown.intake.clone(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        let surface = surface(&roster, self.token, &work, &shutdown);
         let surface = http::serve(self.listener, surface, shutdown.intake.clone(), self.grace);
         let stages = Stages {
             surface: Stage::spawn(&tasks, "http", surface),
@@ -126,14 +151,7 @@ impl Gateway {
             self.clock.clone(),
             shutdown.deliveries.clone(),
         ));
-        let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
-        for channel in self.switchboard.channels() {
-            let url = self
-                .public_url
-                .as_ref()
-                .map(|url| format!("{url}/hooks/{}", channel.services().name));
-            tasks.spawn(start_channel(self.switchboard.clone(), channel, url, ended_tx.clone()));
-        }
+        roster.start_all();
         let reason = tokio::select! {
             () = stop => Reason::Told,
             Some(()) = ended_rx.recv() => Reason::EndOfInput,
@@ -156,43 +174,44 @@ impl Gateway {
             source,
         })
     }
+}
 
-    fn surface(&self, work: &Work, shutdown: &Shutdown) -> Surface {
-        let (store, intake, switchboard) = (self.store.clone(), shutdown.intake.clone(), self.switchboard.clone());
-        let public = self.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
-        Surface {
-            ingress: self.switchboard.clone(),
-            admin: Arc::new(desk::Desk {
-                store: self.store.clone(),
-                switchboard: self.switchboard.clone(),
-                bus: self.bus.clone(),
-                clock: self.clock.clone(),
-            }),
-            bus: self.bus.clone(),
-            readiness: Arc::new(move || {
-                if intake.is_cancelled() {
-                    return Err("going down".into());
-                }
-                if !store.is_sound() {
-                    return Err("the store failed; the gateway will exit".into());
-                }
-                if switchboard.is_started() {
-                    Ok(())
-                } else {
-                    Err("channels are being started".into())
-                }
-            }),
-            metrics: metrics::printer(metrics::Sources {
-                switchboard: self.switchboard.clone(),
-                store: self.store.clone(),
-                turns: work.turns.clone(),
-                deliveries: work.deliveries.clone(),
-                bus: self.bus.clone(),
-            }),
-            token: self.token.clone(),
-            public_host: public.and_then(|url| url.host_str().map(Arc::from)),
-            shutdown: shutdown.connections.clone(),
-        }
+fn surface(roster: &Arc<Roster>, token: http::AdminToken, work: &Work, shutdown: &Shutdown) -> Surface {
+    let (store, bus) = (roster.maker.store.clone(), roster.maker.bus.clone());
+    let (intake, switchboard) = (shutdown.intake.clone(), roster.switchboard.clone());
+    let public = roster.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    Surface {
+        ingress: roster.switchboard.clone(),
+        admin: Arc::new(desk::Desk {
+            store: store.clone(),
+            roster: roster.clone(),
+            bus: bus.clone(),
+            clock: roster.maker.clock.clone(),
+        }),
+        bus: bus.clone(),
+        metrics: metrics::printer(metrics::Sources {
+            switchboard: roster.switchboard.clone(),
+            store: store.clone(),
+            turns: work.turns.clone(),
+            deliveries: work.deliveries.clone(),
+            bus,
+        }),
+        readiness: Arc::new(move || {
+            if intake.is_cancelled() {
+                return Err("going down".into());
+            }
+            if !store.is_sound() {
+                return Err("the store failed; the gateway will exit".into());
+            }
+            if switchboard.is_started() {
+                Ok(())
+            } else {
+                Err("channels are being started".into())
+            }
+        }),
+        token,
+        public_host: public.and_then(|url| url.host_str().map(Arc::from)),
+        shutdown: shutdown.connections.clone(),
     }
 }
 
@@ -269,27 +288,6 @@ struct Stages {
     surface: Stage,
     agent: Stage,
     delivery: Stage,
-}
-
-/// Brings one channel up and keeps its listener going. Tells `ended` when a terminal's input ends.
-async fn start_channel(
-    switchboard: Arc<Switchboard>,
-    channel: Arc<Channel>,
-    webhook_url: Option<String>,
-    ended: tokio::sync::mpsc::Sender<()>,
-) {
-    if channel.inspection().offers("lifecycle")
-        && let Err(reason) = channel.start(webhook_url).await
-    {
-        switchboard.set_status(&channel, Status::Paused(format!("it did not start: {reason}")));
-        return;
-    }
-    switchboard.set_started(&channel);
-    if channel.listens() && channel.clone().listen().await == Ended::EndOfInput {
-        switchboard.set_status(&channel, Status::Ended);
-        // Full means that another terminal said it first.
-        let _ = ended.try_send(());
-    }
 }
 
 /// Drops what is past its retention, now and then.

@@ -10,6 +10,9 @@ const MIB: usize = 1024 * KIB;
 /// A channel's name: it stands in URLs, log lines and metric labels.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
 
+/// The beginning of a SHA-256, in hexadecimal digits, where a person is to tell two components apart.
+pub const DIGEST_SHOWN_BYTES: usize = 12;
+
 // ---- what an operator asks for
 
 /// Rows of one list, where the operator asks for more.
@@ -24,8 +27,8 @@ pub const OPERATOR_EXCERPT_BYTES_MAX: usize = 256;
 pub const OPERATOR_DEAD_CHANGED_MAX: usize = 1000;
 /// Changes of operators that are kept: years of them by hand, and some hundred kilobytes.
 pub const CHANGES_KEPT_MAX: i64 = 10_000;
-/// The body of an operator's request.
-pub const OPERATOR_BODY_BYTES_MAX: usize = 4 * KIB;
+/// The body of an operator's request: the longest has the path of a file in it.
+pub const OPERATOR_BODY_BYTES_MAX: usize = 16 * KIB;
 /// An answer to an operator's request, read by the command line: what all rows of a list can have.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
 /// How long the command line waits for the gateway.
@@ -215,6 +218,15 @@ pub const REASON_BYTES_MAX: usize = 1024;
 
 /// A component's file: Python guests have 18 MiB.
 pub const COMPONENT_BYTES_MAX: usize = 32 * MIB;
+/// All reviewed components that are kept against a change of their files, together: as many as Python guests a dozen.
+pub const COMPONENTS_KEPT_BYTES_MAX: u64 = 256 * MIB as u64;
+/// How often it is looked whether a component's file was changed: a few calls of `stat`.
+pub const COMPONENT_LOOK_PERIOD: Duration = Duration::from_secs(2);
+/// How long calls of a channel that is replaced or removed may take to end.
+pub const CHANNEL_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the command line waits for a change of a channel: a component is compiled, the old one drained and stopped,
+/// the new one started.
+pub const CHANNEL_CHANGE_TIMEOUT: Duration = Duration::from_secs(180);
 /// How often running guests are interrupted, for their neighbours and their deadlines.
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Linear memory of one instance where the operator says nothing: enough for a Python guest.
@@ -275,6 +287,10 @@ pub const DESCRIPTION_LINE_BYTES_MAX: usize = 512;
 pub const LISTENER_RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
 /// The longest such wait.
 pub const LISTENER_RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Crashes of a listener in a row, with the waits above some two minutes, after which the channel is paused: one that
+/// dies at once each time is not mended by another try. What it reports itself, such as a platform that can't be
+/// reached, is no crash.
+pub const LISTENER_CRASHES_MAX: u32 = 8;
 /// A listener that ran this long starts again without a wait from earlier failures.
 pub const LISTENER_STEADY: Duration = Duration::from_secs(60);
 /// The longest sleep that a guest may ask for in one call.

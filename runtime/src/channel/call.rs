@@ -1,12 +1,13 @@
 //! Calling a component's exports: each call in a fresh instance, under one deadline, with every way to end told apart.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 
@@ -15,6 +16,7 @@ use super::guest::{Bounds, CallContext, Guest};
 use super::loaded::LoadedComponent;
 use super::output::Level;
 use super::services::Services;
+use crate::bus::Event;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
 use crate::event::{Conversation, DeliveryError, Receipt};
@@ -74,6 +76,27 @@ pub enum Status {
     Ended,
 }
 
+impl Status {
+    /// Returns it in a word, as the live view, the metrics and the operator name it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Degraded(_) => "degraded",
+            Self::Paused(_) => "paused",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Returns why, where there is a reason.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Degraded(reason) | Self::Paused(reason) => Some(reason),
+            Self::Starting | Self::Up | Self::Ended => None,
+        }
+    }
+}
+
 /// One configured channel. Shared; calls run side by side.
 pub struct Channel {
     pub(super) services: Arc<Services>,
@@ -81,6 +104,8 @@ pub struct Channel {
     bounds: ChannelBounds,
     calls: Semaphore,
     status: RwLock<Status>,
+    /// Ends the listener that runs now; a new one has a new token.
+    pub(super) listening: Mutex<CancellationToken>,
 }
 
 impl Channel {
@@ -92,6 +117,7 @@ impl Channel {
             bounds,
             calls: Semaphore::new(limit::CALLS_PER_CHANNEL_MAX),
             status: RwLock::new(Status::Starting),
+            listening: Mutex::default(),
         }
     }
 
@@ -125,7 +151,7 @@ impl Channel {
         }
     }
 
-    /// Changes how it is, and says so.
+    /// Changes how it is, and says so: in the log, and on the bus.
     pub fn set_status(&self, status: Status) {
         let mut current = self.status.write().unwrap_or_else(PoisonError::into_inner);
         // A listener that fails meanwhile does not undo what the operator, or refused credentials, called for.
@@ -133,13 +159,29 @@ impl Channel {
         if *current == status || is_overruled {
             return;
         }
-        let channel = self.services.name.as_str();
+        let services = &self.services;
+        let channel = services.name.as_str();
         match &status {
             Status::Degraded(reason) => tracing::warn!(channel, reason, "channel degraded"),
             Status::Paused(reason) => tracing::error!(channel, reason, "channel paused"),
             other => tracing::info!(channel, status = ?other, "channel"),
         }
+        services.bus.publish(|| Event::Channel {
+            channel: services.name.clone(),
+            state: status.word().to_owned(),
+            reason: status.reason().map(str::to_owned),
+            at_ms: services.clock.now_ms(),
+        });
         *current = status;
+        drop(current);
+        services.bus.deliveries_due().wake();
+    }
+
+    /// Waits until no call runs, at most for `patience`; calls that come meanwhile wait behind it. Returns whether none did.
+    pub async fn rest(&self, patience: Duration) -> bool {
+        let all = u32::try_from(limit::CALLS_PER_CHANNEL_MAX).unwrap_or(u32::MAX);
+        let rested = tokio::time::timeout(patience, self.calls.acquire_many(all)).await;
+        rested.is_ok_and(|permits| permits.is_ok())
     }
 
     /// Delivers a message.

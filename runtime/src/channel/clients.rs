@@ -59,6 +59,11 @@ impl Clients {
         self.lock().remove(id);
     }
 
+    /// Forgets all connections, which end with that.
+    pub fn disconnect_all(&self) {
+        self.lock().clear();
+    }
+
     /// Returns how many are connected.
     pub fn len(&self) -> usize {
         self.lock().len()

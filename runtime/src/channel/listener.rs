@@ -4,10 +4,12 @@
 //! that doubles; the cursor is in the store, so nothing is read twice or missed.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::call::{Channel, Status, trap_reason};
 use super::guest::CallContext;
@@ -21,6 +23,57 @@ pub enum Ended {
     Stopped,
     /// It has nothing more to read: the end of a terminal's input.
     EndOfInput,
+    /// It crashed again and again; the channel is paused.
+    GivenUp,
+}
+
+/// Why one run of the listener came to its end, for the operator.
+enum Fall {
+    /// It said so itself: a platform that can't be reached comes back.
+    Failed(String),
+    /// It trapped, or returned without a word: it would do so again.
+    Crashed(String),
+}
+
+/// Counts the runs of one listener, and how long to wait before the next.
+struct Restarts {
+    wait: Duration,
+    attempt: u32,
+    /// Crashes in a row, none of them after a steady run.
+    crashes: u32,
+}
+
+impl Restarts {
+    fn new() -> Self {
+        Self {
+            wait: limit::LISTENER_RESTART_WAIT_MIN,
+            attempt: 0,
+            crashes: 0,
+        }
+    }
+
+    /// Notes the end of a run. Returns whether there should be no other.
+    fn note(&mut self, ran: Duration, fall: &Fall) -> bool {
+        if ran > limit::LISTENER_STEADY {
+            *self = Self {
+                attempt: self.attempt,
+                ..Self::new()
+            };
+        }
+        self.crashes = match fall {
+            Fall::Crashed(_) => self.crashes + 1,
+            Fall::Failed(_) => 0,
+        };
+        self.crashes >= limit::LISTENER_CRASHES_MAX
+    }
+
+    /// Returns how long to wait before the next run.
+    fn wait(&mut self, channel: &str) -> Duration {
+        self.attempt = self.attempt.wrapping_add(1);
+        let wait = retry::jittered(self.wait, retry::jitter(channel, self.attempt));
+        self.wait = (self.wait * 2).min(limit::LISTENER_RESTART_WAIT_MAX);
+        wait
+    }
 }
 
 impl Channel {
@@ -29,42 +82,57 @@ impl Channel {
         self.component.exports.listener.is_some()
     }
 
-    /// Runs the listener until the channel stops, or its input ends; starts it again whenever it fails.
+    /// Tells the listener to stop that runs now.
+    pub fn stop_listening(&self) {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+
+    /// Runs the listener until the channel stops, or its input ends; starts it again whenever it fails. A crash loop pauses
+    /// the channel. From this call on [`Channel::stop_listening`] ends it.
     ///
     /// # Cancel safety
     /// Dropping the future drops the instance.
-    pub async fn listen(self: Arc<Self>) -> Ended {
-        let stop = self.services.listening.clone();
-        let mut wait = limit::LISTENER_RESTART_WAIT_MIN;
-        let mut attempt = 0_u32;
+    pub fn listen(self: Arc<Self>) -> impl Future<Output = Ended> + Send {
+        let stop = self.services.listening.child_token();
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&stop);
+        self.listen_until(stop)
+    }
+
+    async fn listen_until(self: Arc<Self>, stop: CancellationToken) -> Ended {
+        let mut restarts = Restarts::new();
         loop {
             let started = Instant::now();
-            let outcome = self.run_once().await;
+            let outcome = self.run_once(&stop).await;
             if stop.is_cancelled() {
                 return Ended::Stopped;
             }
-            let reason = match outcome {
+            let fall = match outcome {
                 Ok(()) if self.services.terminal => return Ended::EndOfInput,
-                Ok(()) => "it returned although it was not told to".to_owned(),
-                Err(reason) => self.services.presentable(&reason),
+                Ok(()) => Fall::Crashed("it returned although it was not told to".to_owned()),
+                Err(fall) => fall,
             };
             self.services.usage.restarts.add(1);
-            if started.elapsed() > limit::LISTENER_STEADY {
-                wait = limit::LISTENER_RESTART_WAIT_MIN;
+            let gives_up = restarts.note(started.elapsed(), &fall);
+            let (Fall::Failed(reason) | Fall::Crashed(reason)) = fall;
+            let reason = self.services.presentable(&reason);
+            if gives_up {
+                let crashes = limit::LISTENER_CRASHES_MAX;
+                let words = format!("crash loop: the listener crashed {crashes} times in a row, at last: {reason}");
+                self.set_status(Status::Paused(words));
+                return Ended::GivenUp;
             }
             self.set_listener_status(Status::Degraded(format!("the listener stopped: {reason}")));
-            attempt = attempt.wrapping_add(1);
-            let spread = retry::jitter(self.services.name.as_str(), attempt);
             tokio::select! {
-                () = tokio::time::sleep(retry::jittered(wait, spread)) => {}
+                () = tokio::time::sleep(restarts.wait(self.services.name.as_str())) => {}
                 () = stop.cancelled() => return Ended::Stopped,
             }
-            wait = (wait * 2).min(limit::LISTENER_RESTART_WAIT_MAX);
         }
     }
 
-    async fn run_once(&self) -> Result<(), String> {
-        let stop = self.services.listening.clone();
+    async fn run_once(&self, stop: &CancellationToken) -> Result<(), Fall> {
         let context = CallContext {
             shutdown: stop.clone(),
             ..CallContext::default()
@@ -83,12 +151,12 @@ impl Channel {
             () = async { stop.cancelled().await; tokio::time::sleep(limit::LISTENER_STOP_GRACE).await } => return Ok(()),
         };
         match outcome {
-            Ok(Ok(returned)) => returned,
+            Ok(Ok(returned)) => returned.map_err(Fall::Failed),
             Ok(Err(trap)) => {
                 self.services.usage.traps.add(1);
-                Err(trap_reason(&trap))
+                Err(Fall::Crashed(trap_reason(&trap)))
             }
-            Err(_) => Err("the host failed while serving it".into()),
+            Err(_) => Err(Fall::Crashed("the host failed while serving it".into())),
         }
     }
 

@@ -12,7 +12,6 @@ use super::guest::{self, Bounds, CallContext, Guest};
 use super::inspect;
 use super::services::Services;
 use crate::component::Inspection;
-use crate::id::hex;
 use crate::limit;
 
 /// The exports of a component, as far as it has them.
@@ -77,7 +76,7 @@ impl LoadedComponent {
     /// # Errors
     /// What is wrong with it, in plain words.
     pub async fn load(engine: &ComponentEngine, wasm: &[u8]) -> Result<Arc<Self>, Error> {
-        let digest = hex(ring::digest::digest(&ring::digest::SHA256, wasm).as_ref());
+        let digest = crate::component::digest(wasm);
         let pre = engine.load(wasm.into(), &digest).await?;
         let exports = Exports::find(&pre)?;
         let description = describe(engine, &pre, &exports).await?;

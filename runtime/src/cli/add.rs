@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use self::values::{relative, secrets, settings};
+use super::apply;
 use super::args::AddArgs;
 use super::component::{ask, bundled_names, card, load, plain};
 use super::console::Console;
@@ -38,13 +39,10 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
     );
     let after = Config::parse(&editor.text(), Some(editor.path()), &bundled_names());
     let missing = refuse_new_faults(&draft.name, after.faults)?;
-    editor.save()?;
-    Ok(summary(
-        &draft,
-        editor.path(),
-        &missing,
-        before.config.channels_are_default,
-    ))
+    let changed = apply::put(sources, &editor, &draft.name)?;
+    let mut text = summary(&draft, editor.path(), &missing, before.config.channels_are_default);
+    text.push_str(&apply::report(changed.as_ref()));
+    Ok(text)
 }
 
 /// Puts together what is to be written, from the flags and the answers.
@@ -53,17 +51,23 @@ fn draft(args: &AddArgs, it: &Inspection, file: &Path, console: &mut Console) ->
     let name = channel_name(args, it)?;
     let settings = settings(args, it, console)?;
     let secrets = secrets(args, it, folder, console)?;
-    let grants = grants(args, &wanted(it, &settings, &secrets)?, console)?;
+    let asked = Asked {
+        given: Vec::new(),
+        flags: &args.grants,
+        all: args.yes,
+    };
+    let grants = granted(asked, &wanted(it, &settings, &secrets)?, console)?;
     let access = access(args, it, console)?;
     let is_bundled = bundled_names().contains(&args.component.as_str());
-    let component = if is_bundled {
-        args.component.clone()
+    let (component, sha256) = if is_bundled {
+        (args.component.clone(), None)
     } else {
-        relative(&args.component, folder, true)?
+        (relative(&args.component, folder, true)?, Some(it.digest.clone()))
     };
     Ok(Draft {
         name,
         component,
+        sha256,
         agent: args.agent.clone(),
         access,
         secrets,
@@ -87,12 +91,20 @@ fn channel_name(args: &AddArgs, it: &Inspection) -> Result<String, Failure> {
 }
 
 /// Something that the component asks for, and why.
-struct Wanted {
+pub(super) struct Wanted {
     entry: GrantEntry,
     reason: String,
 }
 
-fn wanted(
+impl Wanted {
+    /// Whether a grant gives it, wholly or in part.
+    pub(super) fn is_covered_by(&self, grant: &GrantEntry) -> bool {
+        covers(grant, &self.entry)
+    }
+}
+
+/// Returns what a component asks for, with these settings and secrets.
+pub(super) fn wanted(
     it: &Inspection,
     settings: &BTreeMap<String, SettingValue>,
     secrets: &BTreeMap<String, SecretSource>,
@@ -170,22 +182,35 @@ fn endpoints_of(
         .map_err(|error| refused(format!("{error}: {}", error.problem)))
 }
 
-fn grants(args: &AddArgs, wanted: &[Wanted], console: &mut Console) -> Result<Vec<GrantEntry>, Failure> {
-    let mut grants: Vec<GrantEntry> = Vec::new();
-    for text in &args.grants {
+/// What an operator gave so far, before being asked for the rest.
+pub(super) struct Asked<'a> {
+    /// Granted before.
+    pub(super) given: Vec<GrantEntry>,
+    /// Granted by flags.
+    pub(super) flags: &'a [String],
+    /// Whether all of the rest is granted.
+    pub(super) all: bool,
+}
+
+/// Returns all that is granted: what was, what the flags say, and what of the rest is answered with yes.
+pub(super) fn granted(asked: Asked<'_>, wanted: &[Wanted], console: &mut Console) -> Result<Vec<GrantEntry>, Failure> {
+    let mut grants = asked.given;
+    for text in asked.flags {
         let entry = grant_entry(text)?;
-        if !wanted.iter().any(|wanted| covers(&entry, &wanted.entry)) {
+        if !wanted.iter().any(|wanted| wanted.is_covered_by(&entry)) {
             console.say(&format!(
                 "warning: the component does not ask for {entry}, so this grant has no effect\n"
             ))?;
         }
-        grants.push(entry);
+        if !grants.contains(&entry) {
+            grants.push(entry);
+        }
     }
     let open: Vec<&Wanted> = wanted
         .iter()
-        .filter(|it| !grants.iter().any(|entry| covers(entry, &it.entry)))
+        .filter(|it| !grants.iter().any(|entry| it.is_covered_by(entry)))
         .collect();
-    if args.yes {
+    if asked.all {
         grants.extend(open.iter().map(|it| it.entry.clone()));
     } else if console.is_interactive() {
         for it in open {
@@ -193,7 +218,7 @@ fn grants(args: &AddArgs, wanted: &[Wanted], console: &mut Console) -> Result<Ve
                 grants.push(it.entry.clone());
             }
         }
-    } else if args.grants.is_empty() && !open.is_empty() {
+    } else if asked.flags.is_empty() && !open.is_empty() {
         let flags: Vec<String> = open.iter().map(|it| format!("--grant {}", it.entry)).collect();
         let remedy = format!("say {}, or --yes for all of it", flags.join(" "));
         return Err(usage(
@@ -204,7 +229,8 @@ fn grants(args: &AddArgs, wanted: &[Wanted], console: &mut Console) -> Result<Ve
     Ok(grants)
 }
 
-fn grant_entry(text: &str) -> Result<GrantEntry, Failure> {
+/// Reads a grant as it stands on the command line.
+pub(super) fn grant_entry(text: &str) -> Result<GrantEntry, Failure> {
     let parsed = match text.strip_prefix("private:") {
         None => text.parse::<GrantEntry>(),
         Some(endpoint) => endpoint.parse().map(|endpoint| {
@@ -273,9 +299,7 @@ fn access(args: &AddArgs, it: &Inspection, console: &mut Console) -> Result<Opti
 
 /// Returns the missing secrets of the new channel; other faults of it are errors. What was wrong before stays as it is.
 fn refuse_new_faults(name: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Failure> {
-    let key = format!("channels.{name}");
-    let of_channel = |fault: &Fault| fault.key == key || fault.key.starts_with(&format!("{key}."));
-    let faults = faults.into_iter().filter(of_channel);
+    let faults = faults.into_iter().filter(|fault| fault.is_of_channel(name));
     let (missing, wrong): (Vec<_>, Vec<_>) = faults.partition(|fault| fault.kind == FaultKind::MissingSecret);
     if wrong.is_empty() {
         Ok(missing)
@@ -309,7 +333,6 @@ fn summary(draft: &Draft, file: &Path, missing: &[Fault], replaces_default: bool
             text.push_str(&format!("  sluicegate channel add {name} --open --yes\n"));
         }
     }
-    text.push_str("A running gateway has it once it is started again.\n");
     text
 }
 

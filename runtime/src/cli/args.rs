@@ -51,6 +51,23 @@ Examples:
 What the component asks for is shown before anything is granted. On a terminal each grant is asked
 for; in a script only what stands in --grant is granted, or everything with --yes.";
 
+const REVIEW_EXAMPLES: &str = "\
+Examples:
+  sluicegate channel review irc
+  sluicegate channel review irc --yes
+  sluicegate channel review irc --grant tls://irc.example.org:6697
+
+Grants are for one component, known by its SHA-256. Where its file was changed, what was reviewed goes
+on, and the new one waits. Grants that the new one does not ask for any more are dropped.";
+
+const GRANT_EXAMPLES: &str = "\
+Examples:
+  sluicegate channel grant family
+  sluicegate channel grant family https://api.telegram.org
+  sluicegate channel grant family --revoke https://api.telegram.org
+
+In a running gateway a change holds from the next use on, for connections that are open too.";
+
 const OUTBOX_EXAMPLES: &str = "\
 Examples:
   sluicegate outbox list
@@ -209,7 +226,7 @@ pub(super) enum Command {
         #[command(flatten)]
         json: Json,
     },
-    /// Add, list, show, pause, resume and remove channels
+    /// Add, list, show, review, grant, reload, pause, resume and remove channels
     #[command(subcommand, arg_required_else_help = true)]
     Channel(ChannelCommand),
     /// Look into components
@@ -235,7 +252,7 @@ pub(super) struct ChatArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChannelCommand {
-    /// Add a channel to the configuration
+    /// Add a channel, to a running gateway at once
     #[command(after_help = ADD_EXAMPLES)]
     Add(AddArgs),
     /// List the channels
@@ -250,21 +267,42 @@ pub(super) enum ChannelCommand {
         #[command(flatten)]
         json: Json,
     },
-    /// Take a channel of the running gateway out of work
+    /// Look at a changed component, and let it replace the reviewed one
+    #[command(after_help = REVIEW_EXAMPLES)]
+    Review(ReviewArgs),
+    /// Show or change what a channel may do
+    #[command(after_help = GRANT_EXAMPLES)]
+    Grant {
+        /// The channel's name
+        name: String,
+        /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, or `reveal:SECRET`
+        #[arg(value_name = "GRANT")]
+        grants: Vec<String>,
+        /// Take a grant away
+        #[arg(long = "revoke", value_name = "GRANT")]
+        revoked: Vec<String>,
+    },
+    /// Let a running gateway take over what the configuration says of a channel now
     ///
-    /// Nothing is delivered through it, its webhooks are told to come again, and new clients are refused. What its
-    /// listener still takes in is kept and answered later. It lasts until `channel resume`, or until the gateway is
-    /// started again.
+    /// For what was changed in the file by hand. A channel that can't be so goes on as it was.
+    Reload {
+        /// The channel's name
+        name: String,
+    },
+    /// Take a channel out of work
+    ///
+    /// Nothing is delivered through it, its listener is stopped, its webhooks are told to come again, and new clients
+    /// are refused. It lasts until `channel resume`, also when the gateway is started again.
     Pause {
         /// The channel's name
         name: String,
     },
-    /// Put a paused channel of the running gateway back to work
+    /// Put a paused channel back to work
     Resume {
         /// The channel's name
         name: String,
     },
-    /// Remove a channel from the configuration
+    /// Stop a channel and remove it from the configuration; its stored messages stay
     Remove {
         /// The channel's name
         name: String,
@@ -416,6 +454,18 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) agent: Option<String>,
     /// Grant everything that the component asks for
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReviewArgs {
+    /// The channel's name
+    pub(super) name: String,
+    /// Accept it, and grant this besides what is granted already
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(super) grants: Vec<String>,
+    /// Accept it, and grant everything that it asks for
     #[arg(long)]
     pub(super) yes: bool,
 }

@@ -1,16 +1,19 @@
-//! `sluicegate channel list|show|pause|resume|remove`: the configured channels, and how they are in a gateway that runs.
+//! `sluicegate channel list|show|grant|pause|resume|remove`: the configured channels, and how they are in a gateway that runs.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::add::grant_entry;
+use super::apply;
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::running::Running;
 use super::text::{cell, table};
 use crate::admin::{ChannelView, List};
-use crate::config::{Access, ChannelConfig, Config, Editor, FILE_NAME, Reading, Sources};
+use crate::component;
+use crate::config::{Access, ChannelConfig, ComponentSource, Config, Reading, Sources};
 use crate::id::ChannelName;
 
 /// Lists the channels, with their status where a gateway runs. Faults of the configuration are said on standard error,
@@ -26,6 +29,8 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
         let entries = config.channels.iter().map(|(name, channel)| {
             let mut entry = entry(&config, name, channel);
             entry["status"] = json!(live_of(name).map(|view| &view.status));
+            entry["waiting_for_review"] =
+                json!(live_of(name).map_or_else(|| is_changed(channel), |it| it.review.is_some()));
             entry["status_reason"] = json!(live_of(name).and_then(|view| view.reason.as_ref()));
             entry
         });
@@ -35,7 +40,7 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
         [
             name.to_string(),
             channel.component.to_string(),
-            live_of(name).map_or_else(|| "-".to_owned(), status_text),
+            live_of(name).map_or_else(|| configured_status(channel).to_owned(), status_text),
             channel.agent.clone(),
             access_text(channel),
             grants_text(channel),
@@ -68,30 +73,107 @@ fn live_channels(sources: &Sources) -> Option<Vec<ChannelView>> {
 }
 
 fn status_text(view: &ChannelView) -> String {
-    match &view.reason {
-        Some(reason) => format!("{}: {}", view.status, cell(reason)),
-        None => view.status.clone(),
+    let mut text = view.status.clone();
+    if let Some(reason) = &view.reason {
+        text.push_str(&format!(": {}", cell(reason)));
+    } else if let Some(review) = &view.review {
+        text.push_str(&format!("; waiting for review: {}", cell(&review.words)));
+    }
+    text
+}
+
+/// Returns what can be said of a channel that does not run.
+fn configured_status(channel: &ChannelConfig) -> &'static str {
+    if is_changed(channel) {
+        "waiting for review"
+    } else if channel.paused {
+        "paused"
+    } else {
+        "-"
     }
 }
 
-/// Pauses or resumes a channel of the gateway that runs.
-pub(super) fn set_work(sources: &Sources, name: &str, verb: &str) -> Result<String, Failure> {
-    let view: ChannelView = Running::require(sources)?.post(&["channels", name, verb], None)?;
-    Ok(format!("channel {}: {}\n", view.name, status_text(&view)))
+/// Returns whether the component's file is another than the one that was reviewed.
+fn is_changed(channel: &ChannelConfig) -> bool {
+    let ComponentSource::File(path) = &channel.component else {
+        return false;
+    };
+    let found = std::fs::read(path).map(|wasm| component::digest(&wasm));
+    found.is_ok_and(|found| channel.sha256.as_deref() != Some(found.as_str()))
+}
+
+/// Pauses a channel, or puts it back to work.
+pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<String, Failure> {
+    let verb = if paused { "pause" } else { "resume" };
+    let changed = match Running::find(sources)? {
+        Some(running) => Some(running.change(&["channels", name, verb], None)?),
+        None => {
+            let mut editor = apply::open(sources, name)?;
+            editor.set_paused(name, paused)?;
+            editor.save()?;
+            None
+        }
+    };
+    Ok(format!("{verb}d {name}\n{}", apply::report(changed.as_ref())))
+}
+
+/// Lets a running gateway take over what the file says of a channel.
+pub(super) fn reload(sources: &Sources, name: &str) -> Result<String, Failure> {
+    find(&read_leniently(sources), name)?;
+    let changed = apply::put(sources, &apply::open(sources, name)?, name)?;
+    Ok(apply::report(changed.as_ref()))
+}
+
+/// Changes what a channel may do; shows it where nothing is to be changed.
+pub(super) fn grant(sources: &Sources, name: &str, grants: &[String], revoked: &[String]) -> Result<String, Failure> {
+    let config = read_leniently(sources);
+    let channel = find(&config, name)?;
+    let mut entries = channel.grants.clone();
+    for text in revoked {
+        let entry = grant_entry(text)?;
+        let before = entries.len();
+        entries.retain(|present| !present.is_same_place(&entry));
+        if entries.len() == before {
+            let remedy = format!("granted are: {}", grants_text(channel));
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("{entry} is not granted to {name}"),
+                remedy,
+            ));
+        }
+    }
+    for text in grants {
+        let entry = grant_entry(text)?;
+        entries.retain(|present| !present.is_same_place(&entry));
+        entries.push(entry);
+    }
+    let given = if entries.is_empty() {
+        "nothing".to_owned()
+    } else {
+        entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = format!("granted to {name}: {given}\n");
+    if entries != channel.grants {
+        let mut editor = apply::open(sources, name)?;
+        editor.set_grants(name, &entries)?;
+        text.push_str(&apply::report(apply::put(sources, &editor, name)?.as_ref()));
+    }
+    Ok(text)
+}
+
+/// Returns a configured channel.
+pub(super) fn find<'c>(config: &'c Config, name: &str) -> Result<&'c ChannelConfig, Failure> {
+    config.channels.get(name).ok_or_else(|| {
+        let remedy = "`sluicegate channel list` shows the names, `sluicegate config check` what is wrong";
+        Failure::new(Kind::Usage, format!("there is no channel {name:?}"), remedy)
+    })
 }
 
 /// Shows one channel.
 pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<String, Failure> {
     let config = read_leniently(sources);
-    let found = config.channels.iter().find(|(known, _)| known.as_str() == name);
-    let Some((name, channel)) = found else {
-        let remedy = "`sluicegate channel list` shows the names, `sluicegate config check` what is wrong";
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("there is no channel {name:?}"),
-            remedy,
-        ));
-    };
+    let channel = find(&config, name)?;
+    let name = &ChannelName::from_trusted(name);
     if as_json {
         return Ok(json_text(&entry(&config, name, channel)));
     }
@@ -101,6 +183,9 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
         let _ = writeln!(text, "  {key:<18} {value}");
     };
     line("component", &channel.component.to_string());
+    if let Some(digest) = &channel.sha256 {
+        line("reviewed", &format!("sha256 {digest}"));
+    }
     line("agent", &channel.agent);
     line("access", &access_text(channel));
     for (name, source) in &channel.secret_sources {
@@ -129,19 +214,11 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     Ok(text)
 }
 
-/// Removes a channel from the configuration file. Its data stays.
+/// Stops a channel and removes it from the configuration file. Its data stays.
 pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
-    let Some(file) = sources.existing_file() else {
-        let message = format!("there is no configuration file, so no channel {name:?} to remove");
-        return Err(Failure::new(
-            Kind::Usage,
-            message,
-            format!("name the file with --config, or make {FILE_NAME}"),
-        ));
-    };
-    let mut editor = Editor::open(&file)?;
+    let mut editor = apply::open(sources, name)?;
     editor.remove_channel(name)?;
-    editor.save()?;
+    let changed = apply::put(sources, &editor, name)?;
     let mut text = format!(
         "removed channel {name} from {}; its stored messages stay\n",
         editor.path().display()
@@ -152,7 +229,7 @@ pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
     {
         text.push_str("No channel is configured any more: the default ones, terminal and websocket, are started.\n");
     }
-    text.push_str("A running gateway keeps it until it is started again.\n");
+    text.push_str(&apply::report(changed.as_ref()));
     Ok(text)
 }
 
@@ -179,6 +256,8 @@ fn entry(config: &Config, name: &ChannelName, channel: &ChannelConfig) -> Value 
     json!({
         "name": name,
         "component": channel.component.to_string(),
+        "sha256": channel.sha256,
+        "paused": channel.paused,
         "agent": channel.agent,
         "access": access,
         "secrets": secrets.collect::<serde_json::Map<String, Value>>(),

@@ -9,16 +9,13 @@ use serde_json::json;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::run::start_runtime;
-use crate::component::{EndpointRequest, Inspection, SecretRequest, Setting, SettingKind};
+use crate::component::{EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe};
 use crate::config::nearest;
 
 /// Bytes of a component's file: four times the largest that a Python tool chain makes.
 const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Returns the names of the bundled components, sorted.
-pub(super) fn bundled_names() -> Vec<&'static str> {
-    sluicegate_bundle::all().iter().map(|bundled| bundled.name).collect()
-}
+pub(super) use crate::gateway::bundled_names;
 
 /// Reads a component: a bundled one by its name, or a file.
 ///
@@ -117,6 +114,51 @@ pub(super) fn card(it: &Inspection) -> String {
         );
     }
     text
+}
+
+/// Returns everything that an operator decides about: what it wants to reach, its secrets and where each may go, and how
+/// its webhooks are checked; a line each, which differs where the request does.
+pub(super) fn requests(it: &Inspection) -> Vec<String> {
+    let mut requests: Vec<String> = it.endpoints.iter().map(endpoint_line).collect();
+    requests.extend(it.terminal.then(|| "the terminal of the gateway's process".to_owned()));
+    for secret in &it.secrets {
+        let places: Vec<String> = secret
+            .placements
+            .iter()
+            .map(|place| format!("{place:?}").to_lowercase())
+            .collect();
+        requests.push(format!(
+            "secret {}; put into: {}",
+            secret_line(secret),
+            places.join(", ")
+        ));
+        let reveal = secret
+            .reveal
+            .then(|| format!("the plain value of the secret {}", plain(&secret.name)));
+        requests.extend(reveal);
+    }
+    for (interface, sentence) in [("webhook", "receive webhooks"), ("connections", "serve clients")] {
+        requests.extend(it.offers(interface).then(|| sentence.to_owned()));
+    }
+    requests.extend(it.webhook.as_ref().map(recipe_line));
+    requests
+}
+
+fn recipe_line(recipe: &WebhookRecipe) -> String {
+    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), plain);
+    let tolerance = recipe
+        .tolerance_s
+        .map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+    format!(
+        "webhooks checked by {}: secret {}, header {}, prefix {}, time {}, signed {}, tolerance {tolerance}, at most {} bytes",
+        plain(&recipe.scheme),
+        or_none(&recipe.secret),
+        or_none(&recipe.signature_header),
+        or_none(&recipe.signature_prefix),
+        or_none(&recipe.timestamp_header),
+        or_none(&recipe.signed_payload),
+        recipe.body_bytes_max
+    )
 }
 
 /// Returns what it wants to be granted, a line each.

@@ -12,7 +12,7 @@ use url::Url;
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
-use crate::admin::List;
+use crate::admin::{ChannelChanged, List};
 use crate::config::{Config, Sources};
 use crate::gateway::Beacon;
 use crate::limit;
@@ -83,7 +83,7 @@ impl Running {
 
     /// Asks for what stands at a path, given in its segments.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
-        self.ask(Method::GET, path, query, None)
+        self.ask(self.request(Method::GET, path, query))
     }
 
     /// Asks for up to `max` items of a list, part by part.
@@ -109,21 +109,30 @@ impl Running {
 
     /// Orders a change.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &[&str], body: Option<Value>) -> Result<T, Failure> {
-        self.ask(Method::POST, path, &[], body)
+        let request = self.request(Method::POST, path, &[]);
+        self.ask(match body {
+            None => request,
+            Some(body) => with_json(request, &body),
+        })
+    }
+
+    /// Orders a change of a channel, which may take as long as a component takes to compile, to stop and to start.
+    pub(super) fn change(&self, path: &[&str], body: Option<Value>) -> Result<ChannelChanged, Failure> {
+        let request = self
+            .request(Method::POST, path, &[])
+            .timeout(limit::CHANNEL_CHANGE_TIMEOUT);
+        self.ask(match body {
+            None => request,
+            Some(body) => with_json(request, &body),
+        })
     }
 
     /// Orders that something is dropped.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
-        self.ask(Method::DELETE, path, &[], None)
+        self.ask(self.request(Method::DELETE, path, &[]))
     }
 
-    fn ask<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<Value>,
-    ) -> Result<T, Failure> {
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> reqwest::RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -131,12 +140,10 @@ impl Running {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.client.request(method, url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request
-                .header("content-type", "application/json")
-                .body(body.to_string());
-        }
+        self.client.request(method, url).bearer_auth(&self.token)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
         let (status, bytes) = self.runtime.block_on(answer(request))?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| {
@@ -150,6 +157,12 @@ impl Running {
         }
         Err(refusal(status, &bytes))
     }
+}
+
+fn with_json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {
+    request
+        .header("content-type", "application/json")
+        .body(body.to_string())
 }
 
 /// Sends a request and reads the whole answer, within bounds.
@@ -177,16 +190,20 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>
 
 fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let said = serde_json::from_slice::<Value>(bytes).ok();
-    let words = said
-        .as_ref()
-        .and_then(|said| said["error"].as_str())
-        .map(crate::channel::printable);
+    let words = said.as_ref().and_then(|said| said["error"].as_str()).map(|words| {
+        words
+            .lines()
+            .map(crate::channel::printable)
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
     let words = words.unwrap_or_else(|| format!("the gateway answered {status}"));
     match status {
         StatusCode::UNAUTHORIZED => {
             let remedy = "the file admin-token in the data directory was changed; start the gateway again";
             Failure::new(Kind::Failed, "the gateway refuses the admin token", remedy)
         }
+        StatusCode::UNPROCESSABLE_ENTITY => Failure::new(Kind::Configuration, words, "nothing was changed"),
         _ => Failure::plain(words),
     }
 }

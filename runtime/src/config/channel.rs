@@ -70,6 +70,8 @@ fn default_channels(agents: &Agents) -> BTreeMap<ChannelName, ChannelConfig> {
     let channel = |component: &str, grants: Vec<GrantEntry>| {
         let config = ChannelConfig {
             component: ComponentSource::Bundled(component.to_owned()),
+            sha256: None,
+            paused: false,
             agent: agent.to_owned(),
             access: Some(Access::Open),
             secrets: BTreeMap::new(),
@@ -97,6 +99,8 @@ fn default_agent(agents: &Agents) -> Option<&str> {
 
 fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<ChannelConfig> {
     let component = read_component(&mut section, around);
+    let sha256 = read_digest(&mut section, component.as_ref());
+    let paused = section.entry("paused").and_then(|entry| read_flag(&entry));
     let agent = read_agent(&mut section, around);
     let access = section.entry("access").map(|entry| read_access(&entry));
     let (secret_sources, secrets) = read_secrets(&mut section, around.base);
@@ -117,6 +121,8 @@ fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<ChannelCo
     };
     Some(ChannelConfig {
         component: component?,
+        sha256,
+        paused: paused.unwrap_or(false),
         agent: agent?,
         access,
         secrets,
@@ -164,6 +170,38 @@ fn read_component(section: &mut Section<'_>, around: &Surroundings<'_>) -> Optio
         remedy,
     );
     None
+}
+
+/// Reads the digest of the reviewed component. One of a bundled component would pin nothing.
+fn read_digest(section: &mut Section<'_>, component: Option<&ComponentSource>) -> Option<String> {
+    let entry = section.entry("sha256")?;
+    let text = entry.text()?;
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_digest {
+        let remedy = "`sluicegate channel review NAME` shows the component and writes its digest";
+        entry.fault(
+            FaultKind::WrongValue,
+            "is no SHA-256 in 64 lower-case hexadecimal digits",
+            remedy,
+        );
+        return None;
+    }
+    if matches!(component, Some(ComponentSource::Bundled(_))) {
+        entry.warning(
+            "has no effect: the component is bundled, so the gateway's own file pins it",
+            "remove this line",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn read_flag(entry: &Entry<'_>) -> Option<bool> {
+    let flag = entry.value.as_bool();
+    if flag.is_none() {
+        entry.wrong_type("true or false", "write true or false, without quotes");
+    }
+    flag
 }
 
 /// Returns the text as a path, where it is one and not a bundled name.
@@ -308,7 +346,7 @@ fn read_grants(entry: &Entry<'_>, secrets: &BTreeMap<String, SecretSource>) -> V
                 "add it to secrets, or remove this grant",
             );
         }
-        if grants.iter().any(|earlier| same_place(earlier, &grant)) {
+        if grants.iter().any(|earlier| earlier.is_same_place(&grant)) {
             item.fault(
                 FaultKind::Contradiction,
                 format!("{grant} is granted twice"),
@@ -319,14 +357,6 @@ fn read_grants(entry: &Entry<'_>, secrets: &BTreeMap<String, SecretSource>) -> V
         grants.push(grant);
     }
     grants
-}
-
-/// Two grants of one endpoint, one private and one not, contradict each other as well.
-fn same_place(one: &GrantEntry, other: &GrantEntry) -> bool {
-    match (one, other) {
-        (GrantEntry::Endpoint(one), GrantEntry::Endpoint(other)) => one.endpoint == other.endpoint,
-        _ => one == other,
-    }
 }
 
 const GRANT_FORM: &str = "write an endpoint such as \"https://api.example.com\", { url = \"https://nas.example\", private = true }, \
@@ -372,13 +402,7 @@ fn read_grant_table(item: &Entry<'_>) -> Option<(String, bool)> {
     }
     let is_private = match &private {
         None => Some(false),
-        Some(entry) => {
-            let value = entry.value.as_bool();
-            if value.is_none() {
-                entry.wrong_type("true or false", GRANT_FORM);
-            }
-            value
-        }
+        Some(entry) => read_flag(entry),
     };
     Some((url?.text()?.to_owned(), is_private?))
 }

@@ -1,11 +1,11 @@
 //! Changing the configuration file for the operator, who keeps every comment and all of its order.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
+use super::staged::{Staged, text_of};
 use super::{Access, SettingValue};
 use crate::policy::GrantEntry;
 use crate::secret::SecretSource;
@@ -50,6 +50,8 @@ pub struct Draft {
     pub name: String,
     /// A bundled name, or a path that starts from the file's folder.
     pub component: String,
+    /// SHA-256 of the component that was reviewed; none for a bundled one.
+    pub sha256: Option<String>,
     /// The agent; none for the default.
     pub agent: Option<String>,
     /// Who may talk.
@@ -67,6 +69,8 @@ pub struct Draft {
 pub struct Editor {
     path: PathBuf,
     document: DocumentMut,
+    /// The file's text as it was opened; empty where there was no file.
+    before: String,
 }
 
 impl Editor {
@@ -76,19 +80,13 @@ impl Editor {
     /// [`EditError::File`] and [`EditError::Syntax`].
     pub fn open(path: &Path) -> Result<Self, EditError> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let text = match super::read_bounded(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => {
-                return Err(EditError::File {
-                    path,
-                    verb: "read",
-                    source,
-                });
-            }
-        };
+        let text = text_of(&path)?;
         match text.parse() {
-            Ok(document) => Ok(Self { path, document }),
+            Ok(document) => Ok(Self {
+                path,
+                document,
+                before: text,
+            }),
             Err(source) => Err(EditError::Syntax { path, source }),
         }
     }
@@ -96,6 +94,11 @@ impl Editor {
     /// Returns the file, with links followed.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the text as it was when it was opened.
+    pub fn before(&self) -> &str {
+        &self.before
     }
 
     /// Returns the text as it would be saved.
@@ -150,43 +153,68 @@ impl Editor {
         Ok(())
     }
 
+    /// Pauses a channel, or lets it go on.
+    ///
+    /// # Errors
+    /// [`EditError::Unknown`] and [`EditError::Form`].
+    pub fn set_paused(&mut self, name: &str, paused: bool) -> Result<(), EditError> {
+        let table = self.channel(name)?;
+        if paused {
+            table.insert("paused", toml_edit::value(true));
+        } else {
+            table.remove("paused");
+        }
+        Ok(())
+    }
+
+    /// Writes what a channel may do, in place of what it might.
+    ///
+    /// # Errors
+    /// [`EditError::Unknown`] and [`EditError::Form`].
+    pub fn set_grants(&mut self, name: &str, grants: &[GrantEntry]) -> Result<(), EditError> {
+        let table = self.channel(name)?;
+        if grants.is_empty() {
+            table.remove("grant");
+        } else {
+            table.insert(
+                "grant",
+                toml_edit::value(grants.iter().map(grant_value).collect::<Array>()),
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes the digest of a channel's reviewed component.
+    ///
+    /// # Errors
+    /// [`EditError::Unknown`] and [`EditError::Form`].
+    pub fn set_digest(&mut self, name: &str, digest: &str) -> Result<(), EditError> {
+        self.channel(name)?.insert("sha256", toml_edit::value(digest));
+        Ok(())
+    }
+
+    fn channel(&mut self, name: &str) -> Result<&mut dyn TableLike, EditError> {
+        let unknown = || EditError::Unknown(name.to_owned());
+        let channels = self.document.get_mut("channels").ok_or_else(unknown)?;
+        let channels = channels.as_table_like_mut().ok_or(EditError::Form)?;
+        let channel = channels.get_mut(name).ok_or_else(unknown)?;
+        channel.as_table_like_mut().ok_or(EditError::Form)
+    }
+
     /// Writes the file whole or not at all: a temporary file beside it, flushed, then renamed over it.
     ///
     /// # Errors
     /// [`EditError::File`].
     pub fn save(&self) -> Result<(), EditError> {
-        let fail = |source| EditError::File {
-            path: self.path.clone(),
-            verb: "written",
-            source,
-        };
-        let folder = self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let temporary = folder.join(format!(".{}.{}", super::FILE_NAME, crate::id::random_hex::<6>()));
-        let written = self
-            .write_to(&temporary)
-            .and_then(|()| std::fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            // What is left is one file of a known form; that it can't be removed is no worse than that.
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written.map_err(fail)?;
-        // The rename is durable once the folder is; a platform that can't open folders has nothing to flush.
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(fail)
+        self.stage()?.commit()
     }
 
-    fn write_to(&self, path: &Path) -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-        if let Ok(old) = std::fs::metadata(&self.path) {
-            file.set_permissions(old.permissions())?;
-        }
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()
+    /// Writes the changed file beside the old one, for a gateway that is to make the change.
+    ///
+    /// # Errors
+    /// [`EditError::File`].
+    pub fn stage(&self) -> Result<Staged, EditError> {
+        Staged::write(&self.path, &self.text())
     }
 
     fn path_is_new(&self) -> bool {
@@ -239,6 +267,9 @@ fn collect_tables<'a>(table: &'a mut Table, found: &mut Vec<&'a mut Table>) {
 fn channel_table(draft: &Draft) -> Table {
     let mut table = Table::new();
     table["component"] = toml_edit::value(&draft.component);
+    if let Some(digest) = &draft.sha256 {
+        table["sha256"] = toml_edit::value(digest);
+    }
     if let Some(agent) = &draft.agent {
         table["agent"] = toml_edit::value(agent);
     }
@@ -313,6 +344,7 @@ mod tests {
         Editor {
             path: "sluicegate.toml".into(),
             document: text.parse().unwrap(),
+            before: text.to_owned(),
         }
     }
 
@@ -320,6 +352,7 @@ mod tests {
         Draft {
             name: name.to_owned(),
             component: "telegram".to_owned(),
+            sha256: None,
             agent: Some("main".to_owned()),
             access: Some(Access::Allow(["12345".to_owned()].into())),
             secrets: [("bot-token".to_owned(), SecretSource::Env("TOKEN".to_owned()))].into(),
@@ -368,6 +401,26 @@ mod tests {
         );
         first.remove_channel("b").unwrap();
         assert_eq!(first.text(), "# My gateway.\n");
+    }
+
+    #[test]
+    fn one_key_changes_and_every_comment_stays() {
+        let mut editor = editor(FILE);
+        editor.set_paused("family", true).unwrap();
+        editor
+            .set_grants("family", &["https://a.example".parse().unwrap()])
+            .unwrap();
+        editor.set_digest("family", "00ff").unwrap();
+        let family = "component = \"telegram\"\n";
+        let changed = format!("{family}paused = true\ngrant = [\"https://a.example\"]\nsha256 = \"00ff\"\n");
+        assert_eq!(editor.text(), FILE.replace(family, &changed));
+        editor.set_paused("family", false).unwrap();
+        editor.set_grants("family", &[]).unwrap();
+        assert_eq!(
+            editor.text(),
+            FILE.replace(family, &format!("{family}sha256 = \"00ff\"\n"))
+        );
+        assert!(matches!(editor.set_paused("nobody", true), Err(EditError::Unknown(_))));
     }
 
     #[test]

@@ -43,6 +43,17 @@ pub struct Fault {
     pub remedy: String,
 }
 
+impl Fault {
+    /// Returns whether it is in the configuration of this channel.
+    pub fn is_of_channel(&self, name: &str) -> bool {
+        let rest = self
+            .key
+            .strip_prefix("channels.")
+            .and_then(|key| key.strip_prefix(name));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+}
+
 impl fmt::Display for Fault {
     /// Writes two lines: `FILE:LINE: KEY: PROBLEM` and, indented, `fix: REMEDY`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

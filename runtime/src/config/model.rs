@@ -81,6 +81,11 @@ pub struct CommandConfig {
 pub struct ChannelConfig {
     /// The component that runs it.
     pub component: ComponentSource,
+    /// SHA-256 of the component that the operator reviewed, hexadecimal: the grants are for it alone. None where nobody
+    /// reviewed one; a bundled component is pinned by the binary that it is in.
+    pub sha256: Option<String>,
+    /// Whether the operator took it out of work.
+    pub paused: bool,
     /// The agent that answers in it: a key of [`Config::agents`](super::Config::agents).
     pub agent: String,
     /// Who may talk; none where nothing is written, which is right only for channels that receive nothing.
@@ -97,6 +102,15 @@ pub struct ChannelConfig {
     pub ambiguous_resends: u32,
     /// Its share of the machine.
     pub limits: ChannelLimits,
+}
+
+impl ChannelConfig {
+    /// Returns whether another configuration differs from this one in nothing but the grants.
+    pub fn differs_in_grants_alone(&self, other: &Self) -> bool {
+        let mut regranted = self.clone();
+        regranted.grants.clone_from(&other.grants);
+        regranted == *other
+    }
 }
 
 /// Where a component comes from.

@@ -1,18 +1,21 @@
 //! The operator's desk: what the admin surface asks for, answered from the store and the channels. Each change wakes
 //! the workers, is kept in the store's list of changes, logged, and told on the bus.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::switchboard::{Switchboard, described};
+use super::maker::Review;
+use super::roster::{Altered, Roster};
 use crate::admin::{
-    Admin, Change, ChangeView, Changed, ChannelView, Dead, DeadFilter, DeliveryView, List, Part, Refusal, TraceView,
-    TurnView, UsageView,
+    Admin, Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, Done,
+    List, Part, Refusal, ReviewView, TraceView, TurnView, UsageView,
 };
 use crate::bus::{Bus, Event};
 use crate::channel::Channel;
 use crate::clock::Clock;
+use crate::config::Staged;
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
 use crate::store::{self, ChangeRecord, DeliveryRecord, DeliveryState, EventStore, Page, Trace, TurnRecord};
@@ -20,7 +23,7 @@ use crate::store::{self, ChangeRecord, DeliveryRecord, DeliveryState, EventStore
 /// Answers the operator.
 pub(super) struct Desk {
     pub(super) store: Arc<dyn EventStore>,
-    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) roster: Arc<Roster>,
     pub(super) bus: Bus,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -39,14 +42,25 @@ impl Desk {
     }
 
     /// Keeps and tells a change of a channel, which is made already.
-    async fn note(&self, verb: &'static str, subject: &str) -> Result<(), Refusal> {
+    async fn altered(&self, channel: &str, altered: Altered) -> Result<ChannelChanged, Refusal> {
+        let Altered { done, notes } = altered;
+        let verb = match done {
+            Done::Added => "add",
+            Done::Replaced => "replace",
+            Done::Granted => "grant",
+            Done::Paused => "pause",
+            Done::Resumed => "resume",
+            Done::Removed => "remove",
+            Done::Unchanged => "reload",
+        };
         let noted = Change::Noted {
             verb,
-            subject: subject.to_owned(),
+            subject: channel.to_owned(),
         };
         self.store.change(noted, self.clock.now_ms()).await.map_err(failed)?;
-        self.tell(verb, subject, 1);
-        Ok(())
+        self.tell(verb, channel, 1);
+        let channel = self.channels().into_iter().find(|view| view.name.as_str() == channel);
+        Ok(ChannelChanged { done, notes, channel })
     }
 
     /// Makes a change of one message, or says that there is no such message.
@@ -106,23 +120,42 @@ fn what(change: &Change) -> &'static str {
 #[async_trait]
 impl Admin for Desk {
     fn channels(&self) -> Vec<ChannelView> {
-        self.switchboard
+        let mut reviews = self.roster.switchboard.reviews();
+        let mut views: Vec<ChannelView> = self
+            .roster
+            .switchboard
             .channels()
             .iter()
-            .map(|channel| channel_view(channel))
-            .collect()
+            .map(|channel| channel_view(channel, reviews.remove(&channel.services().name)))
+            .collect();
+        views.extend(reviews.into_iter().map(|(name, review)| waiting_view(name, &review)));
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        views
     }
 
-    async fn pause(&self, channel: &str) -> Result<ChannelView, Refusal> {
-        let paused = self.switchboard.pause_for_operator(channel)?;
-        self.note("pause", channel).await?;
-        Ok(channel_view(&paused))
+    async fn pause(&self, channel: &str) -> Result<ChannelChanged, Refusal> {
+        let altered = self.roster.pause(channel).await?;
+        self.altered(channel, altered).await
     }
 
-    async fn resume(&self, channel: &str) -> Result<ChannelView, Refusal> {
-        let resumed = self.switchboard.resume_for_operator(channel)?;
-        self.note("resume", channel).await?;
-        Ok(channel_view(&resumed))
+    async fn resume(&self, channel: &str) -> Result<ChannelChanged, Refusal> {
+        let altered = self.roster.resume(channel).await?;
+        self.altered(channel, altered).await
+    }
+
+    async fn apply(&self, channel: &str, edit: ChannelEdit) -> Result<ChannelChanged, Refusal> {
+        let own = &self.roster.file;
+        if Path::new(&edit.file) != own.as_path() {
+            let words = format!(
+                "the gateway that runs here reads {}: name that file with --config",
+                own.display()
+            );
+            return Err(Refusal::NotNow(words));
+        }
+        let staged = Staged::adopt(own, &edit.ticket);
+        let staged = staged.ok_or_else(|| Refusal::Wrong("the ticket is none".to_owned()))?;
+        let altered = self.roster.apply(channel, staged, edit.base).await?;
+        self.altered(channel, altered).await
     }
 
     async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal> {
@@ -222,15 +255,35 @@ fn failed(error: store::Error) -> Refusal {
     }
 }
 
-fn channel_view(channel: &Channel) -> ChannelView {
-    let (status, reason) = described(&channel.status());
+fn waiting_view(name: ChannelName, review: &Review) -> ChannelView {
+    ChannelView {
+        component: String::new(),
+        status: "waiting".to_owned(),
+        reason: Some(review.words(&name)),
+        review: Some(review_view(&name, review)),
+        usage: UsageView::default(),
+        name,
+    }
+}
+
+fn review_view(name: &ChannelName, review: &Review) -> ReviewView {
+    ReviewView {
+        reviewed: review.reviewed.clone(),
+        found: review.found.clone(),
+        words: review.words(name),
+    }
+}
+
+fn channel_view(channel: &Channel, review: Option<Review>) -> ChannelView {
+    let status = channel.status();
     let services = channel.services();
     let usage = &services.usage;
     ChannelView {
         name: services.name.clone(),
         component: channel.inspection().name.clone(),
-        status: status.to_owned(),
-        reason,
+        status: status.word().to_owned(),
+        reason: status.reason().map(str::to_owned),
+        review: review.map(|review| review_view(&services.name, &review)),
         usage: UsageView {
             calls: usage.calls.get(),
             traps: usage.traps.get(),

@@ -1,5 +1,6 @@
 //! `/metrics`: the counters of every stage, read when asked for, in the OpenMetrics text form.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
@@ -8,10 +9,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::switchboard::{Switchboard, described};
+use super::switchboard::Switchboard;
 use crate::agent::TurnCounters;
 use crate::bus::Bus;
-use crate::channel::Channel;
+use crate::channel::{Channel, Status};
 use crate::delivery::DeliveryCounters;
 use crate::store::EventStore;
 
@@ -92,7 +93,7 @@ const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
 
 const CHANNEL_GAUGES: [ChannelFigure; 3] = [
     ChannelFigure("channel_up", "Whether the channel works", |channel| {
-        u64::from(described(&channel.status()).0 == "up")
+        u64::from(channel.status() == Status::Up)
     }),
     ChannelFigure(
         "channel_memory_bytes_high",
@@ -179,6 +180,31 @@ impl Collector for Sources {
             family(&mut encoder, name, help, &channels, |channel| {
                 ConstGauge::new(as_gauge(read(channel)))
             })?;
+        }
+        self.encode_reviews(&mut encoder, &channels)
+    }
+}
+
+impl Sources {
+    /// Writes which channels wait for a review, those that do not run before it too.
+    fn encode_reviews(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        channels: &[Arc<Channel>],
+    ) -> Result<(), std::fmt::Error> {
+        let reviews = self.switchboard.reviews();
+        let mut waiting: BTreeMap<&str, bool> =
+            channels.iter().map(|it| (it.services().name.as_str(), false)).collect();
+        waiting.extend(reviews.keys().map(|name| (name.as_str(), true)));
+        let help = "Whether a changed component waits for the operator's review";
+        let mut rows = encoder.encode_descriptor(
+            "channel_waiting_for_review",
+            help,
+            None,
+            ConstGauge::new(0_i64).metric_type(),
+        )?;
+        for (channel, waits) in waiting {
+            ConstGauge::new(i64::from(waits)).encode(rows.encode_family(&[("channel", channel)])?)?;
         }
         Ok(())
     }

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::admin;
+use super::maker::Review;
 use crate::agent::Presence;
-use crate::bus::{Bus, Event};
 use crate::channel::{CallError, Channel, Status};
 use crate::clock::Clock;
+use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
 use crate::event::{Conversation, OutboundEvent};
 use crate::id::ChannelName;
@@ -32,53 +33,142 @@ pub struct Line {
     pub verifier: Option<Verifier>,
     /// What its deliveries promise.
     pub guarantees: Guarantees,
-    /// Whether it came up once: one that did not can't be resumed, since its listener never ran.
+    /// What it was made from; the grants of it may change while it runs.
+    config: RwLock<ChannelConfig>,
+    /// Whether it came up once: its component was told to start.
     has_started: AtomicBool,
+    /// The task of its listener, while that runs.
+    listener: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Line {
     /// Connects a channel that is still to be started.
-    pub fn new(channel: Channel, verifier: Option<Verifier>, guarantees: Guarantees) -> Self {
+    pub(super) fn new(
+        channel: Channel,
+        verifier: Option<Verifier>,
+        guarantees: Guarantees,
+        config: ChannelConfig,
+    ) -> Self {
         Self {
             channel: Arc::new(channel),
             verifier,
             guarantees,
+            config: RwLock::new(config),
             has_started: AtomicBool::new(false),
+            listener: Mutex::default(),
         }
+    }
+
+    /// Returns what it runs by.
+    pub(super) fn config(&self) -> ChannelConfig {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what it runs by.
+    pub(super) fn set_config(&self, config: ChannelConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Returns whether its component was told to start.
+    pub(super) fn has_started(&self) -> bool {
+        self.has_started.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether its component was told to start, or to stop since.
+    pub(super) fn set_started(&self, started: bool) {
+        self.has_started.store(started, Ordering::Relaxed);
+    }
+
+    /// Returns whether its listener runs, or waits to be started again.
+    pub(super) fn is_listening(&self) -> bool {
+        self.lock_listener().as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// Notes the task of its listener.
+    pub(super) fn set_listener(&self, task: JoinHandle<()>) {
+        *self.lock_listener() = Some(task);
+    }
+
+    /// Takes the task of its listener, to wait for its end.
+    pub(super) fn take_listener(&self) -> Option<JoinHandle<()>> {
+        self.lock_listener().take()
+    }
+
+    fn lock_listener(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// All channels by name.
 pub struct Switchboard {
     lines: RwLock<BTreeMap<ChannelName, Arc<Line>>>,
+    /// The channels whose component has to be reviewed; the reviewed one of it may run meanwhile.
+    reviews: RwLock<BTreeMap<ChannelName, Review>>,
     drafts: Drafts,
-    bus: Bus,
     clock: Arc<dyn Clock>,
 }
 
 impl Switchboard {
     /// Makes an empty one.
-    pub fn new(drafts: Drafts, bus: Bus, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(drafts: Drafts, clock: Arc<dyn Clock>) -> Self {
         Self {
             lines: RwLock::default(),
+            reviews: RwLock::default(),
             drafts,
-            bus,
             clock,
         }
     }
 
     /// Adds a channel, in place of one of the same name.
-    pub fn add(&self, line: Line) {
+    pub(super) fn add(&self, line: Arc<Line>) {
         let name = line.channel.services().name.clone();
         self.lines
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, Arc::new(line));
+            .insert(name, line);
+    }
+
+    /// Takes a channel out.
+    pub(super) fn remove(&self, name: &ChannelName) {
+        self.lines.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// Returns the channels, sorted by name.
     pub fn channels(&self) -> Vec<Arc<Channel>> {
         self.lines().values().map(|line| line.channel.clone()).collect()
+    }
+
+    /// Returns the channels with what only the gateway knows of them, sorted by name.
+    pub(super) fn all(&self) -> Vec<Arc<Line>> {
+        self.lines().values().cloned().collect()
+    }
+
+    /// Returns a channel.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Line>> {
+        self.lines().get(name).cloned()
+    }
+
+    /// Returns the channel that has the process's terminal.
+    pub(super) fn of_terminal(&self) -> Option<ChannelName> {
+        let lines = self.lines();
+        let found = lines.iter().find(|(_, line)| line.channel.services().terminal);
+        found.map(|(name, _)| name.clone())
+    }
+
+    /// Returns what waits to be reviewed, by channel.
+    pub(super) fn reviews(&self) -> BTreeMap<ChannelName, Review> {
+        self.reviews.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what waits to be reviewed, or that nothing does. Returns whether that is news.
+    pub(super) fn set_review(&self, name: &ChannelName, review: Option<Review>) -> bool {
+        let mut reviews = self.reviews.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = reviews.get(name) != review.as_ref();
+        match review {
+            Some(review) => reviews.insert(name.clone(), review),
+            None => reviews.remove(name),
+        };
+        is_news
     }
 
     /// Returns whether no channel is still being started.
@@ -88,70 +178,23 @@ impl Switchboard {
             .all(|line| line.channel.status() != Status::Starting)
     }
 
-    /// Changes how a channel is, and tells who listens.
-    pub fn set_status(&self, channel: &Channel, status: Status) {
-        let (state, reason) = described(&status);
-        let now = self.clock.now_ms();
-        let name = channel.services().name.clone();
-        channel.set_status(status);
-        self.bus.publish(|| Event::Channel {
-            channel: name,
-            state: state.to_owned(),
-            reason,
-            at_ms: now,
-        });
-        self.bus.deliveries_due().wake();
-    }
-
-    /// Notes that a channel has come up.
-    pub(super) fn set_started(&self, channel: &Channel) {
-        if let Some(line) = self.find(channel.services().name.as_str()) {
-            line.has_started.store(true, Ordering::Relaxed);
-        }
-        self.set_status(channel, Status::Up);
-    }
-
-    /// Takes a channel out of work because the operator says so. One that is paused already keeps its reason.
-    pub(super) fn pause_for_operator(&self, name: &str) -> Result<Arc<Channel>, admin::Refusal> {
-        let channel = self.known(name)?.channel.clone();
-        match channel.status() {
-            Status::Up | Status::Degraded(_) => {
-                self.set_status(&channel, Status::Paused("by the operator".to_owned()));
-                Ok(channel)
-            }
-            Status::Paused(_) => Ok(channel),
-            Status::Starting => Err(not_now(name, "is being started")),
-            Status::Ended => Err(not_now(name, "has ended")),
-        }
-    }
-
-    /// Puts a paused channel back to work.
-    pub(super) fn resume_for_operator(&self, name: &str) -> Result<Arc<Channel>, admin::Refusal> {
-        let line = self.known(name)?;
-        if matches!(line.channel.status(), Status::Paused(_)) {
-            if !line.has_started.load(Ordering::Relaxed) {
-                return Err(not_now(
-                    name,
-                    "did not start; mend what its status says, and start the gateway again",
-                ));
-            }
-            self.set_status(&line.channel, Status::Up);
-        }
-        Ok(line.channel.clone())
-    }
-
-    fn known(&self, name: &str) -> Result<Arc<Line>, admin::Refusal> {
-        self.find(name)
-            .ok_or_else(|| admin::Refusal::NotFound(format!("channel {name:?}")))
-    }
-
     /// Returns the channel that `/ws` leads to.
     pub fn default_serving_name(&self) -> Option<ChannelName> {
         self.default_serving().map(|line| line.channel.services().name.clone())
     }
 
-    fn find(&self, name: &str) -> Option<Arc<Line>> {
-        self.lines().get(name).cloned()
+    /// Returns why there is no such channel: one that waits for a review comes back.
+    fn unknown(&self, channel: &str) -> Refusal {
+        if self
+            .reviews
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(channel)
+        {
+            Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs())
+        } else {
+            Refusal::NotFound
+        }
     }
 
     fn lines(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<ChannelName, Arc<Line>>> {
@@ -167,21 +210,6 @@ impl Switchboard {
             .filter(serves)
             .or_else(|| lines.values().find(serves))
             .cloned()
-    }
-}
-
-fn not_now(channel: &str, why: &str) -> admin::Refusal {
-    admin::Refusal::NotNow(format!("the channel {channel} {why}"))
-}
-
-/// A status as the live view names it.
-pub(super) fn described(status: &Status) -> (&'static str, Option<String>) {
-    match status {
-        Status::Starting => ("starting", None),
-        Status::Up => ("up", None),
-        Status::Degraded(reason) => ("degraded", Some(reason.clone())),
-        Status::Paused(reason) => ("paused", Some(reason.clone())),
-        Status::Ended => ("ended", None),
     }
 }
 
@@ -224,7 +252,7 @@ impl Dispatcher for Switchboard {
 
     fn pause(&self, channel: &ChannelName, reason: &str) {
         if let Some(line) = self.find(channel.as_str()) {
-            self.set_status(&line.channel, Status::Paused(reason.to_owned()));
+            line.channel.set_status(Status::Paused(reason.to_owned()));
         }
     }
 }
@@ -266,7 +294,7 @@ impl Ingress for Switchboard {
         let line = self
             .find(channel)
             .filter(|line| line.channel.inspection().offers("webhook"));
-        let line = line.ok_or(Refusal::NotFound)?;
+        let line = line.ok_or_else(|| self.unknown(channel))?;
         let declared = line
             .channel
             .inspection()
@@ -279,7 +307,7 @@ impl Ingress for Switchboard {
     }
 
     async fn webhook(&self, channel: &str, request: WebhookRequest) -> Result<WebhookReply, Refusal> {
-        let line = self.find(channel).ok_or(Refusal::NotFound)?;
+        let line = self.find(channel).ok_or_else(|| self.unknown(channel))?;
         if !matches!(line.channel.status(), Status::Up | Status::Degraded(_)) {
             return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
         }

@@ -3,7 +3,8 @@
 //! | request | answers |
 //! | --- | --- |
 //! | `GET channels` | the channels with status and usage |
-//! | `POST channels/{name}/pause`, `…/resume` | the channel as it is then |
+//! | `POST channels/{name}/pause`, `…/resume` | what was done, and the channel as it is then |
+//! | `POST channels/{name}` with a staged configuration | makes the channel what that says |
 //! | `GET outbox?channel=&after=&limit=` | what waits to be delivered, oldest first |
 //! | `GET outbox/{key}`, `DELETE outbox/{key}` | one with its whole text; drops it |
 //! | `POST outbox/{key}/hold`, `…/release` | holds it back; lets it go |
@@ -29,7 +30,8 @@ use serde::Deserialize;
 
 use super::Surface;
 use crate::admin::{
-    Change, ChangeView, Changed, ChannelView, Dead, DeadFilter, DeliveryView, List, Part, Refusal, TraceView, TurnView,
+    Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, List, Part,
+    Refusal, TraceView, TurnView,
 };
 use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
@@ -38,6 +40,7 @@ use crate::limit;
 pub(super) fn routes(surface: &Surface) -> Router<Surface> {
     Router::new()
         .route("/channels", get(channels))
+        .route("/channels/{name}", post(apply))
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
         .route("/outbox", get(outbox))
@@ -87,6 +90,7 @@ impl From<Refusal> for Fault {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Misunderstood(_) => StatusCode::BAD_REQUEST,
             Refusal::NotNow(_) => StatusCode::CONFLICT,
+            Refusal::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::StoreFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(status, refusal.to_string())
@@ -170,12 +174,21 @@ async fn channels(State(surface): State<Surface>) -> Json<List<ChannelView>> {
     list(surface.admin.channels())
 }
 
-async fn pause(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelView> {
+async fn pause(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelChanged> {
     Ok(Json(surface.admin.pause(&name).await?))
 }
 
-async fn resume(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelView> {
+async fn resume(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelChanged> {
     Ok(Json(surface.admin.resume(&name).await?))
+}
+
+async fn apply(
+    State(surface): State<Surface>,
+    Path(name): Path<String>,
+    edit: Result<Json<ChannelEdit>, JsonRejection>,
+) -> Answer<ChannelChanged> {
+    let Json(edit) = edit?;
+    Ok(Json(surface.admin.apply(&name, edit).await?))
 }
 
 async fn outbox(

@@ -168,7 +168,11 @@ async fn write(
                 Said::Answer(answer) => write_answer(&mut sink, answer).await,
                 Said::Close(reason) => return close(&mut sink, reason).await,
             },
-            Some(frame) = frames.recv() => write_frame(&mut sink, frame).await,
+            frame = frames.recv() => match frame {
+                Some(frame) => write_frame(&mut sink, frame).await,
+                // The channel forgot its clients: it was removed or replaced.
+                None => return go_away(&mut sink, "the channel was stopped").await,
+            },
             Some(event) = next_event(&mut events) => write_text(&mut sink, event).await,
             _ = pings.tick() => {
                 if silent_for(&heard) > limit::CLIENT_IDLE_MAX {
@@ -176,7 +180,7 @@ async fn write(
                 }
                 put(&mut sink, Message::Ping(axum::body::Bytes::new())).await
             }
-            () = shutdown.cancelled() => return go_away(&mut sink).await,
+            () = shutdown.cancelled() => return go_away(&mut sink, "the gateway is going down").await,
             else => return,
         };
         if written.is_err() {
@@ -236,8 +240,8 @@ async fn close(sink: &mut SplitSink<WebSocket, Message>, reason: CloseReason) {
     close_with(sink, code, &text).await;
 }
 
-async fn go_away(sink: &mut SplitSink<WebSocket, Message>) {
-    close_with(sink, close_code::AWAY, "the gateway is going down").await;
+async fn go_away(sink: &mut SplitSink<WebSocket, Message>, why: &str) {
+    close_with(sink, close_code::AWAY, why).await;
 }
 
 async fn close_with(sink: &mut SplitSink<WebSocket, Message>, code: u16, text: &str) {

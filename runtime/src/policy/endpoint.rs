@@ -241,6 +241,16 @@ pub enum GrantEntry {
     Reveal(String),
 }
 
+impl GrantEntry {
+    /// Whether both are about the same: two grants of one endpoint, one private and one not, contradict each other.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Endpoint(one), Self::Endpoint(other)) => one.endpoint == other.endpoint,
+            _ => self == other,
+        }
+    }
+}
+
 impl FromStr for GrantEntry {
     type Err = EndpointError;
 

@@ -10,6 +10,8 @@ use tokio::process::Command;
 use crate::http::{self, Response};
 use crate::{Program, Setup, Signal, TempFolder, WsClient, eventually, sluicegate_binary};
 
+const FILE_NAME: &str = "sluicegate.toml";
+
 /// A gateway in a process of its own. Dropping it kills it, and shows the end of its log where the test failed.
 #[derive(Debug)]
 pub struct TestGateway {
@@ -25,6 +27,7 @@ impl TestGateway {
     /// # Panics
     /// When it ends, or is not ready within [`crate::PATIENCE`].
     pub async fn start(setup: Setup, folder: TempFolder) -> Self {
+        folder.write(FILE_NAME, &setup.toml());
         let mut program = Program::spawn(command(&setup, &folder));
         let address = ready_at(&mut program).await;
         Self {
@@ -64,7 +67,7 @@ impl TestGateway {
         self.program.ended().await;
     }
 
-    /// Starts it again with the same configuration and data, on another port. It must have ended before.
+    /// Starts it again with its configuration, changed as it may be, and its data, on another port. It must have ended before.
     ///
     /// # Panics
     /// As [`TestGateway::start`].
@@ -209,8 +212,8 @@ fn show(program: &Program) {
 
 /// Returns the command that starts the gateway of a folder as a service, with none of the caller's own settings.
 fn command(setup: &Setup, folder: &TempFolder) -> Command {
-    let file = folder.write("sluicegate.toml", &setup.toml());
     let mut command = Command::new(sluicegate_binary());
+    let file = folder.path().join(FILE_NAME);
     command.arg("run").arg("--config").arg(file).current_dir(folder.path());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SLUICEGATE_") {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluicegate::bus::{Event, Received};
 use sluicegate::channel::{Ended, Status};
 use sluicegate::limit;
 
@@ -48,6 +49,53 @@ async fn a_listener_that_traps_or_returns_is_restarted_with_backoff() {
         rig.channel.services().listening.cancel();
         assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
         rig.survived().await;
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why_is_not() {
+    let rig = Rig::new().setting("listener", "panic now").up().await;
+    let mut events = rig.channel.services().bus.subscribe();
+    tokio::time::pause();
+    let ended = rig.channel.clone().listen().await;
+    tokio::time::resume();
+    assert_eq!(ended, Ended::GivenUp);
+    let Status::Paused(reason) = rig.channel.status() else {
+        panic!("{:?}", rig.channel.status())
+    };
+    assert!(
+        reason.starts_with("crash loop: the listener crashed 8 times"),
+        "{reason}"
+    );
+    assert_eq!(rig.usage().restarts.get(), u64::from(limit::LISTENER_CRASHES_MAX));
+    let mut told = Vec::new();
+    while told.last().is_none_or(|state| state != "paused") {
+        match events.recv().await {
+            Some(Received::Event(event)) => told.extend(state_of(&event)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, ["degraded", "paused"], "the live view hears of it");
+    rig.silent().await;
+    let rig = Rig::new().setting("listener", "fail again").up().await;
+    tokio::time::pause();
+    let listening = rig.channel.clone().listen();
+    let hour = tokio::time::timeout(Duration::from_secs(3600), listening).await;
+    tokio::time::resume();
+    assert!(hour.is_err(), "{hour:?}");
+    assert!(rig.usage().restarts.get() > u64::from(limit::LISTENER_CRASHES_MAX));
+    assert!(
+        matches!(rig.channel.status(), Status::Degraded(_)),
+        "{:?}",
+        rig.channel.status()
+    );
+    rig.survived().await;
+}
+
+fn state_of(event: &Event) -> Option<String> {
+    match event {
+        Event::Channel { state, .. } => Some(state.clone()),
+        _ => None,
     }
 }
 

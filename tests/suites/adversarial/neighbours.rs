@@ -20,9 +20,10 @@ async fn gateway(lines: &str) -> TestGateway {
     let component = folder.path().join("hostile.wasm");
     std::fs::write(&component, HOSTILE).expect("a file in a temporary folder can be written");
     let channel = format!(
-        "[channels.hostile]\ncomponent = \"{}\"\naccess = \"open\"\nsecrets = {{ token = {{ env = \"HOSTILE_TOKEN\" }} }}\n\
+        "[channels.hostile]\ncomponent = \"{}\"\nsha256 = \"{}\"\naccess = \"open\"\nsecrets = {{ token = {{ env = \"HOSTILE_TOKEN\" }} }}\n\
          limits = {{ memory_mib = 32, call_timeout_s = 5 }}\n{lines}",
-        component.display()
+        component.display(),
+        sluicegate::component::digest(HOSTILE)
     );
     let setup = Setup::new()
         .echo()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 36] = [
     &[],
     &["run"],
     &["chat"],
@@ -12,6 +12,9 @@ const COMMANDS: [&[&str]; 33] = [
     &["channel", "add"],
     &["channel", "list"],
     &["channel", "show"],
+    &["channel", "review"],
+    &["channel", "grant"],
+    &["channel", "reload"],
     &["channel", "pause"],
     &["channel", "resume"],
     &["channel", "remove"],

@@ -4,6 +4,7 @@
 
 mod agents;
 mod changes;
+mod channels;
 mod delivery;
 mod operator;
 mod restart;

@@ -124,8 +124,9 @@ async fn a_file_that_is_no_component_is_refused_in_words() {
     let folder = TempFolder::new();
     let wasm = folder.write("channel.wasm", "no component at all");
     let setup = Setup::new().echo().section(&format!(
-        "[channels.odd]\ncomponent = \"{}\"\naccess = \"open\"",
-        wasm.display()
+        "[channels.odd]\ncomponent = \"{}\"\nsha256 = \"{}\"\naccess = \"open\"",
+        wasm.display(),
+        sluicegate::component::digest(b"no component at all")
     ));
     let file = folder.write("sluicegate.toml", &setup.toml());
     let (code, errors) = refused(&folder, &file, &[]).await;

@@ -13,7 +13,7 @@ const LAYERS: [Layer; 21] = [
     Layer("clock", &[]),
     Layer("id", &["limit"]),
     Layer("event", &["clock", "id", "limit"]),
-    Layer("component", &["limit"]),
+    Layer("component", &["id", "limit"]),
     // What connects and restrains.
     Layer("store", WORDS),
     Layer("retry", &["clock", "limit", "store"]),

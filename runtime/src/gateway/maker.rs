@@ -1,0 +1,267 @@
+//! Makes channels: finds the component that the operator reviewed, asks it what it is, and holds the configuration
+//! against that. Nothing that is made here runs yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::Error;
+use super::setup::{Ready, Setup};
+use super::shelf::{Shelf, read_component};
+use super::switchboard::Line;
+use crate::bus::Bus;
+use crate::channel::{
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Usage,
+};
+use crate::clock::Clock;
+use crate::component;
+use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind};
+use crate::delivery::Guarantees;
+use crate::egress::{ChannelEgress, Gate};
+use crate::id::ChannelName;
+use crate::limit;
+use crate::store::EventStore;
+
+/// A component that nobody reviewed yet, in the place of the one that somebody did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Review {
+    /// The digest that the grants are for; none where nothing was ever reviewed.
+    pub(super) reviewed: Option<String>,
+    /// The digest of the file that is there now.
+    pub(super) found: String,
+}
+
+/// What was found for a channel: the component that may run, and what waits for a review.
+pub(super) struct Found {
+    pub(super) component: Option<Arc<LoadedComponent>>,
+    pub(super) review: Option<Review>,
+}
+
+/// What is wrong with a component, and the remedy.
+type Refused = (String, String);
+
+/// Makes channels.
+pub(super) struct Maker {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) bus: Bus,
+    pub(super) clock: Arc<dyn Clock>,
+    gate: Arc<Gate>,
+    engine: ComponentEngine,
+    shelf: Shelf,
+    /// By digest, so that channels of one component share it.
+    loaded: Mutex<BTreeMap<String, Weak<LoadedComponent>>>,
+}
+
+impl Maker {
+    /// Sets up what all channels share; `data` is the data directory.
+    pub(super) fn new(
+        data: &Path,
+        store: Arc<dyn EventStore>,
+        bus: Bus,
+        clock: Arc<dyn Clock>,
+        gate: Arc<Gate>,
+    ) -> Result<Self, Error> {
+        let cache = data.join("cache");
+        let cache = CodeCache::open(&cache).map_err(|source| Error::File { path: cache, source })?;
+        let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
+        Ok(Self {
+            store,
+            bus,
+            clock,
+            gate,
+            engine,
+            shelf: Shelf::of(data),
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// Finds the component of a channel: the one that was reviewed, wherever that is still to be had.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the remedy.
+    pub(super) async fn find(&self, config: &ChannelConfig) -> Result<Found, Refused> {
+        let path = match &config.component {
+            ComponentSource::Bundled(name) => return self.bundled(name).await,
+            ComponentSource::File(path) => path.clone(),
+        };
+        let read = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || read_component(&path)
+        });
+        let wasm = read.await.map_err(std::io::Error::other).flatten().map_err(|error| {
+            let problem = format!("{} can't be read: {error}", path.display());
+            (problem, "name a readable .wasm file".to_owned())
+        })?;
+        let found = component::digest(&wasm);
+        if config.sha256.as_ref() == Some(&found) {
+            if let Err(error) = self.shelf.keep(&found, &wasm) {
+                tracing::warn!(path = %path.display(), %error, "the reviewed component is not kept against a change of its file");
+            }
+            let component = self.load(&wasm, found, &config.component).await?;
+            return Ok(Found {
+                component: Some(component),
+                review: None,
+            });
+        }
+        let component = match config
+            .sha256
+            .as_ref()
+            .and_then(|digest| Some((digest, self.shelf.get(digest)?)))
+        {
+            Some((digest, kept)) => Some(self.load(&kept, digest.clone(), &config.component).await?),
+            None => None,
+        };
+        let reviewed = config.sha256.clone();
+        Ok(Found {
+            component,
+            review: Some(Review { reviewed, found }),
+        })
+    }
+
+    async fn bundled(&self, name: &str) -> Result<Found, Refused> {
+        let bundled = sluicegate_bundle::find(name).ok_or_else(|| {
+            let problem = format!("no component `{name}` is bundled");
+            (problem, "`sluicegate component list` shows all".to_owned())
+        })?;
+        let source = ComponentSource::Bundled(name.to_owned());
+        let component = self
+            .load(bundled.wasm, component::digest(bundled.wasm), &source)
+            .await?;
+        Ok(Found {
+            component: Some(component),
+            review: None,
+        })
+    }
+
+    async fn load(
+        &self,
+        wasm: &[u8],
+        digest: String,
+        source: &ComponentSource,
+    ) -> Result<Arc<LoadedComponent>, Refused> {
+        let known = self.lock_loaded().get(&digest).and_then(Weak::upgrade);
+        if let Some(component) = known {
+            return Ok(component);
+        }
+        let component = LoadedComponent::load(&self.engine, wasm).await.map_err(|error| {
+            let remedy = format!("`sluicegate component inspect {source}` says more; use another build of it");
+            (error.to_string(), remedy)
+        })?;
+        self.lock_loaded().insert(digest, Arc::downgrade(&component));
+        Ok(component)
+    }
+
+    fn lock_loaded(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weak<LoadedComponent>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the kept components that this configuration has no use for.
+    pub(super) fn tidy(&self, config: &Config) {
+        let pinned = config.channels.values().filter_map(|channel| channel.sha256.clone());
+        self.shelf.keep_only(&pinned.collect::<BTreeSet<_>>());
+        self.lock_loaded().retain(|_, component| component.strong_count() > 0);
+    }
+
+    /// Makes a channel. Returns with it what is allowed and probably not meant.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub(super) fn line(
+        &self,
+        name: &ChannelName,
+        config: &ChannelConfig,
+        component: Arc<LoadedComponent>,
+    ) -> Result<(Line, Vec<String>), Vec<Fault>> {
+        let shutdown = CancellationToken::new();
+        let ready = Setup::new(name, config, component.inspection()).check(shutdown.clone())?;
+        let warnings = ready.warnings.clone();
+        Ok((self.connected(name, config, component, ready, shutdown), warnings))
+    }
+
+    fn connected(
+        &self,
+        name: &ChannelName,
+        config: &ChannelConfig,
+        component: Arc<LoadedComponent>,
+        ready: Ready,
+        shutdown: CancellationToken,
+    ) -> Line {
+        let inspection = component.inspection();
+        let guarantees = Guarantees {
+            deduplicates_for: inspection
+                .deduplicates_for_s
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            reconciles: inspection.offers("reconciliation"),
+            ambiguous_resends: config.ambiguous_resends,
+        };
+        let bounds = ChannelBounds {
+            memory_bytes_max: config.limits.memory_mib as usize * 1024 * 1024,
+            deliver_timeout: Duration::from_secs(config.limits.call_timeout_s.into()),
+            ..ChannelBounds::default()
+        };
+        let services = Arc::new(Services {
+            name: name.clone(),
+            store: self.store.clone(),
+            bus: self.bus.clone(),
+            clock: self.clock.clone(),
+            egress: ChannelEgress::new(self.gate.clone(), ready.egress),
+            settings: ready.settings,
+            access: ready.access,
+            clients: Clients::default(),
+            log: ChannelLog::default(),
+            usage: Usage::default(),
+            share: Share::default(),
+            terminal: ready.terminal,
+            listening: shutdown.child_token(),
+            shutdown,
+        });
+        let channel = Channel::new(component, services, bounds);
+        Line::new(channel, ready.verifier, guarantees, config.clone())
+    }
+}
+
+/// Returns the names of the bundled components, sorted.
+pub fn bundled_names() -> Vec<&'static str> {
+    sluicegate_bundle::all().iter().map(|bundled| bundled.name).collect()
+}
+
+/// Says that a channel wants a terminal that another has.
+pub(super) fn second_terminal(name: &ChannelName, other: &ChannelName) -> Fault {
+    Fault {
+        kind: FaultKind::Contradiction,
+        file: None,
+        line: None,
+        key: format!("channels.{name}.component"),
+        problem: format!("the channel `{other}` has this process's terminal already"),
+        remedy: "keep one of them".into(),
+    }
+}
+
+/// Says that a channel's component can't be used.
+pub(super) fn unusable(name: &ChannelName, (problem, remedy): Refused) -> Fault {
+    Fault {
+        kind: FaultKind::WrongValue,
+        file: None,
+        line: None,
+        key: format!("channels.{name}.component"),
+        problem,
+        remedy,
+    }
+}
+
+impl Review {
+    /// Says what waits, in words.
+    pub(super) fn words(&self, channel: &ChannelName) -> String {
+        let found = &self.found[..limit::DIGEST_SHOWN_BYTES];
+        match &self.reviewed {
+            Some(digest) => format!(
+                "its component was changed from {}… to {found}…: `sluicegate channel review {channel}`",
+                &digest[..limit::DIGEST_SHOWN_BYTES]
+            ),
+            None => format!("nobody reviewed its component {found}…: `sluicegate channel review {channel}`"),
+        }
+    }
+}

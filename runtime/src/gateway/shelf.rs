@@ -1,0 +1,130 @@
+//! The components that the operator reviewed, kept by their digest in the data directory: a file that was changed is
+//! another component, and until that one is reviewed the old one goes on, also over a restart.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::component;
+use crate::limit;
+
+/// The folder of reviewed components. What is in it is trusted no further than its digest, which is checked at each use.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    folder: PathBuf,
+}
+
+impl Shelf {
+    /// Returns the shelf of a data directory. Nothing is made yet.
+    pub fn of(data: &Path) -> Self {
+        Self {
+            folder: data.join("components"),
+        }
+    }
+
+    /// Returns the component of this digest, if it is kept and whole.
+    pub fn get(&self, digest: &str) -> Option<Vec<u8>> {
+        let wasm = read_component(&self.path(digest)).ok()?;
+        (component::digest(&wasm) == digest).then_some(wasm)
+    }
+
+    /// Keeps a component, whole or not at all, within [`limit::COMPONENTS_KEPT_BYTES_MAX`] for all together.
+    ///
+    /// # Errors
+    /// Any I/O error, and where there is no room. The channel runs all the same; after a change of its file and a restart
+    /// it would have to wait for its review.
+    pub fn keep(&self, digest: &str, wasm: &[u8]) -> io::Result<()> {
+        if self.get(digest).is_some() {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        if self.bytes()? + wasm.len() as u64 > limit::COMPONENTS_KEPT_BYTES_MAX {
+            return Err(io::Error::other(
+                "the kept components have all the room that they may have",
+            ));
+        }
+        let partial = self.folder.join(format!("{digest}.partial"));
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial)?;
+        file.write_all(wasm)?;
+        file.sync_all()?;
+        fs::rename(&partial, self.path(digest))
+    }
+
+    /// Drops what no channel is pinned to any more.
+    pub fn keep_only(&self, digests: &BTreeSet<String>) {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+            let is_used = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .is_some_and(|stem| digests.contains(stem) && self.path(stem) == path);
+            if !is_used && let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "a kept component could not be removed");
+            }
+        }
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        fs::read_dir(&self.folder)?.try_fold(0, |sum, entry| Ok(sum + entry?.metadata()?.len()))
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}.wasm"))
+    }
+}
+
+/// Reads a component's file, up to one byte more than a component may have, so that a larger one is refused as such.
+///
+/// # Errors
+/// Any I/O error, and what is no regular file: a pipe would never end.
+pub(super) fn read_component(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut wasm = Vec::new();
+    let bytes_max = limit::COMPONENT_BYTES_MAX as u64 + 1;
+    fs::File::open(path)?.take(bytes_max).read_to_end(&mut wasm)?;
+    Ok(wasm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_comes_back_only_while_it_is_what_it_was() {
+        let data = tempfile::tempdir().unwrap();
+        let shelf = Shelf::of(data.path());
+        let (one, two) = (component::digest(b"one"), component::digest(b"two"));
+        assert_eq!(shelf.get(&one), None);
+        shelf.keep(&one, b"one").unwrap();
+        shelf.keep(&two, b"two").unwrap();
+        assert_eq!(shelf.get(&one).as_deref(), Some(&b"one"[..]));
+        fs::write(shelf.path(&one), "another").unwrap();
+        assert_eq!(shelf.get(&one), None, "a kept file that was changed is not used");
+        shelf.keep(&one, b"one").unwrap();
+        assert!(shelf.get(&one).is_some(), "and is mended");
+        shelf.keep_only(&BTreeSet::from([two.clone()]));
+        assert_eq!((shelf.get(&one), shelf.get(&two).as_deref()), (None, Some(&b"two"[..])));
+    }
+
+    #[test]
+    fn the_room_is_bounded() {
+        let data = tempfile::tempdir().unwrap();
+        let shelf = Shelf::of(data.path());
+        shelf.keep(&component::digest(b"one"), b"one").unwrap();
+        let large = fs::File::create(shelf.path("large")).unwrap();
+        large.set_len(limit::COMPONENTS_KEPT_BYTES_MAX).unwrap();
+        assert!(shelf.keep(&component::digest(b"two"), b"two").is_err());
+    }
+}

@@ -1,0 +1,275 @@
+//! Channels of a gateway that runs: added, reviewed, granted, paused and removed while the others go on.
+
+use std::path::Path;
+
+use harness::{Act, FakePlatform, PATIENCE, Setup, TempFolder, TestGateway, WsClient, eventually};
+use serde_json::{Value, json};
+use sluicegate::component;
+use telegram_fake::TelegramFake;
+
+use crate::operator::{done, events, fails, json_of, next_event};
+
+/// The generic webhook as a stranger's file: the same code in each version, under another digest.
+fn versioned(version: u8) -> Vec<u8> {
+    let bundled = sluicegate_bundle::find("webhook").expect("the generic webhook is bundled");
+    // A custom section that nobody reads: id 0, its size, the length of its name, its name.
+    [bundled.wasm, &[0, 2, 1, b'0' + version]].concat()
+}
+
+/// Puts a version of the component where the configuration names it.
+fn put(folder: &Path, version: u8) -> String {
+    let wasm = versioned(version);
+    std::fs::write(folder.join("mine.wasm"), &wasm).expect("the component is written");
+    component::digest(&wasm)
+}
+
+/// A channel `mine` of a stranger's component, pinned to a digest.
+fn mine(setup: Setup, platform: &FakePlatform, pin: &str) -> Setup {
+    let (url, grant) = (platform.url(), platform.endpoint());
+    setup.section(&format!(
+        "[channels.mine] # a stranger's\ncomponent = \"./mine.wasm\"\n{pin}access = \"open\"\n\
+         settings = {{ url = \"{url}\" }}\ngrant = [\"{grant}\"]"
+    ))
+}
+
+fn file(gateway: &TestGateway) -> String {
+    std::fs::read_to_string(gateway.folder().join("sluicegate.toml")).expect("the configuration is there")
+}
+
+/// Says something to the neighbour and waits for its answer.
+async fn round_trip(client: &mut WsClient, id: &str) {
+    client.say(id, "c1", "hello").await;
+    client.expect("accepted").await;
+    let reply = client.until("reply").await;
+    assert_eq!(
+        (&reply["in_reply_to"], &reply["text"]),
+        (&json!(id), &json!("hello")),
+        "{reply}"
+    );
+}
+
+async fn status_of(gateway: &TestGateway, name: &str) -> Value {
+    let listed = json_of(gateway, &["channel", "list"]).await;
+    let rows = listed.as_array().expect("a list");
+    let found = rows.iter().find(|row| row["name"] == name).cloned();
+    found.unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn a_channel_comes_and_goes_while_its_neighbour_talks_on() {
+    let platform = FakePlatform::start().await;
+    let mut gateway = Setup::new().echo().websocket().start().await;
+    let (mut client, mut events) = (gateway.client().await, events(&gateway).await);
+    round_trip(&mut client, "m1").await;
+    let (url, grant) = (format!("url={}", platform.url()), platform.endpoint());
+    let add = [
+        "channel", "add", "webhook", "hook", "--open", "--set", &url, "--grant", &grant,
+    ];
+    let said = done(&gateway, &add).await;
+    assert!(said.contains("The running gateway has it now."), "{said}");
+    let change = next_event(&mut events, "operator").await;
+    assert_eq!((&change["verb"], &change["subject"]), (&json!("add"), &json!("hook")));
+    gateway.tell("hook", "h1", "p1", "at once").await;
+    assert_eq!(platform.wait_for_accepted("p1", 1).await[0].text, "at once");
+    round_trip(&mut client, "m2").await;
+
+    done(&gateway, &["channel", "pause", "hook"]).await;
+    assert!(file(&gateway).contains("paused = true"), "{}", file(&gateway));
+    assert_eq!(gateway.post("hook", &json!({})).await.status, 503);
+    assert!(gateway.terminate().await.success());
+    gateway.restart().await;
+    assert_eq!(
+        status_of(&gateway, "hook").await["status"],
+        "paused",
+        "also after a restart"
+    );
+    assert_eq!(gateway.post("hook", &json!({})).await.status, 503);
+    let mut client = gateway.client().await;
+    done(&gateway, &["channel", "resume", "hook"]).await;
+    assert!(!file(&gateway).contains("paused"), "{}", file(&gateway));
+    gateway.tell("hook", "h2", "p1", "again").await;
+    platform.wait_for_accepted("p1", 2).await;
+
+    let said = done(&gateway, &["channel", "remove", "hook"]).await;
+    assert!(said.contains("The running gateway has stopped it."), "{said}");
+    assert_eq!(gateway.post("hook", &json!({})).await.status, 404);
+    assert_eq!(status_of(&gateway, "hook").await, Value::Null);
+    assert!(!file(&gateway).contains("hook"), "{}", file(&gateway));
+    round_trip(&mut client, "m3").await;
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_leaves_the_file_and_the_channels_as_they_were() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let before = file(&gateway);
+    let missing = [
+        "channel",
+        "add",
+        "telegram",
+        "--open",
+        "--yes",
+        "--secret",
+        "bot-token=env:NOT_SET_ANYWHERE",
+    ];
+    let said = fails(gateway.folder(), &missing, 3).await;
+    assert!(said.contains("NOT_SET_ANYWHERE"), "{said}");
+    let nobody = ["channel", "add", "websocket", "second", "--open", "--agent", "nobody"];
+    fails(gateway.folder(), &nobody, 3).await;
+    assert_eq!(file(&gateway), before);
+    let folder: Vec<_> = std::fs::read_dir(gateway.folder())
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(folder.len(), 2, "only the configuration and the data: {folder:?}");
+    assert_eq!(
+        json_of(&gateway, &["channel", "list"]).await.as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn a_changed_component_waits_for_its_review_and_the_reviewed_one_goes_on() {
+    let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
+    let reviewed = put(folder.path(), 1);
+    let setup = mine(Setup::new().echo(), &platform, &format!("sha256 = \"{reviewed}\"\n"));
+    let mut gateway = TestGateway::start(setup, folder).await;
+    assert!((gateway.metric("sluicegate_channel_waiting_for_review", "mine").await).abs() < 0.5);
+    let changed = put(gateway.folder(), 2);
+    gateway.wait_for_log(&["waiting for review", "mine"]).await;
+    gateway
+        .wait_for_metric("sluicegate_channel_waiting_for_review", 1.0)
+        .await;
+    let row = status_of(&gateway, "mine").await;
+    assert_eq!(
+        (&row["status"], &row["waiting_for_review"]),
+        (&json!("up"), &json!(true)),
+        "{row}"
+    );
+    gateway.tell("mine", "m1", "c1", "old").await;
+    platform.wait_for_accepted("c1", 1).await;
+    assert!(gateway.terminate().await.success());
+    gateway.restart().await;
+    gateway.tell("mine", "m2", "c1", "still the old one").await;
+    platform.wait_for_accepted("c1", 2).await;
+
+    let silent = fails(gateway.folder(), &["channel", "review", "mine"], 2).await;
+    assert!(silent.contains("It asks for the same as before."), "{silent}");
+    assert!(silent.contains(&reviewed) && silent.contains(&changed), "{silent}");
+    assert!(file(&gateway).contains(&reviewed), "nothing was changed");
+    let said = done(&gateway, &["channel", "review", "mine", "--yes"]).await;
+    assert!(said.contains("in the place of the old one"), "{said}");
+    let text = file(&gateway);
+    assert!(
+        text.contains(&changed) && !text.contains(&reviewed) && text.contains("# a stranger's"),
+        "{text}"
+    );
+    gateway.tell("mine", "m3", "c1", "new").await;
+    platform.wait_for_accepted("c1", 3).await;
+    gateway
+        .wait_for_metric("sluicegate_channel_waiting_for_review", 0.0)
+        .await;
+    let kept: Vec<_> = std::fs::read_dir(gateway.data().join("components"))
+        .expect("components are kept")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    assert_eq!(
+        kept,
+        [format!("{changed}.wasm")],
+        "what is not reviewed any more is dropped"
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_nobody_reviewed_does_not_run() {
+    let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
+    let digest = put(folder.path(), 1);
+    let setup = mine(Setup::new().echo().websocket(), &platform, "");
+    let gateway = TestGateway::start(setup, folder).await;
+    gateway
+        .wait_for_log(&["waits for a review", "nobody reviewed", &digest[..12]])
+        .await;
+    assert_eq!(status_of(&gateway, "mine").await["status"], "waiting");
+    assert_eq!(
+        gateway.post("mine", &json!({})).await.status,
+        503,
+        "the platform comes again"
+    );
+    let said = fails(gateway.folder(), &["channel", "resume", "mine"], 1).await;
+    assert!(said.contains("waits for its review"), "{said}");
+    let said = done(&gateway, &["channel", "review", "mine", "--yes"]).await;
+    assert!(said.contains("The running gateway has it now."), "{said}");
+    gateway.tell("mine", "m1", "c1", "hi").await;
+    platform.wait_for_accepted("c1", 1).await;
+}
+
+#[tokio::test]
+async fn a_replacement_that_does_not_start_leaves_the_old_one_at_work() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    let base = fake.base_url();
+    let setup = Setup::new()
+        .echo()
+        .env("TELEGRAM_TOKEN", &fake.token())
+        .section(&format!(
+            "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
+         settings = {{ mode = \"poll\", api-base = \"{base}\", poll-seconds = 2 }}\n\
+         secrets = {{ bot-token = {{ env = \"TELEGRAM_TOKEN\" }} }}"
+        ));
+    let gateway = setup.start().await;
+    let good = file(&gateway);
+    let path = gateway.folder().join("sluicegate.toml");
+    std::fs::write(&path, good.replace("\"poll\"", "\"webhook\"")).expect("the file is written");
+    let said = fails(gateway.folder(), &["channel", "reload", "tg"], 3).await;
+    assert!(
+        said.contains("did not start") && said.contains("public address"),
+        "{said}"
+    );
+    assert_eq!(status_of(&gateway, "tg").await["status"], "up");
+    fake.say(5001, 5001, "are you there?");
+    let calls = fake.await_calls("sendMessage", 1, PATIENCE).await;
+    assert!(calls.is_ok(), "the old one answers: {calls:?}");
+    std::fs::write(&path, good.replace("poll-seconds = 2", "poll-seconds = 1")).expect("the file is written");
+    let said = done(&gateway, &["channel", "reload", "tg"]).await;
+    assert!(said.contains("in the place of the old one"), "{said}");
+    fake.say(5001, 5001, "and now?");
+    let calls = fake.await_calls("sendMessage", 2, PATIENCE).await;
+    assert!(calls.is_ok(), "the new one answers: {calls:?}");
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_denied_from_the_next_use_on_over_pooled_connections_too() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    gateway.tell("hook", "m1", "c1", "one").await;
+    platform.wait_for_accepted("c1", 1).await;
+    let grant = platform.endpoint();
+    let said = done(&gateway, &["channel", "grant", "hook", "--revoke", &grant]).await;
+    assert!(
+        said.contains("granted to hook: nothing") && said.contains("from the next use on"),
+        "{said}"
+    );
+    assert!(!file(&gateway).contains("grant = "), "{}", file(&gateway));
+    gateway.tell("hook", "m2", "c1", "two").await;
+    let denied = eventually("the delivery is denied", async || {
+        let waiting = json_of(&gateway, &["outbox", "list"]).await;
+        let dead = json_of(&gateway, &["dead", "list"]).await;
+        [waiting, dead]
+            .iter()
+            .filter_map(|rows| rows[0]["reason"].as_str().map(str::to_owned))
+            .next()
+    })
+    .await;
+    assert!(denied.contains("is not granted"), "{denied}");
+    assert_eq!(platform.accepted("c1").len(), 1, "nothing went out");
+    platform.next("c2", [Act::Accept]);
+    let said = done(&gateway, &["channel", "grant", "hook", &grant]).await;
+    assert!(said.contains(&format!("granted to hook: {grant}")), "{said}");
+    gateway.tell("hook", "m3", "c2", "three").await;
+    platform.wait_for_accepted("c2", 1).await;
+    let unknown = fails(
+        gateway.folder(),
+        &["channel", "grant", "hook", "--revoke", "terminal"],
+        2,
+    )
+    .await;
+    assert!(unknown.contains("is not granted to hook"), "{unknown}");
+}
