@@ -121,25 +121,36 @@ impl EventId {
     pub fn generate(now_ms: i64) -> Self {
         Self(format!("{}{now_ms:012x}{}", Self::PREFIX, random_hex::<10>()))
     }
+
+    /// Returns ten of the hexadecimal digits of the time in a generated id: all but the first, which is 0 for some
+    /// centuries, and the last.
+    fn time_digits(&self) -> Option<&str> {
+        let digits = self.0.strip_prefix(Self::PREFIX)?.get(1..11)?;
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(digits)
+    }
 }
 
 impl DeliveryKey {
     /// Derives the key of the `position`-th outbound event (from 0) of the turn for `event`.
     ///
     /// A turn that is repeated after a crash makes the same keys, so its outbound events replace themselves.
-    /// 26 characters: platforms that deduplicate take short keys (Discord's nonce has 25, so it uses the hash without `dlv_`).
+    /// 26 characters: platforms that deduplicate take short keys (Discord's nonce has 25, so it goes without `dlv_`).
     pub fn of_turn(event: &EventId, position: usize) -> Self {
-        Self::of_text(&format!("{event}/{position}"))
+        Self::of_text(event, &format!("{event}/{position}"))
     }
 
     /// Derives the key of the gateway's own notice about `event`, of the kind that `name` says.
     pub fn of_notice(event: &EventId, name: &str) -> Self {
-        Self::of_text(&format!("{event}/notice/{name}"))
+        Self::of_text(event, &format!("{event}/notice/{name}"))
     }
 
-    fn of_text(text: &str) -> Self {
+    /// Begins with the time of the event, to 16 ms: keys made one after the other then stand side by side in an index, as
+    /// event ids do. What follows is a hash, 48 bits of it or, for an id without a time, 88.
+    fn of_text(event: &EventId, text: &str) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-        Self(format!("dlv_{}", hex(&digest.as_ref()[..11])))
+        let hash = hex(&digest.as_ref()[..11]);
+        let time = event.time_digits().unwrap_or_default();
+        Self(format!("dlv_{time}{}", &hash[time.len()..]))
     }
 }
 
@@ -164,5 +175,14 @@ mod tests {
             DeliveryKey::of_turn(&event, 0),
             DeliveryKey::of_turn(&EventId::generate(0), 0)
         );
+    }
+
+    #[test]
+    fn delivery_keys_stand_in_the_order_of_their_events() {
+        let keys = [1_800_000_000_000, 1_800_000_000_016, 1_900_000_000_000]
+            .map(|at| DeliveryKey::of_turn(&EventId::generate(at), 0));
+        assert!(keys.is_sorted(), "{keys:?}");
+        let of_other_form = DeliveryKey::of_turn(&EventId::from_trusted("evt_1"), 0);
+        assert!(keys.iter().chain([&of_other_form]).all(|key| key.as_str().len() == 26));
     }
 }

@@ -67,6 +67,13 @@ pub const STORE_QUEUE_MAX: usize = 4096;
 pub const STORE_BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of text and blobs in one transaction, so that one commit stays short.
 pub const STORE_BATCH_BYTES_MAX: usize = 4 * MIB;
+/// Outbound events in lanes whose order is kept in memory only: above it the oldest such lanes are settled, which costs
+/// each of their rows another write. As many as are in flight and just stored under full load.
+pub const FRESH_ROWS_MAX: usize = 4096;
+/// Bytes of their texts.
+pub const FRESH_BYTES_MAX: usize = 8 * MIB;
+/// How far behind the newest number the oldest of them may be: what is read of the outbox when the store is opened.
+pub const FRESH_SPAN_MAX: i64 = 65_536;
 /// Read-only connections: reads are short, and there are two cores on a small server.
 pub const STORE_READERS: usize = 4;
 /// Keys of one channel's state.

@@ -2,7 +2,8 @@
 //!
 //! Every change goes through one [`writer`] thread that commits many commands at once; a [`flusher`] thread makes the
 //! commits durable while the writer goes on, and only then are their callers answered; a [`checkpointer`] moves pages
-//! from the log into the database. Reads have connections of their own.
+//! from the log into the database. Reads have connections of their own. What is delivered soon after it is stored costs no
+//! upkeep of an order: see [`fresh`].
 //!
 //! Invariants: nothing is answered as done before it is durable (but for `lazy_` methods). What a claim or a cursor
 //! hands out is durable, so nothing leaves the gateway that a power cut could unwrite. After a failed commit or flush
@@ -12,6 +13,7 @@ mod attempt;
 mod blob;
 mod checkpointer;
 mod flusher;
+mod fresh;
 mod inbox;
 mod intents;
 mod keep;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluicegate::clock::UnixMillis;
+use sluicegate::clock::{Clock as _, SystemClock, UnixMillis};
 use sluicegate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Receipt};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::limit;
@@ -47,7 +47,7 @@ pub(crate) fn run(out: &mut impl FnMut(&str, f64, &str), quick: bool) {
 }
 
 /// Returns the median time of a 4 KiB write with its flush, milliseconds.
-fn flush_ms() -> f64 {
+pub(crate) fn flush_ms() -> f64 {
     let dir = tempfile::tempdir_in(".").expect("a directory for the measurement");
     let mut file = preallocated(&dir.path().join("log"), 4 * 1024 * 1024);
     let mut times: Vec<f64> = (0..100)
@@ -75,8 +75,9 @@ fn preallocated(path: &Path, bytes: u64) -> File {
 
 fn event(client: usize, round: u64) -> OutboundEvent {
     let id = format!("conversation-{client}");
+    let cause = EventId::generate(SystemClock.now_ms());
     OutboundEvent {
-        key: DeliveryKey::of_turn(&EventId::from_trusted(format!("evt_{client}_{round}")), 0),
+        key: DeliveryKey::of_turn(&cause, 0),
         channel: ChannelName::from_trusted("bench"),
         conversation: Conversation {
             id,
@@ -89,7 +90,7 @@ fn event(client: usize, round: u64) -> OutboundEvent {
         text: "All work and no play makes a gateway dull. ".repeat(6),
         attachments: Vec::new(),
         choices: Vec::new(),
-        cause: Some(EventId::from_trusted(format!("evt_{client}_{round}"))),
+        cause: Some(cause),
         extra: Vec::new(),
     }
 }
@@ -220,7 +221,8 @@ struct Record {
     written: oneshot::Sender<()>,
 }
 
-async fn floor_pairs(clients: usize, time: Duration, is_ack_durable: bool) -> f64 {
+/// Returns pairs a second of a bare log; with `is_ack_durable` both records of a pair wait for their flush.
+pub(crate) async fn floor_pairs(clients: usize, time: Duration, is_ack_durable: bool) -> f64 {
     let dir = tempfile::tempdir_in(".").expect("a directory for the measurement");
     let file = preallocated(&dir.path().join("log"), LOG_BYTES);
     let (records_tx, records_rx) = mpsc::channel(limit::STORE_QUEUE_MAX);
@@ -290,7 +292,7 @@ async fn write(records: &mpsc::Sender<Record>, bytes: Vec<u8>, is_durable: bool)
 }
 
 /// Pairs a second where each event is a file: written, synced with its directory, and unlinked.
-fn file_pairs(clients: usize, time: Duration) -> f64 {
+pub(crate) fn file_pairs(clients: usize, time: Duration) -> f64 {
     let dir = tempfile::tempdir_in(".").expect("a directory for the measurement");
     let began = Instant::now();
     let threads: Vec<_> = (0..clients)

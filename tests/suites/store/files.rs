@@ -227,7 +227,7 @@ fn a_message_that_can_no_longer_be_read_does_not_block_its_lane() {
     drop(store);
     sql(
         dir.path(),
-        "UPDATE outbox SET body = '{' WHERE seq = (SELECT min(seq) FROM outbox)",
+        "UPDATE outbox_body SET body = '{' WHERE seq = (SELECT min(seq) FROM outbox_body)",
     );
     sql(
         dir.path(),

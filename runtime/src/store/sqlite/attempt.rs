@@ -15,7 +15,7 @@ impl Work<'_> {
     /// Stores that a part reached the platform, for a row of the channel that is in flight.
     pub(super) fn part_sent(&mut self, channel: &str, key: &str, part: &SentPart) -> Result<(), Failure> {
         let sql = "SELECT seq, parts FROM outbox JOIN lane ON lane.id = outbox.lane
-            WHERE key = ?1 AND state = 2 AND channel = ?2";
+            WHERE key = ?1 AND state IN (2, 12) AND channel = ?2";
         let channel = self.channel_id(channel)?;
         let found: Option<(i64, Option<String>)> = self
             .sql(sql)?
@@ -34,12 +34,16 @@ impl Work<'_> {
     }
 
     pub(super) fn ack(&mut self, claim: DeliveryClaim, receipt: &str, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL, body = NULL
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL
             WHERE seq = ?1 AND state = 2";
         let lane = self.held_lane(claim)?;
+        if self.ack_fresh(claim, lane, receipt, now)? {
+            return Ok(());
+        }
         if self.sql(sql)?.execute(params![claim.row, now, receipt])? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
+        self.drop_text(claim.row)?;
         self.memory.counts.outbox -= 1;
         self.give_back(claim, lane)
     }
@@ -52,7 +56,7 @@ impl Work<'_> {
     ) -> Result<(), Failure> {
         let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3
             WHERE seq = ?1 AND state = 2";
-        let lane = self.held_lane(claim)?;
+        let lane = self.held_and_settled_lane(claim)?;
         if self.sql(sql)?.execute(params![claim.row, deadline, receipt])? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
@@ -71,7 +75,7 @@ impl Work<'_> {
         let sql = "UPDATE outbox SET state = 1, due_at = min(?2, expires_at), note = ?3, attempts = attempts - ?4,
                 ambiguous = ambiguous + ?5, ambiguous_at = CASE WHEN ?5 THEN attempt_at ELSE ambiguous_at END
             WHERE seq = ?1 AND state = 2";
-        let lane = self.held_lane(claim)?;
+        let lane = self.held_and_settled_lane(claim)?;
         let values = params![
             claim.row,
             due,
@@ -90,7 +94,7 @@ impl Work<'_> {
     }
 
     pub(super) fn bury(&mut self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Failure> {
-        let lane = self.held_lane(claim)?;
+        let lane = self.held_and_settled_lane(claim)?;
         if !self
             .sql("SELECT 1 FROM outbox WHERE seq = ?1 AND state = 2")?
             .exists([claim.row])?
@@ -104,6 +108,12 @@ impl Work<'_> {
     /// Returns the lane that a claim holds.
     fn held_lane(&self, claim: DeliveryClaim) -> Result<i64, Failure> {
         self.memory.lane_of(claim).ok_or_else(|| Error::Stale.into())
+    }
+
+    fn held_and_settled_lane(&mut self, claim: DeliveryClaim) -> Result<i64, Failure> {
+        let lane = self.held_lane(claim)?;
+        self.settle_lane(lane)?;
+        Ok(lane)
     }
 
     fn give_back(&mut self, claim: DeliveryClaim, lane: i64) -> Result<(), Failure> {
@@ -128,6 +138,7 @@ impl Work<'_> {
         refused: Option<&str>,
         now: UnixMillis,
     ) -> Result<bool, Failure> {
+        self.settle_lane_of(key)?;
         let sql = "SELECT seq, outbox.lane, state, attempts FROM outbox
             JOIN lane ON lane.id = outbox.lane JOIN channel ON channel.id = lane.channel
             WHERE key = ?1 AND name = ?2 AND state IN (-1, 1, 2, 3)";
@@ -150,9 +161,9 @@ impl Work<'_> {
     }
 
     fn deliver_late(&mut self, seq: i64, lane: i64, state: i64, now: UnixMillis) -> Result<(), Failure> {
-        let sql =
-            "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL, body = NULL WHERE seq = ?1";
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL WHERE seq = ?1";
         self.sql(sql)?.execute(params![seq, now])?;
+        self.drop_text(seq)?;
         self.memory.counts.outbox -= 1;
         self.memory.counts.awaiting -= i64::from(state == AWAITING);
         self.refresh_lane(lane)

@@ -136,6 +136,8 @@ impl Work<'_> {
         let mut rows = 0;
         rows += self.sweep_table(&SWEEP_INBOX, &mut swept.inbox, now - millis(limit::INBOX_RETENTION))?;
         rows += self.sweep_table(&SWEEP_OUTBOX, &mut swept.outbox, now - millis(limit::RECEIPT_RETENTION))?;
+        // A fresh lane looks idle.
+        self.settle_all()?;
         // An idle lane is made again by its next message; it is no one's data, so it does not count.
         self.sweep_table(&SWEEP_LANES, &mut swept.lane, now)?;
         self.memory.swept = swept;

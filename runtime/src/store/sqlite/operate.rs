@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
+use super::fresh::FRESH;
 use super::outbox::{AWAITING, Outgoing, SENDING, cut};
 use super::work::Work;
 use super::writer::Failure;
@@ -120,8 +121,9 @@ impl Work<'_> {
         let Some(target) = self.live_row(key)? else {
             return Ok(0);
         };
-        let sql = "UPDATE outbox SET state = 6, finished_at = ?2, note = ?3, parts = NULL, body = NULL WHERE seq = ?1";
+        let sql = "UPDATE outbox SET state = 6, finished_at = ?2, note = ?3, parts = NULL WHERE seq = ?1";
         self.sql(sql)?.execute(params![target.seq, now, DROPPED])?;
+        self.drop_text(target.seq)?;
         self.memory.counts.outbox -= 1;
         self.memory.counts.awaiting -= i64::from(target.state == AWAITING);
         self.refresh_lane(target.lane)?;
@@ -130,8 +132,8 @@ impl Work<'_> {
 
     /// Finds a row that is neither delivered nor given up. One whose attempt is under way is left alone: what becomes of
     /// that must be written first.
-    fn live_row(&self, key: &str) -> Result<Option<Target>, Failure> {
-        let sql = "SELECT seq, lane, state FROM outbox WHERE key = ?1 AND state <= 3";
+    fn live_row(&mut self, key: &str) -> Result<Option<Target>, Failure> {
+        let sql = "SELECT seq, lane, state FROM outbox WHERE key = ?1 AND (state <= 3 OR state >= 10)";
         let found = self.sql(sql)?.query_row([key], |row| {
             Ok(Target {
                 seq: row.get(0)?,
@@ -141,7 +143,12 @@ impl Work<'_> {
         });
         match found.optional()? {
             Some(target) if self.memory.is_row_in_flight(target.seq) => Err(Error::InFlight.into()),
-            found => Ok(found),
+            Some(target) => {
+                self.settle_lane(target.lane)?;
+                let state = target.state % FRESH;
+                Ok(Some(Target { state, ..target }))
+            }
+            None => Ok(None),
         }
     }
 
@@ -155,12 +162,15 @@ impl Work<'_> {
         let event: OutboundEvent =
             serde_json::from_str(&body).map_err(|error| Error::Refused(format!("a damaged dead letter: {error}")))?;
         let lane = self.lane_for(&Outgoing::of(&event)?)?;
+        self.settle_lane(lane)?;
         let seq = self.next_seq();
         let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
                 attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, finished_at = NULL, note = NULL
             WHERE seq = ?1";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
         self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
+        self.sql("UPDATE outbox_body SET seq = ?2 WHERE seq = ?1")?
+            .execute([old, seq])?;
         self.memory.counts.dead -= 1;
         self.memory.counts.outbox += 1;
         self.wake_lane(lane, seq, now, expires_at)?;
@@ -172,14 +182,15 @@ impl Work<'_> {
         let Some((seq, _)) = self.dead_row(key)? else {
             return Ok(false);
         };
-        self.sql("UPDATE outbox SET state = 6, finished_at = ?2, parts = NULL, body = NULL WHERE seq = ?1")?
+        self.sql("UPDATE outbox SET state = 6, finished_at = ?2, parts = NULL WHERE seq = ?1")?
             .execute(params![seq, now])?;
+        self.drop_text(seq)?;
         self.memory.counts.dead -= 1;
         Ok(true)
     }
 
     fn dead_row(&self, key: &str) -> Result<Option<(i64, String)>, Failure> {
-        let sql = "SELECT seq, body FROM outbox WHERE key = ?1 AND state = 5";
+        let sql = "SELECT seq, body FROM outbox JOIN outbox_body USING (seq) WHERE key = ?1 AND state = 5";
         Ok(self
             .sql(sql)?
             .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -4,8 +4,11 @@
 //! and then go first. `lane.due_at` always says when the lane next has something to do, so that claiming reads one
 //! index however much is waiting.
 
+use std::sync::Arc;
+
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use super::fresh::{FRESH, NewRow};
 use super::work::Work;
 use super::writer::Failure;
 use crate::clock::{UnixMillis, millis};
@@ -20,7 +23,7 @@ pub(super) struct Outgoing {
     channel: String,
     conversation: String,
     thread: String,
-    body: String,
+    body: Arc<str>,
 }
 
 impl Outgoing {
@@ -30,12 +33,16 @@ impl Outgoing {
             channel: event.channel.as_str().to_owned(),
             conversation: event.conversation.id.clone(),
             thread: event.conversation.thread.clone().unwrap_or_default(),
-            body: to_json(event)?,
+            body: to_json(event)?.into(),
         })
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.body.len()
+    }
+
+    pub(super) fn body(&self) -> &Arc<str> {
+        &self.body
     }
 }
 
@@ -56,13 +63,13 @@ pub(super) struct Claimed {
     pub(super) ambiguous_at_ms: Option<UnixMillis>,
     pub(super) created_at_ms: UnixMillis,
     pub(super) parts: Option<String>,
-    pub(super) body: String,
+    pub(super) body: Arc<str>,
 }
 
 /// A row that had expired, its JSON not yet read.
 pub(super) struct Expired {
     pub(super) attempts: u32,
-    pub(super) body: String,
+    pub(super) body: Arc<str>,
 }
 
 /// What a claim came to.
@@ -72,6 +79,8 @@ pub(super) struct Heads {
     pub(super) expired: Vec<Expired>,
     /// Bytes of what expired.
     expired_bytes: usize,
+    /// Fresh rows among the claimed: still to be marked as being sent.
+    fresh: Vec<i64>,
 }
 
 impl Heads {
@@ -90,6 +99,7 @@ struct DueLane {
     id: i64,
     /// Whether its floor lies ahead: then only what has expired is dealt with.
     is_held: bool,
+    due_at: UnixMillis,
 }
 
 /// What a lane would send next, as it is before the claim.
@@ -112,21 +122,41 @@ impl Work<'_> {
 
     /// Stores an event, unless its key is known. `turn` is the inbox row whose turn made it.
     pub(super) fn enqueue(&mut self, event: &Outgoing, turn: Option<i64>, now: UnixMillis) -> Result<(), Failure> {
-        let lane = self.lane_for(event)?;
+        let channel = self.channel_id(&event.channel)?;
+        let lane = self.lane_id(channel, &event.conversation, &event.thread)?;
+        let state = if self.takes_fresh(lane, now)? { FRESH } else { 0 };
         let seq = self.next_seq();
-        let sql = "INSERT INTO outbox (seq, key, lane, due_at, expires_at, created_at, body, turn)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?4, ?6, ?7) ON CONFLICT (key) DO NOTHING";
+        let sql = "INSERT INTO outbox (seq, key, lane, state, due_at, expires_at, created_at, turn)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5, ?7) ON CONFLICT (key) DO NOTHING";
         let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
         if self
             .sql(sql)?
-            .execute(params![seq, event.key, lane, now, expires_at, event.body, turn])?
+            .execute(params![seq, event.key, lane, state, now, expires_at, turn])?
             == 0
         {
             self.unuse_seq();
             return Ok(());
         }
+        self.sql("INSERT INTO outbox_body (seq, body) VALUES (?1, ?2)")?
+            .execute(params![seq, event.body])?;
         self.memory.counts.outbox += 1;
-        self.wake_lane(lane, seq, now, expires_at)
+        if state == 0 {
+            return self.wake_lane(lane, seq, now, expires_at);
+        }
+        let new = NewRow {
+            channel,
+            lane,
+            seq,
+            expires_at,
+            event,
+        };
+        self.push_fresh(&new, now)
+    }
+
+    /// Drops the text of a row that needs it no longer.
+    pub(super) fn drop_text(&mut self, seq: i64) -> Result<(), Failure> {
+        self.sql("DELETE FROM outbox_body WHERE seq = ?1")?.execute([seq])?;
+        Ok(())
     }
 
     /// Returns the lane that an event belongs to.
@@ -135,7 +165,7 @@ impl Work<'_> {
         Ok(self.lane_id(channel, &event.conversation, &event.thread)?)
     }
 
-    /// Makes a lane due for its new last row `seq`, unless it has a head already.
+    /// Makes a settled lane due for its new last row `seq`, unless it has a head already.
     pub(super) fn wake_lane(
         &mut self,
         lane: i64,
@@ -143,6 +173,7 @@ impl Work<'_> {
         now: UnixMillis,
         expires_at: UnixMillis,
     ) -> Result<(), Failure> {
+        self.memory.fresh.is_busy(lane);
         let idle = "UPDATE lane SET due_at = min(?3, max(floor_at, ?2)) WHERE id = ?1 AND due_at IS NULL";
         if self.sql(idle)?.execute(params![lane, now, expires_at])? == 0 && self.memory.counts.awaiting > 0 {
             // All its other rows may be awaiting confirmations: those do not hold up a new one.
@@ -153,8 +184,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Sets when a lane next has something to do, from its rows.
+    /// Sets when a settled lane next has something to do, from its rows.
     pub(super) fn refresh_lane(&mut self, lane: i64) -> Result<(), Failure> {
+        self.memory.fresh.is_busy(lane);
         // An expired head is buried at its expiry, floor or not.
         let of_head = "UPDATE lane SET due_at = (SELECT min(outbox.expires_at, max(lane.floor_at, outbox.due_at))
                 FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1)
@@ -194,12 +226,15 @@ impl Work<'_> {
                 self.claim_lane(lane, now, &mut heads)?;
             }
         }
+        let fresh = std::mem::take(&mut heads.fresh);
+        self.mark_fresh(fresh, now)?;
         Ok(heads)
     }
 
     fn due_lanes(&mut self, channel: &str, max: usize, now: UnixMillis) -> Result<Vec<DueLane>, Failure> {
         let channel = self.channel_id(channel)?;
-        let sql = "SELECT id, floor_at > ?2 FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
+        let sql =
+            "SELECT id, floor_at > ?2, due_at FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
         let looked_at = max.saturating_add(self.memory.in_flight());
         let mut statement = self.sql(sql)?;
         let mut rows = statement.query(params![channel, now, count(looked_at)])?;
@@ -208,16 +243,30 @@ impl Work<'_> {
             let lane = DueLane {
                 id: row.get(0)?,
                 is_held: row.get(1)?,
+                due_at: row.get(2)?,
             };
             if !self.memory.is_in_flight(lane.id) && lanes.len() < max {
                 lanes.push(lane);
             }
         }
+        let fresh = self.memory.fresh.due(channel, now).take(max);
+        lanes.extend(fresh.map(|(due_at, id)| DueLane {
+            id,
+            is_held: false,
+            due_at,
+        }));
+        lanes.sort_by_key(|lane| lane.due_at);
+        lanes.truncate(max);
         Ok(lanes)
     }
 
     /// Claims what a due lane would send next, after burying what has expired.
     fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, heads: &mut Heads) -> Result<(), Failure> {
+        if let Some(claimed) = self.claim_fresh(lane.id, now)? {
+            heads.fresh.push(claimed.claim.row);
+            heads.claimed.push(claimed);
+            return Ok(());
+        }
         while let Some(next) = self.candidate(lane.id, now)? {
             if next.expires_at > now {
                 if lane.is_held {
@@ -244,7 +293,7 @@ impl Work<'_> {
     fn candidate(&self, lane: i64, now: UnixMillis) -> Result<Option<Candidate>, Failure> {
         let head = "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
                 parts, body
-            FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1";
+            FROM outbox LEFT JOIN outbox_body USING (seq) WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1";
         let found = self.sql(head)?.query_row([lane], candidate).optional()?;
         let head = found.filter(|head| head.due_at <= now);
         if self.memory.counts.awaiting == 0 {
@@ -253,7 +302,8 @@ impl Work<'_> {
         let awaiting =
             "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
                 parts, body
-            FROM outbox INDEXED BY outbox_wait WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
+            FROM outbox INDEXED BY outbox_wait LEFT JOIN outbox_body USING (seq)
+            WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
         let awaiting = self
             .sql(awaiting)?
             .query_row(params![lane, now], candidate)
@@ -296,13 +346,14 @@ impl Work<'_> {
         let mut next: Option<i64> = None;
         for channel in channels {
             let channel = self.channel_id(channel)?;
+            let mut earliest = |due: UnixMillis| next = Some(next.map_or(due, |other| other.min(due)));
+            self.memory.fresh.next_due(channel).into_iter().for_each(&mut earliest);
             let sql = "SELECT due_at, id FROM lane WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at";
             let mut statement = self.sql(sql)?;
             let mut rows = statement.query([channel])?;
             while let Some(row) = rows.next()? {
                 if !self.memory.is_in_flight(row.get(1)?) {
-                    let due: i64 = row.get(0)?;
-                    next = Some(next.map_or(due, |other| other.min(due)));
+                    earliest(row.get(0)?);
                     break;
                 }
             }
@@ -322,7 +373,7 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
         ambiguous_at_ms: row.get(8)?,
         created_at_ms: row.get(4)?,
         parts: row.get(9)?,
-        body: row.get::<_, Option<String>>(10)?.unwrap_or_default(),
+        body: row.get::<_, Option<Arc<str>>>(10)?.unwrap_or_default(),
     };
     let (state, due_at, expires_at, attempt_at) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(6)?);
     Ok(Candidate {

@@ -16,9 +16,10 @@ macro_rules! deliveries {
     ($rest:literal) => {
         concat!(
             "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at,
-                CASE WHEN state BETWEEN 0 AND 3 THEN max(outbox.due_at, coalesce(floor_at, 0)) END, expires_at, attempt_at,
+                CASE WHEN state BETWEEN 0 AND 3 OR state >= 10 THEN max(outbox.due_at, coalesce(floor_at, 0)) END,
+                expires_at, attempt_at,
                 finished_at, parts, receipt, note, body
-            FROM outbox LEFT JOIN lane ON lane.id = outbox.lane ",
+            FROM outbox LEFT JOIN lane ON lane.id = outbox.lane LEFT JOIN outbox_body ON outbox_body.seq = outbox.seq ",
             $rest
         )
     };
@@ -54,8 +55,8 @@ pub(super) fn outbox(
     after: Option<i64>,
     max: usize,
 ) -> rusqlite::Result<Page<DeliveryRecord>> {
-    // Each of the two indexes has only live rows, so this costs nothing for what is delivered. The oldest of both
-    // together are among the oldest of each.
+    // Each of the two indexes has only live rows, so this costs nothing for what is delivered; and fresh rows are among
+    // the newest. The oldest of all together are among the oldest of each.
     let sql = deliveries!(
         "WHERE outbox.seq IN (
             SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_lane WHERE state <= 2 AND seq > ?3
@@ -65,6 +66,11 @@ pub(super) fn outbox(
             UNION ALL
             SELECT seq FROM (SELECT seq FROM outbox INDEXED BY outbox_wait WHERE (state = 1 OR state = 3) AND state = 3
                 AND seq > ?3 AND (?1 IS NULL OR lane IN
+                (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
+                ORDER BY seq LIMIT ?2)
+            UNION ALL
+            SELECT seq FROM (SELECT seq FROM outbox
+                WHERE seq >= (SELECT fresh_from FROM gateway) AND seq > ?3 AND state >= 10 AND (?1 IS NULL OR lane IN
                 (SELECT lane.id FROM lane JOIN channel ON channel.id = lane.channel WHERE name = ?1))
                 ORDER BY seq LIMIT ?2))
         ORDER BY outbox.seq LIMIT ?2"
@@ -105,7 +111,7 @@ fn bound(filter: &DeadFilter) -> (Option<&str>, Option<String>) {
 /// Reads the keys of dead letters, in the order in which they were stored.
 pub(super) fn dead_keys(db: &Connection, filter: &DeadFilter, max: usize) -> rusqlite::Result<Vec<String>> {
     let sql = dead!(
-        "SELECT key FROM outbox INDEXED BY outbox_dead ",
+        "SELECT key FROM outbox INDEXED BY outbox_dead JOIN outbox_body USING (seq) ",
         "ORDER BY seq LIMIT ?3"
     );
     let (channel, reason) = bound(filter);
@@ -124,7 +130,7 @@ pub(super) fn dead_letters(
     let sql = dead!(
         "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at, NULL, expires_at, attempt_at,
             finished_at, parts, receipt, note, body
-        FROM outbox INDEXED BY outbox_dead ",
+        FROM outbox INDEXED BY outbox_dead JOIN outbox_body USING (seq) ",
         "AND (finished_at, seq) < (?3, ?4) ORDER BY finished_at DESC, seq DESC LIMIT ?5"
     );
     let (channel, reason) = bound(filter);
@@ -301,9 +307,9 @@ fn turn_row(row: &Row<'_>) -> rusqlite::Result<Stored<TurnRecord>> {
 fn delivery_state(stored: i64) -> DeliveryState {
     match stored {
         -1 => DeliveryState::Held,
-        0 => DeliveryState::Pending,
+        0 | 10 => DeliveryState::Pending,
         1 => DeliveryState::Retrying,
-        2 => DeliveryState::Sending,
+        2 | 12 => DeliveryState::Sending,
         3 => DeliveryState::Awaiting,
         4 => DeliveryState::Delivered,
         5 => DeliveryState::Dead,

@@ -316,6 +316,41 @@ fn a_full_disk_refuses_and_recovers() {
 }
 
 #[test]
+fn what_is_kept_of_fresh_lanes_is_bounded_and_nothing_is_forgotten() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(dir.path()).expect("the store opens");
+    let fresh = async || {
+        let sql = "SELECT count(*) FROM outbox WHERE state >= 10";
+        let count = store.write(Answer::Lazy, 0, move |work| {
+            Ok(work.sql(sql)?.query_row([], |row| row.get::<_, i64>(0))?)
+        });
+        usize::try_from(count.await.expect("count")).expect("a count")
+    };
+    block_on(async {
+        let names: Vec<_> = (0..limit::FRESH_ROWS_MAX + 10).map(|n| format!("{n:05}")).collect();
+        let events = names.iter().map(|name| event(name)).collect();
+        store.enqueue(events, NOW).await.expect("enqueue");
+        assert_eq!(fresh().await, limit::FRESH_ROWS_MAX);
+        let claimed = store
+            .lazy_claim_heads(&[family()], usize::MAX, NOW)
+            .await
+            .expect("claim");
+        let mut found: Vec<_> = claimed.dispatches.iter().map(|one| one.event.key.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!(found, names, "each lane's head, once");
+        let last = claimed.dispatches.last().expect("a head").claim;
+        store
+            .lazy_reschedule(last, NOW, false, Attempted::Failed, "", NOW)
+            .await
+            .expect("reschedule");
+        assert_eq!(fresh().await, limit::FRESH_ROWS_MAX - 1, "a retry settles its lane");
+        store.sweep(NOW).await.expect("sweep");
+        assert_eq!(fresh().await, 0, "a sweep settles all");
+        assert_eq!(store.depth().outbox, names.len() as u64);
+    });
+}
+
+#[test]
 fn a_dropped_future_leaves_its_command_whole() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::open(dir.path()).expect("the store opens");

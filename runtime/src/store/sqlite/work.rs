@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::flusher::Lsn;
+use super::fresh::Fresh;
+use super::writer::Failure;
 use crate::id::EventId;
 use crate::store::{DeliveryClaim, Depth};
 
@@ -55,6 +57,8 @@ pub(super) struct Counts {
     pub(super) dead_inbound: i64,
     /// Outbox rows that await a confirmation: while there are none, nobody looks for them.
     pub(super) awaiting: i64,
+    /// No row below it is fresh.
+    fresh_from: i64,
 }
 
 /// A turn that runs in this process.
@@ -90,6 +94,7 @@ pub(super) struct Memory {
     turns: HashMap<EventId, RunningTurn>,
     sessions: HashSet<i64>,
     undo: Vec<Undo>,
+    pub(super) fresh: Fresh,
     channel_ids: HashMap<String, i64>,
     lane_ids: HashMap<(i64, String, String), i64>,
     /// Whose turn it is among the channels.
@@ -110,10 +115,11 @@ pub(super) struct Swept {
 }
 
 impl Memory {
-    /// Reads the counters and counts this opening.
+    /// Reads the counters and counts this opening. What an earlier process left fresh is settled.
     pub(super) fn load(db: &Connection, board: Arc<Board>) -> rusqlite::Result<Self> {
+        let opening = db.unchecked_transaction()?;
         let sql = "UPDATE gateway SET boot = boot + 1 RETURNING boot, next_seq, inbox, outbox, dead,
-            dead_inbound, awaiting";
+            dead_inbound, awaiting, fresh_from";
         let (boot, counts) = db.query_row(sql, [], |row| {
             let counts = Counts {
                 next_seq: row.get(1)?,
@@ -122,11 +128,12 @@ impl Memory {
                 dead: row.get(4)?,
                 dead_inbound: row.get(5)?,
                 awaiting: row.get(6)?,
+                fresh_from: row.get(7)?,
             };
             Ok((row.get(0)?, counts))
         })?;
         board.show(&counts);
-        Ok(Self {
+        let mut memory = Self {
             boot,
             counts,
             saved: counts,
@@ -135,6 +142,7 @@ impl Memory {
             turns: HashMap::new(),
             sessions: HashSet::new(),
             undo: Vec::new(),
+            fresh: Fresh::load(db, |_| false)?,
             channel_ids: HashMap::new(),
             lane_ids: HashMap::new(),
             rotation: 0,
@@ -142,7 +150,18 @@ impl Memory {
             is_cursor_touched: false,
             is_state_touched: false,
             board,
-        })
+        };
+        Work::new(db, &mut memory).settle_all().map_err(Failure::into_sqlite)?;
+        memory.save(db)?;
+        opening.commit()?;
+        memory.commit();
+        Ok(memory)
+    }
+
+    /// Reads what is fresh again, after a rollback.
+    pub(super) fn reload_fresh(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.fresh = Fresh::load(db, |row| self.is_row_in_flight(row))?;
+        Ok(())
     }
 
     pub(super) fn next_seq(&self) -> i64 {
@@ -156,7 +175,8 @@ impl Memory {
     }
 
     /// Writes the counters into the transaction.
-    pub(super) fn save(&self, db: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.counts.fresh_from = self.fresh.oldest().unwrap_or(self.counts.next_seq);
         if self.counts != self.saved {
             let Counts {
                 next_seq,
@@ -165,11 +185,19 @@ impl Memory {
                 dead,
                 dead_inbound,
                 awaiting,
+                fresh_from,
             } = self.counts;
             let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, dead_inbound = ?5,
-                awaiting = ?6";
-            db.prepare_cached(sql)?
-                .execute(params![next_seq, inbox, outbox, dead, dead_inbound, awaiting])?;
+                awaiting = ?6, fresh_from = ?7";
+            db.prepare_cached(sql)?.execute(params![
+                next_seq,
+                inbox,
+                outbox,
+                dead,
+                dead_inbound,
+                awaiting,
+                fresh_from
+            ])?;
         }
         Ok(())
     }
@@ -224,6 +252,7 @@ impl Memory {
     pub(super) fn forget_names(&mut self) {
         self.channel_ids.clear();
         self.lane_ids.clear();
+        self.fresh.forget_idle();
     }
 
     // ---- lanes in flight

@@ -36,6 +36,16 @@ pub(super) enum Failure {
     Sqlite(rusqlite::Error),
 }
 
+impl Failure {
+    /// Returns it as an error of the database, where there is no caller to answer.
+    pub(super) fn into_sqlite(self) -> rusqlite::Error {
+        match self {
+            Self::Answer(error) => rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
+            Self::Sqlite(error) => error,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Answer(error)
@@ -289,6 +299,7 @@ impl Writer {
                 let error = refusal(failure)?;
                 self.statement("ROLLBACK TO command").map_err(|e| abort(&e))?;
                 self.memory.roll_back_to(mark);
+                self.memory.reload_fresh(&self.db).map_err(|e| abort(&e))?;
                 Err(error)
             }
         };
@@ -307,6 +318,10 @@ impl Writer {
         {
             self.durability
                 .poison(format!("a transaction could not be rolled back: {error}"));
+        }
+        if let Err(error) = self.memory.reload_fresh(&self.db) {
+            self.durability
+                .poison(format!("what was rolled back could not be read: {error}"));
         }
     }
 

@@ -9,9 +9,10 @@ CREATE TABLE gateway (
     outbox   INTEGER NOT NULL,
     dead     INTEGER NOT NULL,
     dead_inbound INTEGER NOT NULL,
-    awaiting INTEGER NOT NULL   -- of the outbox: those in state 3
+    awaiting INTEGER NOT NULL,  -- of the outbox: those in state 3
+    fresh_from INTEGER NOT NULL -- no outbox row below it is in a state from 10 on
 ) STRICT;
-INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0, 0);
+INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0, 0, 1);
 
 CREATE TABLE channel (
     id          INTEGER PRIMARY KEY,
@@ -75,8 +76,10 @@ CREATE TABLE lane (
 CREATE UNIQUE INDEX lane_place ON lane (channel, conversation, thread);
 CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL;
 
--- state: -1 held by the operator (due when it expires), 0 fresh, 1 waiting for its next attempt, 2 being sent, 3 awaiting its confirmation, 4 delivered (this is the
--- receipt), 5 dead, 6 dropped. The lowest seq in states -1 to 2 is the head of its lane.
+-- state: -1 held by the operator (due when it expires), 0 not tried yet, 1 waiting for its next attempt, 2 being sent,
+-- 3 awaiting its confirmation, 4 delivered (this is the receipt), 5 dead, 6 dropped. The lowest seq in states -1 to 2 is
+-- the head of its lane. 10 and 12 are 0 and 2 in a lane whose order is kept in memory, and so stand in no index of lanes;
+-- the lane's own row is as if they were not there.
 CREATE TABLE outbox (
     seq          INTEGER PRIMARY KEY,
     key          TEXT NOT NULL UNIQUE,
@@ -93,12 +96,17 @@ CREATE TABLE outbox (
     finished_at  INTEGER,
     parts        TEXT,          -- what the platform accepted, as JSON
     receipt      TEXT,          -- the platform's message ids, as JSON
-    note         TEXT,          -- the reason of the last failure
-    body         TEXT           -- the event as JSON; null once it is delivered or dropped
+    note         TEXT           -- the reason of the last failure
 ) STRICT;
 CREATE INDEX outbox_lane ON outbox (lane, seq) WHERE state <= 2;
 CREATE INDEX outbox_wait ON outbox (lane, due_at) WHERE state = 1 OR state = 3;
 CREATE INDEX outbox_dead ON outbox (finished_at, seq) WHERE state = 5;
+
+-- Apart from its row, so that receipts stand close together when the texts are gone.
+CREATE TABLE outbox_body (
+    seq  INTEGER PRIMARY KEY,
+    body TEXT NOT NULL          -- the event as JSON; gone once it is delivered or dropped
+) STRICT;
 
 CREATE TABLE state (
     channel INTEGER NOT NULL,

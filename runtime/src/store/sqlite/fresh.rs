@@ -1,0 +1,306 @@
+//! Fresh lanes: those in which everything that waits is new.
+//!
+//! Most events are delivered moments after they are stored. So the writer keeps the queue of such a lane in memory: its
+//! rows are stored, durable like all others, but in states of their own ([`FRESH`] and up) that stand in no index, and
+//! the lane's own row does not change. What is delivered at once costs its row, its key and its text, and never the
+//! upkeep of an order that is over already.
+//!
+//! Only an enqueue, a claim, a part and an acknowledgement know of fresh lanes. **Every other command settles the lane
+//! first** ([`Work::settle_lane`]): its rows get the states and index entries that they would have had. The table is
+//! always the truth: at the opening the fresh rows are found behind `gateway.fresh_from` and settled, and after a
+//! rollback they are read again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::outbox::{Claimed, Outgoing};
+use super::work::Work;
+use super::writer::Failure;
+use crate::clock::UnixMillis;
+use crate::limit;
+use crate::store::DeliveryClaim;
+
+/// What is added to the state of a row as long as its lane is fresh.
+pub(super) const FRESH: i64 = 10;
+
+/// A row of a fresh lane, not yet sent.
+struct FreshRow {
+    lane: i64,
+    due_at: UnixMillis,
+    expires_at: UnixMillis,
+    body: Arc<str>,
+}
+
+struct FreshLane {
+    channel: i64,
+    /// Its rows in order; the first is in flight where the lane is.
+    rows: VecDeque<i64>,
+}
+
+/// The fresh lanes and their rows, as the table has them.
+#[derive(Default)]
+pub(super) struct Fresh {
+    rows: BTreeMap<i64, FreshRow>,
+    lanes: HashMap<i64, FreshLane>,
+    /// (channel, due, lane) of those not in flight.
+    due: BTreeSet<(i64, UnixMillis, i64)>,
+    bytes: usize,
+    /// Lanes in which nothing waits and no floor lies ahead, as far as is known without a look.
+    idle: HashSet<i64>,
+}
+
+impl Fresh {
+    /// Returns whether a lane is fresh.
+    pub(super) fn has(&self, lane: i64) -> bool {
+        self.lanes.contains_key(&lane)
+    }
+
+    /// Returns the lowest fresh row.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        self.rows.first_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Returns fresh lanes of a channel that are due and not in flight, the longest due first.
+    pub(super) fn due(&self, channel: i64, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, i64)> {
+        let due = self.due.range((channel, i64::MIN, i64::MIN)..=(channel, now, i64::MAX));
+        due.map(|(_, due, lane)| (*due, *lane))
+    }
+
+    /// Returns when the next fresh lane of a channel falls due, leaving out those in flight.
+    pub(super) fn next_due(&self, channel: i64) -> Option<UnixMillis> {
+        self.due(channel, UnixMillis::MAX).next().map(|(due, _)| due)
+    }
+
+    /// Forgets which lanes are idle: their rows may be gone.
+    pub(super) fn forget_idle(&mut self) {
+        self.idle.clear();
+    }
+
+    /// Says that a lane may no longer be idle.
+    pub(super) fn is_busy(&mut self, lane: i64) {
+        self.idle.remove(&lane);
+    }
+
+    fn push(&mut self, channel: i64, seq: i64, row: FreshRow) {
+        let lane = self.lanes.entry(row.lane).or_insert_with(|| FreshLane {
+            channel,
+            rows: VecDeque::new(),
+        });
+        if lane.rows.is_empty() {
+            self.due.insert((channel, row.due_at, row.lane));
+        }
+        lane.rows.push_back(seq);
+        self.bytes += row.body.len();
+        self.idle.remove(&row.lane);
+        self.rows.insert(seq, row);
+    }
+
+    /// Takes a lane's head into flight: it is no longer due.
+    fn take(&mut self, lane: i64) {
+        if let Some((channel, row)) = self.head(lane) {
+            let place = (channel, row.due_at, lane);
+            self.due.remove(&place);
+        }
+    }
+
+    fn head(&self, lane: i64) -> Option<(i64, &FreshRow)> {
+        let lane = self.lanes.get(&lane)?;
+        Some((lane.channel, self.rows.get(lane.rows.front()?)?))
+    }
+
+    fn head_seq(&self, lane: i64) -> Option<i64> {
+        self.lanes.get(&lane)?.rows.front().copied()
+    }
+
+    /// Drops a lane's delivered head; the next is due.
+    fn pop(&mut self, lane: i64) {
+        let Some(queue) = self.lanes.get_mut(&lane) else { return };
+        if let Some(row) = queue.rows.pop_front().and_then(|seq| self.rows.remove(&seq)) {
+            self.bytes -= row.body.len();
+        }
+        if let Some((channel, next)) = self.head(lane) {
+            let place = (channel, next.due_at, lane);
+            self.due.insert(place);
+            return;
+        }
+        self.lanes.remove(&lane);
+        if self.idle.len() >= limit::FRESH_ROWS_MAX {
+            self.idle.clear();
+        }
+        self.idle.insert(lane);
+    }
+
+    /// Drops a lane that is settled, and returns its rows.
+    fn remove(&mut self, lane: i64) -> VecDeque<i64> {
+        self.take(lane);
+        let rows = self.lanes.remove(&lane).map(|lane| lane.rows).unwrap_or_default();
+        for seq in &rows {
+            if let Some(row) = self.rows.remove(seq) {
+                self.bytes -= row.body.len();
+            }
+        }
+        rows
+    }
+
+    fn is_too_much(&self, next_seq: i64) -> bool {
+        self.rows.len() > limit::FRESH_ROWS_MAX
+            || self.bytes > limit::FRESH_BYTES_MAX
+            || self
+                .oldest()
+                .is_some_and(|oldest| next_seq - oldest > limit::FRESH_SPAN_MAX)
+    }
+
+    /// Reads the fresh rows again. `is_in_flight` says of a row whether its attempt is under way.
+    pub(super) fn load(db: &Connection, is_in_flight: impl Fn(i64) -> bool) -> rusqlite::Result<Self> {
+        let sql = "SELECT outbox.seq, lane.channel, lane.id, outbox.due_at, expires_at, coalesce(body, '')
+            FROM outbox JOIN lane ON lane.id = outbox.lane LEFT JOIN outbox_body ON outbox_body.seq = outbox.seq
+            WHERE outbox.seq >= (SELECT fresh_from FROM gateway) AND state >= 10 ORDER BY outbox.seq";
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut fresh = Self::default();
+        while let Some(row) = rows.next()? {
+            let seq = row.get(0)?;
+            let found = FreshRow {
+                lane: row.get(2)?,
+                due_at: row.get(3)?,
+                expires_at: row.get(4)?,
+                body: row.get(5)?,
+            };
+            let lane = found.lane;
+            fresh.push(row.get(1)?, seq, found);
+            if is_in_flight(seq) {
+                fresh.take(lane);
+            }
+        }
+        Ok(fresh)
+    }
+}
+
+/// A row that was stored for a fresh lane.
+pub(super) struct NewRow<'a> {
+    pub(super) channel: i64,
+    pub(super) lane: i64,
+    pub(super) seq: i64,
+    pub(super) expires_at: UnixMillis,
+    pub(super) event: &'a Outgoing,
+}
+
+impl Work<'_> {
+    /// Returns whether a new row of a lane may be kept as fresh: all that waits there is, and no floor lies ahead.
+    pub(super) fn takes_fresh(&mut self, lane: i64, now: UnixMillis) -> Result<bool, Failure> {
+        if self.memory.fresh.has(lane) || self.memory.fresh.idle.contains(&lane) {
+            return Ok(true);
+        }
+        if self.memory.is_in_flight(lane) {
+            // Its row was settled by a confirmation while the attempt is still under way.
+            return Ok(false);
+        }
+        let sql = "SELECT due_at IS NULL AND floor_at <= ?2 FROM lane WHERE id = ?1";
+        Ok(self.sql(sql)?.query_row(params![lane, now], |row| row.get(0))?)
+    }
+
+    /// Queues a row that was stored as fresh. Settles the oldest lanes where there are too many rows.
+    pub(super) fn push_fresh(&mut self, new: &NewRow<'_>, now: UnixMillis) -> Result<(), Failure> {
+        let row = FreshRow {
+            lane: new.lane,
+            due_at: now,
+            expires_at: new.expires_at,
+            body: Arc::clone(new.event.body()),
+        };
+        self.memory.fresh.push(new.channel, new.seq, row);
+        while self.memory.fresh.is_too_much(self.memory.next_seq()) {
+            self.settle_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Claims the head of a fresh lane. None where the lane is not fresh, or was settled because its head has expired.
+    pub(super) fn claim_fresh(&mut self, lane: i64, now: UnixMillis) -> Result<Option<Claimed>, Failure> {
+        let fresh = &self.memory.fresh;
+        let Some((seq, (_, head))) = fresh.head_seq(lane).zip(fresh.head(lane)) else {
+            return Ok(None);
+        };
+        if head.expires_at <= now {
+            self.settle_lane(lane)?;
+            return Ok(None);
+        }
+        let claimed = Claimed {
+            claim: DeliveryClaim { row: seq, attempt: 1 },
+            ambiguous: 0,
+            ambiguous_at_ms: None,
+            created_at_ms: head.due_at,
+            parts: None,
+            body: Arc::clone(&head.body),
+        };
+        self.memory.fresh.take(lane);
+        self.memory.take_lane(claimed.claim, lane);
+        self.seen_seq = self.seen_seq.max(seq);
+        Ok(Some(claimed))
+    }
+
+    /// Marks fresh rows as being sent. Those stored one after the other are often claimed together.
+    pub(super) fn mark_fresh(&mut self, mut rows: Vec<i64>, now: UnixMillis) -> Result<(), Failure> {
+        rows.sort_unstable();
+        let sql = "UPDATE outbox SET state = 12, attempts = 1, attempt_at = ?3 WHERE seq BETWEEN ?1 AND ?2";
+        for run in rows.chunk_by(|one, next| one + 1 == *next) {
+            if let [first, .., last] | [first @ last] = run {
+                self.sql(sql)?.execute([*first, *last, now])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the delivery of a fresh lane's head. Returns whether the claim was for one.
+    pub(super) fn ack_fresh(
+        &mut self,
+        claim: DeliveryClaim,
+        lane: i64,
+        receipt: &str,
+        now: UnixMillis,
+    ) -> Result<bool, Failure> {
+        if self.memory.fresh.head_seq(lane) != Some(claim.row) {
+            return Ok(false);
+        }
+        self.sql("UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL WHERE seq = ?1")?
+            .execute(params![claim.row, now, receipt])?;
+        self.drop_text(claim.row)?;
+        self.memory.counts.outbox -= 1;
+        self.memory.give_lane(claim.row);
+        self.memory.fresh.pop(lane);
+        Ok(true)
+    }
+
+    /// Makes a fresh lane one like all others; one that is not fresh stays as it is.
+    pub(super) fn settle_lane(&mut self, lane: i64) -> Result<(), Failure> {
+        if !self.memory.fresh.has(lane) {
+            return Ok(());
+        }
+        for seq in self.memory.fresh.remove(lane) {
+            self.sql("UPDATE outbox SET state = state - 10 WHERE seq = ?1")?
+                .execute([seq])?;
+        }
+        self.refresh_lane(lane)
+    }
+
+    /// Settles the lane of a row, if it is fresh.
+    pub(super) fn settle_lane_of(&mut self, key: &str) -> Result<(), Failure> {
+        let sql = "SELECT lane FROM outbox WHERE key = ?1 AND state >= 10";
+        let lane = self.sql(sql)?.query_row([key], |row| row.get(0)).optional()?;
+        lane.map_or(Ok(()), |lane| self.settle_lane(lane))
+    }
+
+    /// Settles every fresh lane.
+    pub(super) fn settle_all(&mut self) -> Result<(), Failure> {
+        while !self.memory.fresh.rows.is_empty() {
+            self.settle_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn settle_oldest(&mut self) -> Result<(), Failure> {
+        let oldest = self.memory.fresh.rows.first_key_value().map(|(_, row)| row.lane);
+        oldest.map_or(Ok(()), |lane| self.settle_lane(lane))
+    }
+}
