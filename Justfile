@@ -37,6 +37,11 @@ bench *NAMES='all':
     cargo build --release -p sluicegate -p bench
     cargo run --release -p bench -- {{NAMES}}
 
+# A million messages in 50,000 lanes, drained to the last: memory at the beginning and at the end.
+soak:
+    cargo build --release -p sluicegate -p bench
+    cargo run --release -p bench -- soak
+
 # The third-party peers that the channels are tested against.
 peers:
     for install in components/*/conformance/install.sh; do "$install" target/peers; done

@@ -4,7 +4,9 @@
 //! `NAME VALUE UNIT`. Everything that is measured is the release build; `path`, `start` and the model benches start the
 //! real binary, and everything beside it in processes of their own.
 
+mod backlog;
 mod client;
+mod delivery;
 mod gateway;
 mod host;
 mod model;
@@ -111,11 +113,64 @@ const BENCHES: &[Bench] = &[
         figures: &["path.sessions16_rps"],
         run: Run::Async(|report| model::sessions(report).boxed_local()),
     },
+    Bench {
+        about: "committed turns with their answers delivered, beside a bare log and a file for each event",
+        figures: &[
+            "delivery.pairs_c512",
+            "delivery.floor_c512",
+            "delivery.file_per_event_c64",
+        ],
+        run: Run::Async(|report| delivery::pairs(report).boxed_local()),
+    },
+    Bench {
+        about: "what each of eight clients waits for a turn commit, beside a bare flush",
+        figures: &[
+            "delivery.commit_p50_over_flush",
+            "delivery.commit_p50_ms",
+            "delivery.commit_flush_ms",
+        ],
+        run: Run::Async(|report| delivery::commit(report).boxed_local()),
+    },
+    Bench {
+        about: "from the start to the first delivery with a backlog, memory and throughput then (quick: a tenth of it)",
+        figures: &[
+            "delivery.recovery_ms_100k",
+            "delivery.recovery_ms_1m",
+            "delivery.rss_mib_1m",
+            "delivery.rate_at_1k",
+            "delivery.rate_at_1m",
+            "delivery.rate_at_1m_over_rate_at_1k",
+        ],
+        run: Run::Async(|report| backlog::run(report).boxed_local()),
+    },
+    Bench {
+        about: "webhook in, echo, webhook out: healthy conversations beside a thousand stuck ones, over alone (p99)",
+        figures: &[
+            "delivery.lane_isolation_p99_ratio",
+            "delivery.lane_p99_ms",
+            "delivery.lane_p99_ms_beside_1k_stuck",
+        ],
+        run: Run::Async(|report| backlog::isolation(report).boxed_local()),
+    },
+    Bench {
+        about: "a million messages in 50,000 lanes, drained to the last; takes long, so not part of `all`",
+        figures: &[
+            "soak.drained",
+            "soak.drain_rate",
+            "soak.rss_mib_first_half",
+            "soak.rss_mib_second_half",
+        ],
+        run: Run::Async(|report| backlog::soak(report).boxed_local()),
+    },
 ];
+
+/// What `all` leaves out.
+const SOAK: &str = "soak";
 
 impl Bench {
     fn is_meant_by(&self, name: &str) -> bool {
-        name == "all" || self.figures.iter().any(|figure| figure.starts_with(name))
+        let is_long = self.figures.iter().any(|figure| figure.starts_with(SOAK));
+        (name == "all" && !is_long) || self.figures.iter().any(|figure| figure.starts_with(name))
     }
 
     fn measure(&self, report: &mut Report) -> anyhow::Result<()> {
