@@ -28,6 +28,7 @@ fmt:
     cargo fmt --all
     cd components && cargo fmt --all
     rustfmt --edition 2024 components/*/conformance/mod.rs
+    cd tests/programs && cargo fmt --all
 
 doc:
     cargo doc --no-deps -p sluicegate --open

@@ -1,4 +1,4 @@
-//! Builds the guest that does nothing, to be embedded and measured.
+//! Builds the guests that do nothing, wait, or attack, to be embedded and measured.
 
 use std::env;
 use std::path::PathBuf;
@@ -25,16 +25,7 @@ fn main() -> ExitCode {
 fn embed() -> anyhow::Result<()> {
     let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo names the package's folder")?);
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output folder")?);
-    let tests = own.parent().context("the benches stand below tests/")?;
-    let root = tests.parent().context("tests/ stands below the root")?;
-    let (sdk, contract) = (root.join("components/sdk"), root.join("wit"));
-    let target_dir = guest_build::target_dir(&out_dir, "programs");
-    let built = guest_build::build_in_script(&tests.join("programs"), &[&sdk, &contract], &target_dir)?;
-    let noop = built
-        .guests
-        .iter()
-        .find(|guest| guest.folder == "noop")
-        .context("no component `noop` was built")?;
-    guest_build::keep(noop, &out_dir, "noop.wasm")?;
+    let root = own.ancestors().nth(2).context("the benches stand below tests/")?;
+    guest_build::keep_programs(root, &out_dir, &["hostile", "idle", "noop"])?;
     Ok(())
 }

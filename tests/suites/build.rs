@@ -27,17 +27,8 @@ fn main() -> ExitCode {
 fn embed() -> anyhow::Result<()> {
     let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo names the package's folder")?);
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output folder")?);
-    let tests = own.parent().context("the suites stand below tests/")?;
-    let root = tests.parent().context("tests/ stands below the root")?;
-    let (sdk, contract) = (root.join("components/sdk"), root.join("wit"));
-    let target_dir = guest_build::target_dir(&out_dir, "programs");
-    let built = guest_build::build_in_script(&tests.join("programs"), &[&sdk, &contract], &target_dir)?;
-    let hostile = built
-        .guests
-        .iter()
-        .find(|guest| guest.folder == "hostile")
-        .context("no component `hostile` was built")?;
-    guest_build::keep(hostile, &out_dir, "hostile.wasm")?;
+    let root = own.ancestors().nth(2).context("the suites stand below tests/")?;
+    guest_build::keep_programs(root, &out_dir, &["hostile"])?;
     mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
 }
 

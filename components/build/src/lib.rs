@@ -4,10 +4,13 @@
 //! its target, profile, flags or lints. Both who embeds guests and who tests with them build them here, the same way.
 
 mod cargo;
+mod programs;
 mod target;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+pub use programs::keep_programs;
 
 /// The platform that guests are built for.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -55,6 +58,14 @@ pub enum Error {
     /// The nested build said something that is not understood.
     #[error("cargo reported an artifact in an unknown form")]
     Report(#[source] serde_json::Error),
+    /// A guest that is wanted was not among those built.
+    #[error("no component `{name}` is built in {}", workspace.display())]
+    Missing {
+        /// The folder that was looked for.
+        name: String,
+        /// The workspace.
+        workspace: PathBuf,
+    },
     /// A file could not be read or written.
     #[error("could not use {}", path.display())]
     File {

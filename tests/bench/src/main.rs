@@ -14,6 +14,7 @@ mod path;
 mod peer;
 mod report;
 mod sample;
+mod sandbox;
 mod start;
 mod store;
 
@@ -161,6 +162,31 @@ const BENCHES: &[Bench] = &[
             "soak.rss_mib_second_half",
         ],
         run: Run::Async(|report| backlog::soak(report).boxed_local()),
+    },
+    Bench {
+        about: "a WebSocket round trip beside eight hostile channels, while they are quiet and while all attack",
+        figures: &[
+            "sandbox.noisy_neighbour_p99_ratio",
+            "sandbox.noisy_neighbour_p50_ratio",
+            "sandbox.quiet_p99_ms",
+            "sandbox.noisy_p99_ms",
+            "sandbox.attacks",
+        ],
+        run: Run::Async(|report| sandbox::noisy_neighbour(report).boxed_local()),
+    },
+    Bench {
+        about: "a request through the gate, beside bare reqwest (medians)",
+        figures: &[
+            "sandbox.egress_overhead_us",
+            "sandbox.egress_gated_us",
+            "sandbox.egress_bare_us",
+        ],
+        run: Run::Async(|report| sandbox::egress(report).boxed_local()),
+    },
+    Bench {
+        about: "resident memory for each channel with a listener that waits",
+        figures: &["sandbox.idle_channel_kib"],
+        run: Run::Async(|report| sandbox::idle_channels(report).boxed_local()),
     },
 ];
 

@@ -33,6 +33,9 @@ const ANSWER: [&str; 8] = [
     "forgets it.",
 ];
 
+/// Between two pieces of the body that never ends: slow, so that the server itself takes nothing from the machine.
+const DRIP: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// What a peer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
@@ -40,6 +43,8 @@ pub(crate) enum Kind {
     Floor,
     /// Answers chat completions at once, streamed.
     Model,
+    /// Answers every request with a body that never ends.
+    Endless,
 }
 
 /// A running peer. Dropping it ends it.
@@ -87,6 +92,7 @@ pub(crate) async fn serve(kind: Kind) -> anyhow::Result<()> {
     println!("{}", listener.local_addr()?);
     let routes = match kind {
         Kind::Floor => Router::new().route("/hooks/{channel}", any(answer_webhook)),
+        Kind::Endless => Router::new().fallback(drip),
         Kind::Model => Router::new().route("/v1/chat/completions", post(complete)),
     };
     let listener = listener.tap_io(|stream| {
@@ -128,4 +134,13 @@ async fn complete(_request: Bytes) -> Response {
         .map(|event| Ok::<_, Infallible>(format!("data: {event}\n\n")));
     let body = Body::from_stream(futures_util::stream::iter(frames));
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+/// Sends a piece of a body every now and then, for as long as somebody reads.
+async fn drip() -> Response {
+    let pieces = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(DRIP).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(&[b'.'; 1024])), ()))
+    });
+    Body::from_stream(pieces).into_response()
 }

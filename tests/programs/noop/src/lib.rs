@@ -6,7 +6,11 @@ struct Noop;
 
 impl Channel for Noop {
     fn describe() -> Description {
-        Description::new("noop", env!("CARGO_PKG_VERSION"), "Confirms every message, and sends none")
+        Description::new(
+            "noop",
+            env!("CARGO_PKG_VERSION"),
+            "Confirms every message, and sends none",
+        )
     }
 
     fn deliver(message: OutboundMessage) -> Result<Receipt, DeliveryError> {
