@@ -15,6 +15,7 @@ mod convert;
 mod engine;
 mod guest;
 mod inspect;
+mod lane;
 mod listener;
 mod loaded;
 mod meter;

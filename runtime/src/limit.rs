@@ -264,6 +264,9 @@ pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
 pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
 /// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
 pub const CHANNEL_CPU_PERCENT: u32 = 50;
+/// Guest CPU time that a call may use on the threads that serve everyone, before it goes on where it makes nobody wait:
+/// twenty times what an ordinary delivery of a Rust component takes, and one tick of the epoch, which is how it is found.
+pub const CALL_CPU_BRIEF_MAX: Duration = Duration::from_millis(8);
 /// Guest CPU time of one call where the operator says nothing.
 pub const CALL_CPU_DEFAULT: Duration = Duration::from_secs(5);
 /// Time for a delivery, host waits included: several parts and files over a slow line.

@@ -192,13 +192,17 @@ impl Channel {
         };
         let evidence = context.evidence.clone();
         let called = self
-            .call(context, self.bounds.deliver_timeout, move |channel, store, instance| {
-                async move {
-                    let guest = channel.component.exports.delivery.load(&mut *store, instance)?;
-                    guest.call_deliver(store, &request.into()).await
-                }
-                .boxed()
-            })
+            .call(
+                context,
+                self.bounds.deliver_timeout,
+                move |component, store, instance| {
+                    async move {
+                        let guest = component.exports.delivery.load(&mut *store, instance)?;
+                        guest.call_deliver(store, &request.into()).await
+                    }
+                    .boxed()
+                },
+            )
             .await;
         let result = match called {
             Ok(Ok(receipt)) => Ok(Receipt::from(receipt).bounded()),
@@ -224,9 +228,9 @@ impl Channel {
             .call(
                 self.context(),
                 self.bounds.deliver_timeout,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.reconciliation else {
+                        let Some(indices) = &component.exports.reconciliation else {
                             return Ok(Found::Unknown);
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -249,9 +253,9 @@ impl Channel {
             .call(
                 self.context(),
                 limit::PRESENCE_TIMEOUT,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.presence else {
+                        let Some(indices) = &component.exports.presence else {
                             return Ok(());
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -269,9 +273,9 @@ impl Channel {
             .call(
                 self.context(),
                 limit::PRESENCE_TIMEOUT,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.presence else {
+                        let Some(indices) = &component.exports.presence else {
                             return Ok(None);
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -296,9 +300,9 @@ impl Channel {
             .call(
                 self.context(),
                 limit::WEBHOOK_TIMEOUT,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.webhook else {
+                        let Some(indices) = &component.exports.webhook else {
                             return Ok(None);
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -391,9 +395,9 @@ impl Channel {
             .call(
                 self.context(),
                 limit::LIFECYCLE_TIMEOUT,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.lifecycle else {
+                        let Some(indices) = &component.exports.lifecycle else {
                             return Ok(Ok(()));
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -414,9 +418,9 @@ impl Channel {
             .call(
                 self.context(),
                 limit::LIFECYCLE_TIMEOUT,
-                move |channel, store, instance| {
+                move |component, store, instance| {
                     async move {
-                        let Some(indices) = &channel.component.exports.lifecycle else {
+                        let Some(indices) = &component.exports.lifecycle else {
                             return Ok(());
                         };
                         let guest = indices.load(&mut *store, instance)?;
@@ -447,9 +451,9 @@ impl Channel {
             ..self.context()
         };
         let called = self
-            .call(context, limit::FRAME_TIMEOUT, move |channel, store, instance| {
+            .call(context, limit::FRAME_TIMEOUT, move |component, store, instance| {
                 async move {
-                    let Some(indices) = &channel.component.exports.connections else {
+                    let Some(indices) = &component.exports.connections else {
                         return Ok(Err(exports::connections::CloseReason::Internal));
                     };
                     let guest = indices.load(&mut *store, instance)?;
@@ -493,7 +497,13 @@ impl Channel {
         &self,
         context: CallContext,
         timeout: Duration,
-        call: impl for<'a> FnOnce(&'a Self, &'a mut Store<Guest>, &'a Instance) -> BoxFuture<'a, wasmtime::Result<R>> + Send,
+        call: impl for<'a> FnOnce(
+            &'a LoadedComponent,
+            &'a mut Store<Guest>,
+            &'a Instance,
+        ) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Send
+        + 'static,
     ) -> Result<R, CallError> {
         let usage = &self.services.usage;
         usage.calls.add(1);
@@ -506,17 +516,22 @@ impl Channel {
             cpu_max: Some(self.bounds.cpu_max),
         };
         let meter = context.meter.clone();
-        let running = async {
-            let mut store = self.component.store(self.services.clone(), context, bounds);
-            let instance = self.component.pre().instantiate_async(&mut store).await?;
-            call(self, &mut store, &instance).await
+        if self.services.share.is_overdrawn() {
+            meter.mark_long();
+        }
+        let (component, services) = (self.component.clone(), self.services.clone());
+        let running = async move {
+            let mut store = component.store(services, context, bounds);
+            let instance = component.pre().instantiate_async(&mut store).await?;
+            call(&component, &mut store, &instance).await
         };
-        let guarded = AssertUnwindSafe(meter.run(running)).catch_unwind();
-        let outcome = match tokio::time::timeout(timeout, guarded).await {
-            Ok(Ok(Ok(result))) => return Ok(result),
-            Ok(Ok(Err(trap))) => CallError::Trapped(trap_reason(&trap)),
-            Ok(Err(_)) => CallError::Trapped("the host failed while serving it".into()),
-            Err(_) => CallError::DeadlineExceeded(timeout),
+        let guarded = AssertUnwindSafe(running).catch_unwind();
+        let lane = self.component.lane();
+        let outcome = match lane.run(meter, guarded, tokio::time::sleep(timeout)).await {
+            Some(Ok(Ok(result))) => return Ok(result),
+            Some(Ok(Err(trap))) => CallError::Trapped(trap_reason(&trap)),
+            Some(Err(_)) => CallError::Trapped("the host failed while serving it".into()),
+            None => CallError::DeadlineExceeded(timeout),
         };
         match &outcome {
             CallError::DeadlineExceeded(_) => usage.deadlines.add(1),

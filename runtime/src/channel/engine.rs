@@ -13,6 +13,7 @@ use super::Error;
 use super::bindings::Host_;
 use super::cache::CodeCache;
 use super::guest::Guest;
+use super::lane::SlowLane;
 use crate::limit;
 
 /// The engine with everything that components are linked against. Cheap to clone.
@@ -21,6 +22,7 @@ pub struct ComponentEngine {
     engine: Engine,
     linker: Arc<Linker<Guest>>,
     cache: Option<Arc<CodeCache>>,
+    lane: Arc<SlowLane>,
     /// One compilation at a time: it takes all cores for seconds.
     compiling: Arc<tokio::sync::Semaphore>,
 }
@@ -36,10 +38,12 @@ impl ComponentEngine {
         let engine = Engine::new(&engine_config()).map_err(Error::engine)?;
         let linker = Arc::new(link(&engine).map_err(Error::engine)?);
         start_ticker(&engine).map_err(|error| Error::Engine(error.to_string()))?;
+        let lane = SlowLane::start().map_err(|error| Error::Engine(error.to_string()))?;
         Ok(Self {
             engine,
             linker,
             cache: cache.map(Arc::new),
+            lane: Arc::new(lane),
             compiling: Arc::new(tokio::sync::Semaphore::new(1)),
         })
     }
@@ -47,6 +51,11 @@ impl ComponentEngine {
     /// Returns the engine itself, to make stores for.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Returns where calls run.
+    pub(super) fn lane(&self) -> &SlowLane {
+        &self.lane
     }
 
     /// Compiles a component (or takes it from the cache) and links it.

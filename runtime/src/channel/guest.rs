@@ -157,6 +157,9 @@ impl Budget {
         if self.bounds.cpu_max.is_some_and(|cpu_max| self.cpu > cpu_max) {
             return Ok(UpdateDeadline::Interrupt);
         }
+        if self.cpu > limit::CALL_CPU_BRIEF_MAX {
+            self.meter.mark_long();
+        }
         let Some(services) = &self.services else {
             return Ok(UpdateDeadline::Yield(1));
         };

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Channel, Status, trap_reason};
-use super::guest::CallContext;
+use super::guest::{Bounds, CallContext};
+use super::loaded::LoadedComponent;
+use super::services::Services;
 use crate::limit;
 use crate::retry;
 
@@ -138,7 +140,15 @@ impl Channel {
             ..CallContext::default()
         };
         let meter = context.meter.clone();
-        let running = AssertUnwindSafe(meter.run(self.run_instance(context))).catch_unwind();
+        let (component, services) = (self.component.clone(), self.services.clone());
+        let instance = run_instance(component, services, context, self.listener_bounds());
+        let guarded = AssertUnwindSafe(instance).catch_unwind();
+        // The blocking imports end at the stop; a guest that does not return then is dropped.
+        let until = async {
+            stop.cancelled().await;
+            tokio::time::sleep(limit::LISTENER_STOP_GRACE).await;
+        };
+        let running = self.component.lane().run(meter, guarded, until);
         let steady = async {
             tokio::time::sleep(limit::LISTENER_STEADY).await;
             self.set_listener_status(Status::Up);
@@ -147,28 +157,30 @@ impl Channel {
         let outcome = tokio::select! {
             outcome = running => outcome,
             never = steady => never,
-            // The blocking imports end at the stop; a guest that does not return then is dropped.
-            () = async { stop.cancelled().await; tokio::time::sleep(limit::LISTENER_STOP_GRACE).await } => return Ok(()),
         };
         match outcome {
-            Ok(Ok(returned)) => returned.map_err(Fall::Failed),
-            Ok(Err(trap)) => {
+            None => Ok(()),
+            Some(Ok(Ok(returned))) => returned.map_err(Fall::Failed),
+            Some(Ok(Err(trap))) => {
                 self.services.usage.traps.add(1);
                 Err(Fall::Crashed(trap_reason(&trap)))
             }
-            Err(_) => Err(Fall::Crashed("the host failed while serving it".into())),
+            Some(Err(_)) => Err(Fall::Crashed("the host failed while serving it".into())),
         }
     }
+}
 
-    async fn run_instance(&self, context: CallContext) -> wasmtime::Result<Result<(), String>> {
-        let Some(indices) = &self.component.exports.listener else {
-            return Ok(Ok(()));
-        };
-        let mut store = self
-            .component
-            .store(self.services.clone(), context, self.listener_bounds());
-        let instance = self.component.pre().instantiate_async(&mut store).await?;
-        let guest = indices.load(&mut store, &instance)?;
-        guest.call_run(&mut store).await
-    }
+async fn run_instance(
+    component: Arc<LoadedComponent>,
+    services: Arc<Services>,
+    context: CallContext,
+    bounds: Bounds,
+) -> wasmtime::Result<Result<(), String>> {
+    let Some(indices) = &component.exports.listener else {
+        return Ok(Ok(()));
+    };
+    let mut store = component.store(services, context, bounds);
+    let instance = component.pre().instantiate_async(&mut store).await?;
+    let guest = indices.load(&mut store, &instance)?;
+    guest.call_run(&mut store).await
 }

@@ -10,6 +10,7 @@ use super::bindings::exports::sluicegate::channel as exports;
 use super::engine::ComponentEngine;
 use super::guest::{self, Bounds, CallContext, Guest};
 use super::inspect;
+use super::lane::SlowLane;
 use super::services::Services;
 use crate::component::Inspection;
 use crate::limit;
@@ -100,6 +101,11 @@ impl LoadedComponent {
         &self.pre
     }
 
+    /// Returns where calls run.
+    pub(super) fn lane(&self) -> &SlowLane {
+        self.engine.lane()
+    }
+
     /// Makes a store for one instance.
     pub(super) fn store(&self, services: Arc<Services>, context: CallContext, bounds: Bounds) -> Store<Guest> {
         guest::store(self.engine.engine(), Some(services), context, bounds)
@@ -118,15 +124,17 @@ async fn describe(
     let context = CallContext::default();
     let meter = context.meter.clone();
     let mut store = guest::store(engine.engine(), None, context, bounds);
+    let (pre, descriptor) = (pre.clone(), exports.descriptor.clone());
     let describe = async move {
         let instance = pre.instantiate_async(&mut store).await?;
-        let guest = exports.descriptor.load(&mut store, &instance)?;
+        let guest = descriptor.load(&mut store, &instance)?;
         guest.call_describe(&mut store).await
     };
-    match tokio::time::timeout(limit::DESCRIBE_TIMEOUT, meter.run(describe)).await {
-        Ok(Ok(description)) => Ok(description),
-        Ok(Err(trap)) => Err(Error::Describe(super::call::trap_reason(&trap))),
-        Err(_) => Err(Error::Describe(format!(
+    let until = tokio::time::sleep(limit::DESCRIBE_TIMEOUT);
+    match engine.lane().run(meter, describe, until).await {
+        Some(Ok(description)) => Ok(description),
+        Some(Err(trap)) => Err(Error::Describe(super::call::trap_reason(&trap))),
+        None => Err(Error::Describe(format!(
             "it gave no answer within {} s",
             limit::DESCRIBE_TIMEOUT.as_secs()
         ))),

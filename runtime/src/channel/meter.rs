@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ pub(crate) struct Meter {
     read_at: AtomicU64,
     /// Used and not taken yet, ns.
     used: AtomicU64,
+    /// Whether the call has used more than it may on the threads that serve everyone.
+    is_long: AtomicBool,
 }
 
 impl Meter {
     /// Runs a call's future under this meter: only what is polled through here counts.
-    pub(super) fn run<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
+    pub(super) fn run<F: Future>(self: Arc<Self>, future: F) -> Metered<F> {
         Metered {
             meter: self,
             future: Box::pin(future),
@@ -35,6 +37,16 @@ impl Meter {
         Duration::from_nanos(self.used.swap(0, Ordering::Relaxed))
     }
 
+    /// Calls the call long, from now on.
+    pub(super) fn mark_long(&self) {
+        self.is_long.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether it was called long.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
+    }
+
     fn begin(&self) {
         self.read_at.store(thread_cpu_ns(), Ordering::Relaxed);
     }
@@ -46,7 +58,8 @@ impl Meter {
     }
 }
 
-struct Metered<F> {
+/// A future whose polls a meter counts.
+pub(super) struct Metered<F> {
     meter: Arc<Meter>,
     future: Pin<Box<F>>,
 }

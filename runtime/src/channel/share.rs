@@ -50,6 +50,11 @@ impl Share {
         (earnings.left_s < 0.0).then(|| Duration::from_secs_f64(-earnings.left_s / percent))
     }
 
+    /// Returns whether the channel has used up its share, so that its next call is a long one from the start.
+    pub(super) fn is_overdrawn(&self) -> bool {
+        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).left_s < 0.0
+    }
+
     /// Takes memory for an instance, within `bytes_max` for all together. Returns whether there was so much.
     pub(super) fn take_memory(&self, bytes: usize, bytes_max: usize) -> bool {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= bytes_max);
