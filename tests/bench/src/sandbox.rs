@@ -215,9 +215,9 @@ fn bare_client() -> anyhow::Result<reqwest::Client> {
 /// A channel's way out to the server alone.
 fn egress_to(url: &str) -> anyhow::Result<Arc<ChannelEgress>> {
     let endpoint = url.split_once("/hooks").context("the URL of the floor")?.0;
-    let endpoint = endpoint.parse().context("an endpoint to grant")?;
+    let (asked, granted) = (endpoint.parse()?, endpoint.parse().context("an endpoint to grant")?);
     let settings = ChannelSettings {
-        grants: Grants::new(Vec::new(), [endpoint]),
+        grants: Grants::new(vec![asked], [granted]),
         keyring: Keyring::new(BTreeMap::new()),
         limits: EgressLimits::default(),
         shutdown: CancellationToken::new(),
