@@ -21,8 +21,9 @@ use crate::wire::{Callback, Envelope, File, Me};
 const BACKOFF_MS: (u64, u64) = (1_000, 60_000);
 /// How long Slack may take to say hello, milliseconds.
 const HELLO_WAIT_MS: u64 = 20_000;
-/// How long one look at the socket takes, milliseconds: Slack may be silent for hours.
-const RECEIVE_WAIT_MS: u64 = 600_000;
+/// After how long without an event the connection is renewed, milliseconds: Slack may be silent for hours, its pings end
+/// in the host, and a dead connection looks the same.
+const SILENCE_MS_MAX: u64 = 300_000;
 /// How long the files of one event may take in Socket Mode, milliseconds: Slack sends an event again that is not taken
 /// within seconds, and the copy changes nothing.
 const SOCKET_FILES_MS: u64 = 20_000;
@@ -134,7 +135,10 @@ impl Receiver {
                     )));
                 }
                 None if wait_ms == HELLO_WAIT_MS => return Ok(End::Failed("Slack did not say hello".to_owned())),
-                None => continue,
+                None => {
+                    debug!("nothing came for a while, so the connection is renewed");
+                    return Ok(End::Again);
+                }
             };
             let envelope: Envelope = match serde_json::from_str(&text) {
                 Ok(envelope) => envelope,
@@ -145,7 +149,7 @@ impl Receiver {
             };
             match envelope.kind.as_str() {
                 "hello" => {
-                    wait_ms = RECEIVE_WAIT_MS;
+                    wait_ms = SILENCE_MS_MAX;
                     self.backoff_ms = BACKOFF_MS.0;
                     info!("the connection to Slack is up");
                 }
