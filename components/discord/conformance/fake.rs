@@ -131,7 +131,7 @@ impl DiscordFake {
 
     /// Takes a channel away.
     pub(crate) fn close_channel(&self, channel: &str) {
-        self.shared.lock().channels.remove(channel);
+        self.shared.lock().closed.insert(channel.to_owned());
     }
 
     /// Makes a direct conversation and returns its id.
@@ -160,6 +160,11 @@ impl DiscordFake {
         let connected = greeted.wait_for(|()| self.shared.lock().receivers() > 0);
         let connected = tokio::time::timeout(harness::PATIENCE, connected).await;
         assert!(connected.is_ok(), "the bot does not connect");
+    }
+
+    /// Returns how often a session was resumed.
+    pub(crate) fn resumed(&self) -> usize {
+        self.shared.lock().resumed
     }
 
     /// Returns the most that were ever connected at once.

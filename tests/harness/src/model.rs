@@ -133,7 +133,7 @@ impl MockModel {
     /// Returns the texts that contain this word, of those that the user said last in a request.
     pub fn heard(&self, word: &str) -> Vec<String> {
         let asked = self.asked().all();
-        let heard = asked.iter().map(|body| last_user_text(body));
+        let heard = asked.iter().map(last_user_text);
         heard.filter(|text| text.contains(word)).map(str::to_owned).collect()
     }
 

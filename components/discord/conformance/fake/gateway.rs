@@ -29,8 +29,6 @@ pub(crate) enum Order {
     Frame(Value),
     /// End without a farewell.
     Drop,
-    /// Close with this code.
-    Close(u16),
     /// Ask the bot to connect again.
     Reconnect,
     /// Say that the session is invalid, and whether it can be resumed.
@@ -120,10 +118,6 @@ impl Connection {
         match order {
             Order::Frame(frame) => self.send(&frame).await,
             Order::Drop => return false,
-            Order::Close(code) => {
-                self.close(code).await;
-                return false;
-            }
             Order::Reconnect => self.send(&json!({"op": 7, "d": null, "s": null, "t": null})).await,
             Order::Invalidate(can_resume) => {
                 self.send(&json!({"op": 9, "d": can_resume, "s": null, "t": null}))

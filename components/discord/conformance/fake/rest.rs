@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::{Value, json};
 
-use super::state::{Call, Fault, Posted, State, bot};
+use super::state::{Call, Fault, Posted, State, bot, id_of};
 use super::{Shared, TOKEN};
 
 /// The longest text of a message, code points.
@@ -210,7 +210,8 @@ fn answer(
 }
 
 fn in_channel(state: &mut State, asked: &Asked, channel: &str, rest: &[&str]) -> Answer {
-    let Some(known) = state.channels.get(channel).cloned() else {
+    let known = state.channels.get(channel).filter(|_| !state.closed.contains(channel));
+    let Some(known) = known.cloned() else {
         return Answer::refused(404, 10003, "Unknown Channel");
     };
     match (asked.method.as_str(), rest) {
@@ -284,8 +285,8 @@ fn refusal_of_text(state: &State, body: &Value, is_without_files: bool) -> Optio
         ));
     }
     let reference = &body["message_reference"];
-    let answered = reference["message_id"].as_str();
-    let is_unknown = answered.is_some_and(|id| !state.knows(id));
+    let answered = id_of(&reference["message_id"]);
+    let is_unknown = answered.is_some_and(|id| !state.knows(&id));
     // Discord's default is to fail.
     if is_unknown && reference["fail_if_not_exists"] != false {
         return Some(Answer::refused(400, 50035, "Invalid Form Body: Unknown message"));

@@ -1,6 +1,6 @@
 //! What the fake knows: channels, messages, sessions, what the bot called.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -83,6 +83,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) channels: HashMap<String, Value>,
+    /// Those that the bot can't reach any more.
+    pub(crate) closed: HashSet<String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) violations: Vec<String>,
@@ -109,6 +111,7 @@ impl State {
     pub(crate) fn new() -> Self {
         let mut state = Self {
             channels: HashMap::new(),
+            closed: HashSet::new(),
             calls: Vec::new(),
             sessions: Vec::new(),
             violations: Vec::new(),
@@ -298,7 +301,7 @@ impl State {
             id: self.new_id(),
             channel: channel.to_owned(),
             content: body["content"].as_str().unwrap_or_default().to_owned(),
-            answers: body["message_reference"]["message_id"].as_str().map(str::to_owned),
+            answers: id_of(&body["message_reference"]["message_id"]),
             files,
             earlier: Vec::new(),
             reactions: Vec::new(),
@@ -322,6 +325,9 @@ impl State {
             "attachments": files.collect::<Vec<_>>(), "pinned": false, "flags": 0, "components": [],
             "nonce": posted.nonce.as_ref().map(|(nonce, _)| nonce),
         });
+        if let Some(answered) = &posted.answers {
+            shown["message_reference"] = json!({"type": 0, "message_id": answered, "channel_id": posted.channel});
+        }
         if !self.is_direct(&posted.channel) {
             shown["guild_id"] = json!(GUILD);
         }
@@ -405,6 +411,12 @@ fn merge(value: &mut Value, fields: &Value) {
     if let (Value::Object(value), Value::Object(fields)) = (value, fields) {
         value.extend(fields.clone());
     }
+}
+
+/// Reads an id: Discord takes a number for one as well.
+pub(crate) fn id_of(value: &Value) -> Option<String> {
+    let number = value.as_u64().map(|number| number.to_string());
+    value.as_str().map(str::to_owned).or(number)
 }
 
 fn text(value: &Value) -> String {
