@@ -121,7 +121,7 @@ impl Connection {
             Order::Reconnect => self.send(&json!({"op": 7, "d": null, "s": null, "t": null})).await,
             Order::Invalidate(can_resume) => {
                 self.send(&json!({"op": 9, "d": can_resume, "s": null, "t": null}))
-                    .await
+                    .await;
             }
             Order::Silence(_) | Order::RefuseNext(_) | Order::HeartbeatMs(_) => {}
         }
