@@ -24,6 +24,9 @@ use crate::receive::SYNC_SECONDS;
 /// them (the specification names no time).
 const DEDUPLICATES_FOR_S: u32 = 12 * 3600;
 
+/// How long a homeserver keeps what a room said, seconds: for good, where its operator sets no retention.
+const EVENTS_KEPT_FOR_S: u32 = u32::MAX;
+
 /// The Matrix channel.
 pub struct Matrix;
 
@@ -64,6 +67,7 @@ impl Channel for Matrix {
             "a homeserver on your own network",
         ))
         .deduplicates_for_s(DEDUPLICATES_FOR_S)
+        .replays_for_s(EVENTS_KEPT_FOR_S)
     }
 
     fn deliver(message: OutboundMessage) -> Result<Receipt, DeliveryError> {
