@@ -317,7 +317,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Returns the newest changes, newest first.
     async fn changes(&self, max: usize) -> Result<Vec<ChangeView>, Refusal>;
 
-    /// Returns the way of what an id names: an event, a delivery, or a platform's message that came in. One for each
-    /// channel that knows the id.
+    /// Returns the way of what an id names: an event, a delivery, or a platform's message that came in or was sent. One for
+    /// each message that has the id, at most [`crate::limit::TRACES_MAX`] of those sent.
     async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal>;
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::UnixMillis;
-use crate::event::{Conversation, InboundEvent, OutboundEvent, Receipt};
+use crate::event::{Conversation, InboundEvent, InboundMessage, OutboundEvent, Receipt};
 use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
 
@@ -93,6 +93,49 @@ pub enum Event {
         /// What was written.
         text: String,
         /// When it was accepted.
+        at_ms: UnixMillis,
+    },
+    /// A message came in and was not taken.
+    Refused {
+        /// Where.
+        #[serde(flatten)]
+        place: Place,
+        /// The platform's id of it.
+        message_id: String,
+        /// The platform's id of who wrote it.
+        sender: String,
+        /// Why, in words for the operator.
+        reason: String,
+        /// When.
+        at_ms: UnixMillis,
+    },
+    /// Messages may have been missed: nobody listened for longer than the platform keeps them.
+    Gap {
+        /// The channel.
+        channel: ChannelName,
+        /// When the time began of which nothing is known.
+        from_ms: UnixMillis,
+        /// When it ended.
+        until_ms: UnixMillis,
+        /// When it was noticed.
+        at_ms: UnixMillis,
+    },
+    /// The machine's clock was set. What waits has moved along.
+    ClockSet {
+        /// By how much, forward if it is positive.
+        jump_ms: i64,
+        /// When, by the new time.
+        at_ms: UnixMillis,
+    },
+    /// A mark on rows, bytes or free disk is reached, or there is room again.
+    Pressure {
+        /// Why nothing is taken in; none where there is room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        intake: Option<String>,
+        /// Why no turn is begun; none where turns are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turns: Option<String>,
+        /// When.
         at_ms: UnixMillis,
     },
     /// A message is stored and will be delivered.
@@ -208,6 +251,17 @@ impl Event {
             in_reply_to: event.message.in_reply_to.clone(),
             text: event.message.text.clone(),
             at_ms: event.received_at_ms,
+        }
+    }
+
+    /// Tells of a message that was not taken.
+    pub fn refused(channel: &ChannelName, message: &InboundMessage, reason: &str, at_ms: UnixMillis) -> Self {
+        Self::Refused {
+            place: Place::new(channel, &message.conversation),
+            message_id: message.id.clone(),
+            sender: message.sender.id.clone(),
+            reason: reason.to_owned(),
+            at_ms,
         }
     }
 

@@ -13,6 +13,7 @@ mod call;
 mod clients;
 mod convert;
 mod engine;
+mod gap;
 mod guest;
 mod inspect;
 mod lane;

@@ -17,6 +17,7 @@ mod chat;
 mod component;
 mod configuration;
 mod console;
+mod db;
 mod failure;
 mod inbox;
 mod letters;
@@ -82,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<String, Failure> {
         Some(Command::Dead(command)) => letters::dead(command, &cli.overrides.sources(file)),
         Some(Command::Inbox(command)) => inbox::inbox(command, &cli.overrides.sources(file)),
         Some(Command::Trace { id, json }) => trace::trace(&cli.overrides.sources(file), &id, json.json),
+        Some(Command::Db(command)) => db::db(command, &cli.overrides.sources(file)),
         Some(Command::Changes { limit, json }) => changes::changes(&cli.overrides.sources(file), limit, json.json),
         Some(Command::Component(ComponentCommand::Inspect { component, json })) => {
             component::inspect(&component, json.json)

@@ -23,8 +23,8 @@ use toml::de::DeTable;
 pub use self::edit::{Draft, EditError, Editor};
 pub use self::fault::{ConfigError, Fault, FaultKind, nearest};
 pub use self::model::{
-    Access, AgentConfig, ChannelConfig, ChannelLimits, CommandConfig, ComponentSource, GatewayConfig, OpenAiConfig,
-    SettingValue,
+    Access, AgentConfig, ChannelConfig, ChannelLimits, CommandConfig, ComponentSource, GatewayConfig, Guarantee, Marks,
+    OpenAiConfig, SettingValue,
 };
 use self::section::{Notes, Place, Section, resolve};
 pub use self::staged::Staged;
@@ -219,13 +219,35 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
     });
     let public_url = section.entry("public_url").and_then(|entry| agent::base_url(&entry));
     let grace = section.integer("grace_s", 0..=3600).map(Duration::from_secs);
+    let pressure = read_marks(&mut section);
     section.finish();
     GatewayConfig {
         listen: listen.unwrap_or(default.listen),
         data: data.unwrap_or(default.data),
         public_url,
         grace: grace.unwrap_or(default.grace),
+        pressure,
     }
+}
+
+/// Reads when nothing more is taken in.
+fn read_marks(gateway: &mut Section<'_>) -> Marks {
+    const MIB: u64 = 1024 * 1024;
+    let mut marks = Marks::default();
+    let Some(mut section) = gateway.section("pressure", "[gateway.pressure] on a line of its own") else {
+        return marks;
+    };
+    let rows = 1..=100_000_000;
+    let mut set = |key, bounds, unit: u64, mark: &mut u64| {
+        *mark = section.integer(key, bounds).map_or(*mark, |number| number * unit);
+    };
+    set("inbox_rows", rows.clone(), 1, &mut marks.inbox_rows);
+    set("outbox_rows", rows.clone(), 1, &mut marks.outbox_rows);
+    set("conversation_rows", rows, 1, &mut marks.conversation_rows);
+    set("store_mib", 1..=100_000_000, MIB, &mut marks.store_bytes);
+    set("disk_free_mib", 0..=100_000_000, MIB, &mut marks.disk_free_bytes);
+    section.finish();
+    marks
 }
 
 /// Reads a file of at most [`FILE_BYTES_MAX`].

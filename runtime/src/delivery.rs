@@ -37,6 +37,9 @@ pub struct Guarantees {
     pub reconciles: bool,
     /// How often such an attempt is repeated where nothing removes the copies; 0 leaves it to the operator.
     pub ambiguous_resends: u32,
+    /// Whether a copy is worse than a loss: then an attempt is known to the disk before it begins, so that not even a
+    /// power cut makes it begin twice.
+    pub at_most_once: bool,
 }
 
 /// One attempt, as the channel gets it.

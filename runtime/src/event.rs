@@ -3,10 +3,13 @@
 //! Plain data without I/O. The shapes follow `wit/since_v0.1.0/types.wit`; the host adds what only it may say (channel,
 //! session, ids, times). They are stored as JSON, so fields are only ever added, each with a default.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
+use crate::limit;
 
 /// Who wrote a message, as the platform names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +182,32 @@ pub struct Choice {
     pub label: String,
 }
 
+/// What an outbound event is for: it says how long it is worth sending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// What the agent answered, or the word that there will be no answer.
+    #[default]
+    Answer,
+    /// A word about what happens just now, such as that an answer will be late: worth nothing later.
+    Notice,
+}
+
+impl Purpose {
+    /// Returns how long an event of this purpose is tried.
+    pub fn expiry(self) -> Duration {
+        match self {
+            Self::Answer => limit::DELIVERY_EXPIRY,
+            Self::Notice => limit::NOTICE_EXPIRY,
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_answer(&self) -> bool {
+        *self == Self::Answer
+    }
+}
+
 /// A message normalised, out of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundEvent {
@@ -190,6 +219,9 @@ pub struct OutboundEvent {
     pub conversation: Conversation,
     /// What to do.
     pub action: Action,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Purpose::is_answer")]
+    pub purpose: Purpose,
     /// The platform id of the message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
@@ -217,6 +249,7 @@ impl OutboundEvent {
             channel: to.channel.clone(),
             conversation: to.message.conversation.clone(),
             action: Action::Send,
+            purpose: Purpose::Answer,
             in_reply_to: Some(to.message.id.clone()),
             text,
             attachments: Vec::new(),
@@ -231,6 +264,7 @@ impl OutboundEvent {
     pub fn notice(to: &InboundEvent, notice: Notice, text: String) -> Self {
         Self {
             key: notice.key(&to.id),
+            purpose: notice.purpose(),
             ..Self::reply(to, 0, text)
         }
     }
@@ -248,6 +282,14 @@ pub enum Notice {
 impl Notice {
     /// All kinds.
     pub const ALL: [Self; 2] = [Self::Delayed, Self::GivenUp];
+
+    /// Returns what it is for: that there will be no answer stands in place of the answer.
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Delayed => Purpose::Notice,
+            Self::GivenUp => Purpose::Answer,
+        }
+    }
 
     /// Returns the key of this notice about an event.
     pub fn key(self, event: &EventId) -> DeliveryKey {

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use self::roster::Roster;
 use crate::agent::{Agent, AgentTable, AgentWorker, TurnCounters};
 use crate::bus::Bus;
-use crate::clock::Clock;
+use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
 use crate::delivery::{DeliveryCounters, DeliveryWorker, Drafts};
 use crate::http::{self, Surface};
@@ -32,14 +32,17 @@ mod error;
 mod maker;
 mod metrics;
 mod prepare;
+mod pressure;
 mod roster;
 mod setup;
 mod shelf;
 mod signals;
 mod summary;
 mod switchboard;
+mod timekeeper;
 mod watch;
 
+pub use crate::store::sqlite::{Archive, ArchiveError};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
 pub use maker::bundled_names;
@@ -64,6 +67,8 @@ pub struct Gateway {
     store: Arc<dyn EventStore>,
     bus: Bus,
     clock: Arc<dyn Clock>,
+    /// The same clock, to be moved along when the machine's is set.
+    steady: Arc<SteadyClock>,
     switchboard: Arc<Switchboard>,
     agents: AgentTable,
     made: BTreeMap<String, Arc<dyn Agent>>,
@@ -126,6 +131,7 @@ impl Gateway {
             turns: agent.counters(),
             deliveries: delivery.counters(),
         };
+        self.spawn_watches(&tasks, &shutdown);
         let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
         let roster = Arc::new(Roster {
             maker: self.maker,
@@ -146,11 +152,6 @@ impl Gateway {
             agent: Stage::spawn(&tasks, "agent", agent.run(shutdown.turns.clone())),
             delivery: Stage::spawn(&tasks, "delivery", delivery.run(shutdown.deliveries.clone())),
         };
-        tasks.spawn(sweep(
-            self.store.clone(),
-            self.clock.clone(),
-            shutdown.deliveries.clone(),
-        ));
         roster.start_all();
         let reason = tokio::select! {
             () = stop => Reason::Told,
@@ -165,6 +166,27 @@ impl Gateway {
             grace: self.grace,
         };
         drain.run(reason, shutdown, stages).await
+    }
+
+    /// Starts what looks after the store and the clock, for as long as something is delivered.
+    fn spawn_watches(&self, tasks: &TaskTracker, shutdown: &Shutdown) {
+        tasks.spawn(sweep(
+            self.store.clone(),
+            self.clock.clone(),
+            shutdown.deliveries.clone(),
+        ));
+        tasks.spawn(timekeeper::watch(
+            self.store.clone(),
+            self.bus.clone(),
+            self.steady.clone(),
+            shutdown.deliveries.clone(),
+        ));
+        tasks.spawn(pressure::watch(
+            self.store.clone(),
+            self.bus.clone(),
+            self.clock.clone(),
+            shutdown.deliveries.clone(),
+        ));
     }
 
     fn light_beacon(&self) -> Result<beacon::Lit, Error> {
@@ -202,6 +224,9 @@ fn surface(roster: &Arc<Roster>, token: http::AdminToken, work: &Work, shutdown:
             }
             if !store.is_sound() {
                 return Err("the store failed; the gateway will exit".into());
+            }
+            if let Some(full) = store.pressure().intake {
+                return Err(format!("nothing is taken in: {full}"));
             }
             if switchboard.is_started() {
                 Ok(())

@@ -128,6 +128,12 @@ impl EventId {
         let digits = self.0.strip_prefix(Self::PREFIX)?.get(1..11)?;
         digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(digits)
     }
+
+    /// Returns the time that it was made of; none where it is no id of ours.
+    pub fn made_at_ms(&self) -> Option<i64> {
+        let time = self.0.strip_prefix(Self::PREFIX)?.get(..12)?;
+        i64::from_str_radix(time, 16).ok()
+    }
 }
 
 impl DeliveryKey {
@@ -163,6 +169,21 @@ mod tests {
         assert!(ChannelName::parse("family-2").is_ok());
         for wrong in ["", "2family", "Family", "a/b", "a b", "-a", &"a".repeat(65)] {
             assert!(ChannelName::parse(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn an_event_id_says_when_it_was_made() {
+        let now = 1_800_000_000_000;
+        assert_eq!(EventId::generate(now).made_at_ms(), Some(now));
+        for other in [
+            "",
+            "evt_",
+            "evt_short",
+            "dlv_0190a1b2c3d4",
+            "evt_\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        ] {
+            assert_eq!(EventId::from_trusted(other).made_at_ms(), None, "{other:?}");
         }
     }
 

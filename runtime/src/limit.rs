@@ -31,6 +31,8 @@ pub const CHANGES_KEPT_MAX: i64 = 10_000;
 pub const OPERATOR_BODY_BYTES_MAX: usize = 16 * KIB;
 /// An answer to an operator's request, read by the command line: what all rows of a list can have.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
+/// Deliveries that a trace follows from one platform id: short ids come again in every conversation.
+pub const TRACES_MAX: usize = 20;
 /// How long the command line waits for the gateway.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// An id that an operator asks for: the longest is a platform's.
@@ -54,10 +56,31 @@ pub const EXTRA_ENTRIES_MAX: usize = 32;
 pub const EXTRA_BYTES_MAX: usize = 4 * KIB;
 /// A channel's cursor.
 pub const CURSOR_BYTES_MAX: usize = 16 * KIB;
-/// Inbound events that may wait for their turn, over all channels, before `publish` answers `busy`: more than a day's work of an agent.
-pub const INBOX_WAITING_MAX: u64 = 100_000;
-/// How long `publish` tells a guest to wait when the inbox is full.
+/// How long `publish` waits for room before it tells the guest to wait, and for how long then.
 pub const PUBLISH_BUSY_WAIT: Duration = Duration::from_secs(5);
+/// How often a `publish` that waits for room looks.
+pub const PUBLISH_LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+// ---- when nothing more is taken in
+
+/// Inbound events that may wait for their turn, over all channels: more than a day's work of an agent.
+pub const INBOX_ROWS_DEFAULT: u64 = 100_000;
+/// Outbound events that may wait to be delivered: a day of a platform's outage for a very large gateway, some 2 GiB.
+pub const OUTBOX_ROWS_DEFAULT: u64 = 2_000_000;
+/// Of either in one conversation: what a person can write in a day, so that one can't fill the disk for all.
+pub const CONVERSATION_ROWS_DEFAULT: u64 = 1000;
+/// Bytes of the store, blobs included: several years of a busy gateway's history.
+pub const STORE_BYTES_DEFAULT: u64 = 20 * 1024 * MIB as u64;
+/// Bytes that are left free on the disk: twice [`WAL_BYTES_MAX`], a blob, and room for an operator to work.
+pub const DISK_FREE_BYTES_DEFAULT: u64 = 256 * MIB as u64;
+/// How often the store's size and the disk are looked at.
+pub const PRESSURE_PERIOD: Duration = Duration::from_secs(1);
+/// What a caller hears to wait while nothing is taken in.
+pub const PRESSURE_RETRY: Duration = Duration::from_secs(10);
+/// How often it is noted that a channel listens: a gap after a crash is known to within this.
+pub const SEEN_PERIOD: Duration = Duration::from_secs(30);
+/// The shortest time without a listener that counts as a gap where the platform keeps nothing.
+pub const GAP_MIN: Duration = Duration::from_secs(1);
 
 // ---- the store
 
@@ -96,6 +119,10 @@ pub const INBOX_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const RECEIPT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Rows that one sweep drops, so that it never holds the writer for long.
 pub const SWEEP_ROWS_MAX: usize = 1000;
+/// Sequence numbers whose receipts one sweep makes findable by the platform's id; a trace reads through what is newer.
+pub const SENT_INDEXED_MAX: usize = 5000;
+/// How far an event's row may lie from those of its own time: as long as `publish` can wait for the store.
+pub const EVENT_ROW_TOLERANCE: Duration = Duration::from_secs(60);
 /// How often it is checked that the store still takes writes.
 pub const STORE_CHECK_PERIOD: Duration = Duration::from_millis(200);
 /// How often the store is swept.
@@ -103,6 +130,11 @@ pub const SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// The write-ahead log, in bytes: at this size the writer pauses until it is moved into the database, and no longer file
 /// is kept.
 pub const WAL_BYTES_MAX: i64 = 64 * MIB as i64;
+
+/// The least by which a clock that was set is told from one that goes a little wrong: NTP steps from 128 ms on.
+pub const CLOCK_JUMP_MIN: Duration = Duration::from_millis(500);
+/// How often the clock is compared with the wall's.
+pub const CLOCK_PERIOD: Duration = Duration::from_secs(1);
 
 // ---- the bus
 
@@ -201,6 +233,8 @@ pub const RETRY_SCHEDULE: [Duration; 7] = [
 ];
 /// How long an outbound event is tried: an answer that comes a day late is noise.
 pub const DELIVERY_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+/// How long a word about what happens just now is tried, such as that an answer will be late.
+pub const NOTICE_EXPIRY: Duration = Duration::from_secs(3600);
 /// How long a handed-over delivery waits for its confirmation before it is sent again.
 pub const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest wait that a guest may ask for with `rate-limited`.

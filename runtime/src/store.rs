@@ -19,10 +19,12 @@ use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 
 mod change;
+mod pressure;
 mod record;
 pub mod sqlite;
 
 pub use change::{Change, Dead, DeadFilter};
+pub use pressure::{Full, Marks, Pressure, Usage};
 pub use record::{ChangeRecord, DeliveryRecord, DeliveryState, Page, Trace, TurnRecord, TurnState};
 
 /// Why the store did not do what was asked.
@@ -56,6 +58,8 @@ pub enum Accepted {
     New,
     /// An event with the same channel and platform id was stored before; this one changed nothing.
     Duplicate,
+    /// It was not stored: as much as may wait in one conversation waits in it ([`Marks::conversation_rows`]).
+    OverCap,
 }
 
 /// An inbound event whose turn this process may run. No other turn of its session is handed out until this one is
@@ -364,8 +368,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Returns the newest changes, newest first, at most `max`.
     async fn changes(&self, max: usize) -> Result<Vec<ChangeRecord>, Error>;
 
-    /// Returns the whole way of what an id names: an event, a delivery, or a platform's message that came in. Several
-    /// channels may know the same platform id. Empty where nothing is known.
+    /// Returns the whole way of what an id names: an event, a delivery, or a platform's message that came in or was sent.
+    /// Several may have the same platform id: the newest of them come. Empty where nothing is known.
     async fn trace(&self, id: &str) -> Result<Vec<Trace>, Error>;
 
     // ---- what a channel keeps
@@ -407,6 +411,28 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Returns how much is waiting.
     fn depth(&self) -> Depth;
+
+    /// Returns what must wait because a mark is reached. Costs nothing to ask; what [`EventStore::accept`] and
+    /// [`EventStore::claim_turns`] are given is taken all the same.
+    fn pressure(&self) -> Pressure;
+
+    /// Returns what the store was last measured to use.
+    fn usage(&self) -> Usage;
+
+    /// Measures what the store uses, for [`EventStore::pressure`].
+    async fn measure(&self) -> Result<Usage, Error>;
+
+    /// Returns once everything that was answered before is durable, what `lazy_` methods wrote included.
+    async fn flush(&self) -> Result<(), Error>;
+
+    /// Moves every time that something waits for by `jump` ms: the clock was set. What has happened keeps its times.
+    async fn shift(&self, jump: i64) -> Result<(), Error>;
+
+    /// Notes that a channel listens, or listened until now.
+    async fn lazy_seen(&self, channel: &ChannelName, now: UnixMillis) -> Result<(), Error>;
+
+    /// Returns until when a channel is known to have listened.
+    async fn last_seen(&self, channel: &ChannelName) -> Result<Option<UnixMillis>, Error>;
 
     /// Returns whether the store still takes writes.
     fn is_sound(&self) -> bool;

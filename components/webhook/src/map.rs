@@ -34,7 +34,10 @@ pub(crate) fn published(outcome: Result<Option<&Outcome>, PublishError>) -> Resp
     match outcome {
         Ok(Some(Outcome::Accepted)) => status(200, Answer::Status("accepted")),
         Ok(Some(Outcome::Duplicate)) => status(200, Answer::Status("duplicate")),
-        Ok(Some(Outcome::Refused)) => status(403, Answer::Error("this sender may not talk to the agent")),
+        Ok(Some(Outcome::Refused)) => status(
+            403,
+            Answer::Error("refused: its sender may not talk to the agent, or too much waits in its conversation"),
+        ),
         Ok(None) => status(503, Answer::Error("the gateway did not say what became of the message")),
         Err(PublishError::Invalid(why)) => malformed(&why),
         Err(PublishError::ShuttingDown) => status(503, Answer::Error("the gateway is shutting down")),

@@ -119,6 +119,10 @@ impl AgentWorker {
                 // Only a turn that ends makes room: its end is waited for in any case.
                 return Ok(limit::RECHECK_PERIOD);
             }
+            if self.context.store.pressure().turns.is_some() {
+                // Whoever watches the marks wakes this worker when there is room.
+                return Ok(limit::RECHECK_PERIOD);
+            }
             let now = self.context.clock.now_ms();
             let claimed = self.context.store.claim_turns(room, now).await?;
             if claimed.is_empty() {

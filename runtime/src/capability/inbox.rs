@@ -21,8 +21,10 @@ impl Host for Guest {
         if self.shutdown.is_cancelled() {
             return Ok(Err(PublishError::ShuttingDown));
         }
-        if services.store.depth().inbox >= limit::INBOX_WAITING_MAX {
-            return Ok(Err(busy()));
+        let room = room(&services);
+        tokio::select! {
+            has_room = room => if !has_room { return Ok(Err(busy())) },
+            () = self.shutdown.cancelled() => return Ok(Err(PublishError::ShuttingDown)),
         }
         let checked = check_batch(messages.len(), cursor.as_deref());
         let messages: Result<Vec<_>, _> = checked.and_then(|()| messages.into_iter().map(checked_message).collect());
@@ -42,6 +44,22 @@ impl Host for Guest {
             .cursor(&services.name)
             .await
             .map_err(wasmtime::Error::msg)
+    }
+}
+
+/// Waits until the store takes something in. Returns false where it still does not after [`limit::PUBLISH_BUSY_WAIT`].
+async fn room(services: &Services) -> bool {
+    let mut looks = tokio::time::interval(limit::PUBLISH_LOOK_PERIOD);
+    let patience = tokio::time::sleep(limit::PUBLISH_BUSY_WAIT);
+    tokio::pin!(patience);
+    loop {
+        if services.store.pressure().intake.is_none() {
+            return true;
+        }
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = &mut patience => return false,
+        }
     }
 }
 
@@ -86,7 +104,7 @@ async fn publish(
         .map(|permitted| match permitted.then(|| accepted.next()).flatten() {
             Some(Accepted::New) => Outcome::Accepted,
             Some(Accepted::Duplicate) => Outcome::Duplicate,
-            None => Outcome::Refused,
+            Some(Accepted::OverCap) | None => Outcome::Refused,
         })
         .collect())
 }
@@ -110,6 +128,10 @@ fn report_refused(services: &Services, messages: &[event::InboundMessage], permi
         .map(|(message, _)| message)
     {
         services.usage.inbound_refused.add(1);
+        let now = services.clock.now_ms();
+        services
+            .bus
+            .publish(|| bus::Event::refused(&services.name, message, "the sender may not talk to the agent", now));
         // Through the channel's own log, which is bounded: a guest can make up as many strangers as it likes.
         let line = format!(
             "a message was refused: its sender `{}` may not talk to the agent; to let them, add the id to `access`",
@@ -129,12 +151,27 @@ fn announce(services: &Services, events: &[InboundEvent], accepted: &[Accepted])
                 due |= event.message.starts_turn();
             }
             Accepted::Duplicate => services.usage.inbound_duplicates.add(1),
+            Accepted::OverCap => report_over_cap(services, event),
         }
     }
     if due {
         services.bus.turns_due().wake();
         services.bus.deliveries_due().wake();
     }
+}
+
+fn report_over_cap(services: &Services, event: &InboundEvent) {
+    services.usage.inbound_over_cap.add(1);
+    let why = "as much waits in its conversation as may";
+    let message = &event.message;
+    services
+        .bus
+        .publish(|| bus::Event::refused(&services.name, message, why, event.received_at_ms));
+    let conversation = &message.conversation.id;
+    services.log(
+        Level::Warn,
+        &format!("a message was refused: {why}, `{conversation}`; see conversation_rows in [gateway.pressure]"),
+    );
 }
 
 fn check_batch(messages: usize, cursor: Option<&str>) -> Result<(), String> {

@@ -583,17 +583,6 @@ fn frames_fit(frames: &[String]) -> bool {
         && frames.iter().all(|frame| frame.len() <= limit::CLIENT_FRAME_BYTES_MAX)
 }
 
-impl From<exports::connections::CloseReason> for CloseReason {
-    fn from(reason: exports::connections::CloseReason) -> Self {
-        match reason {
-            exports::connections::CloseReason::Normal => Self::Normal,
-            exports::connections::CloseReason::Policy(text) => Self::Policy(text),
-            exports::connections::CloseReason::TooLarge => Self::TooLarge,
-            exports::connections::CloseReason::Internal => Self::Internal,
-        }
-    }
-}
-
 /// Says in a few words why a guest stopped.
 pub(super) fn trap_reason(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<Trap>() {

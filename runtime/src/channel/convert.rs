@@ -1,8 +1,10 @@
 //! Between the contract's types and the host's own, both ways. Pure; checking is done where messages enter.
 
+use super::bindings::exports::sluicegate::channel::connections;
 use super::bindings::sluicegate::channel::types as wit;
 use crate::delivery::DeliveryRequest;
 use crate::event;
+use crate::ingress::CloseReason;
 
 impl From<wit::Sender> for event::Sender {
     fn from(sender: wit::Sender) -> Self {
@@ -174,6 +176,17 @@ impl From<wit::DeliveryError> for event::DeliveryError {
             wit::DeliveryError::Rejected(text) => Self::Rejected(text),
             wit::DeliveryError::NoSuchConversation(text) => Self::NoSuchConversation(text),
             wit::DeliveryError::Unauthorized(text) => Self::Unauthorized(text),
+        }
+    }
+}
+
+impl From<connections::CloseReason> for CloseReason {
+    fn from(reason: connections::CloseReason) -> Self {
+        match reason {
+            connections::CloseReason::Normal => Self::Normal,
+            connections::CloseReason::Policy(text) => Self::Policy(text),
+            connections::CloseReason::TooLarge => Self::TooLarge,
+            connections::CloseReason::Internal => Self::Internal,
         }
     }
 }

@@ -107,7 +107,13 @@ impl Channel {
         let mut restarts = Restarts::new();
         loop {
             let started = Instant::now();
+            if !self.services.terminal {
+                self.report_gap().await;
+            }
             let outcome = self.run_once(&stop).await;
+            if !self.services.terminal {
+                self.note_seen().await;
+            }
             if stop.is_cancelled() {
                 return Ended::Stopped;
             }
@@ -157,6 +163,7 @@ impl Channel {
         let outcome = tokio::select! {
             outcome = running => outcome,
             never = steady => never,
+            never = self.keep_noting(), if !self.services.terminal => never,
         };
         match outcome {
             None => Ok(()),

@@ -44,6 +44,10 @@ pub struct Usage {
     pub inbound_duplicates: Counter,
     /// Inbound events from senders who may not talk to the agent.
     pub inbound_refused: Counter,
+    /// Inbound events that were refused because as much waited in their conversation as may.
+    pub inbound_over_cap: Counter,
+    /// Times without a listener in which messages may have been missed.
+    pub gaps: Counter,
     /// Log lines dropped.
     pub log_lines_dropped: Counter,
 }

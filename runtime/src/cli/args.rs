@@ -110,6 +110,18 @@ Examples:
 
 What came in is known for a week after it was answered, what went out for a month. Times are in UTC.";
 
+const DB_EXAMPLES: &str = "\
+Examples:
+  sluicegate db check
+  sluicegate db backup /backups/sluicegate-2026-11-22
+  sluicegate db export | gzip > sluicegate.jsonl.gz
+  sluicegate --data /var/lib/sluicegate db check --json
+
+All of it works while a gateway runs, on one state of the whole. A backup is a data directory of its
+own: to go back to it, stop the gateway and start one with --data. It has what people wrote in it,
+like the store itself, so only its owner can read it. What channels keep for themselves (state, files)
+is in a backup, not in an export.";
+
 /// A self-hosted gateway between messaging platforms and an AI agent.
 ///
 /// Every channel is a sandboxed WebAssembly component that reaches only what you granted. Without a command the gateway
@@ -213,7 +225,7 @@ pub(super) enum Command {
     /// Follow a message from the platform to its answer's receipt
     #[command(after_help = TRACE_EXAMPLES)]
     Trace {
-        /// An event, a delivery key, or the platform's id of a message that came in
+        /// An event, a delivery key, or the platform's id of a message that came in or was sent
         id: String,
         #[command(flatten)]
         json: Json,
@@ -229,6 +241,9 @@ pub(super) enum Command {
     /// Add, list, show, review, grant, reload, pause, resume and remove channels
     #[command(subcommand, arg_required_else_help = true)]
     Channel(ChannelCommand),
+    /// Check, back up and export the store
+    #[command(subcommand, arg_required_else_help = true, after_help = DB_EXAMPLES)]
+    Db(DbCommand),
     /// Look into components
     #[command(subcommand, arg_required_else_help = true)]
     Component(ComponentCommand),
@@ -397,6 +412,26 @@ pub(super) struct OneOrAll {
     /// With --all: only those with this text in the reason why they died
     #[arg(long, value_name = "TEXT", requires = "all", conflicts_with = "key")]
     pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DbCommand {
+    /// Read the whole store and report everything that is wrong with it
+    ///
+    /// The exit code is 1 where anything is.
+    Check {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Copy the store into a new folder, and check the copy
+    Backup {
+        /// The folder, which must not be there yet
+        folder: PathBuf,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Write history, messages and changes to standard output, one JSON object a line
+    Export,
 }
 
 #[derive(Debug, Subcommand)]

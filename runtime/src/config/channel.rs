@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::agent::{Agents, load_secret, non_empty};
 use super::fault::{FaultKind, nearest};
 use super::section::{Entry, Section, resolve};
-use super::{Access, ChannelConfig, ChannelLimits, ComponentSource, DEFAULT_AGENT, SettingValue};
+use super::{Access, ChannelConfig, ChannelLimits, ComponentSource, DEFAULT_AGENT, Guarantee, SettingValue};
 use crate::id::ChannelName;
 use crate::limit;
 use crate::policy::endpoint::EndpointError;
@@ -78,6 +78,7 @@ fn default_channels(agents: &Agents) -> BTreeMap<ChannelName, ChannelConfig> {
             secret_sources: BTreeMap::new(),
             settings: BTreeMap::new(),
             grants,
+            guarantee: Guarantee::default(),
             ambiguous_resends: limit::AMBIGUOUS_RESENDS_DEFAULT,
             limits: ChannelLimits::default(),
         };
@@ -109,9 +110,18 @@ fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<ChannelCo
         .entry("grant")
         .map(|entry| read_grants(&entry, &secret_sources))
         .unwrap_or_default();
+    let guarantee = section.entry("guarantee").and_then(|entry| read_guarantee(&entry));
+    let resends_at = section.place_of("ambiguous_resends");
     let resends = section
         .integer("ambiguous_resends", 0..=10)
         .and_then(|number| u32::try_from(number).ok());
+    if guarantee == Some(Guarantee::AtMostOnce) && resends.is_some_and(|resends| resends > 0) {
+        section.contradiction(
+            resends_at,
+            "at-most-once allows no copy, and this allows some",
+            "remove it, or write guarantee = \"at-least-once\"",
+        );
+    }
     let limits = read_limits(&mut section);
     section.finish();
     let access = match access {
@@ -129,9 +139,23 @@ fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<ChannelCo
         secret_sources,
         settings,
         grants,
+        guarantee: guarantee.unwrap_or_default(),
         ambiguous_resends: resends.unwrap_or(limit::AMBIGUOUS_RESENDS_DEFAULT),
         limits,
     })
+}
+
+fn read_guarantee(entry: &Entry<'_>) -> Option<Guarantee> {
+    match entry.text()? {
+        "at-least-once" => Some(Guarantee::AtLeastOnce),
+        "at-most-once" => Some(Guarantee::AtMostOnce),
+        other => {
+            let remedy =
+                "write \"at-least-once\" (a copy is better than a loss) or \"at-most-once\" (the other way round)";
+            entry.fault(FaultKind::WrongValue, format!("{other:?} is no guarantee"), remedy);
+            None
+        }
+    }
 }
 
 fn read_component(section: &mut Section<'_>, around: &Surroundings<'_>) -> Option<ComponentSource> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use crate::policy::Access;
 use crate::policy::GrantEntry;
 use crate::secret::{Secret, SecretSource};
+pub use crate::store::Marks;
 
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct GatewayConfig {
     pub public_url: Option<String>,
     /// How long accepted work may take to finish at shutdown.
     pub grace: Duration,
+    /// When nothing more is taken in.
+    pub pressure: Marks,
 }
 
 impl Default for GatewayConfig {
@@ -29,6 +32,7 @@ impl Default for GatewayConfig {
             data: PathBuf::from("data"),
             public_url: None,
             grace: Duration::from_secs(20),
+            pressure: Marks::default(),
         }
     }
 }
@@ -98,6 +102,8 @@ pub struct ChannelConfig {
     pub settings: BTreeMap<String, SettingValue>,
     /// What the operator grants to the component, without two for one endpoint.
     pub grants: Vec<GrantEntry>,
+    /// Which is worse: a copy, or a message that does not arrive.
+    pub guarantee: Guarantee,
     /// How often a delivery without a known outcome is repeated where nothing removes the copies.
     pub ambiguous_resends: u32,
     /// Its share of the machine.
@@ -111,6 +117,16 @@ impl ChannelConfig {
         regranted.grants.clone_from(&other.grants);
         regranted == *other
     }
+}
+
+/// What holds for a delivery whose outcome nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Guarantee {
+    /// It is sent again, which can make a copy.
+    #[default]
+    AtLeastOnce,
+    /// It is sent again only where no copy can come of it; else it becomes a dead letter.
+    AtMostOnce,
 }
 
 /// Where a component comes from.

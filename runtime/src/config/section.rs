@@ -264,6 +264,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Notes that a key says the opposite of another.
+    pub(super) fn contradiction(&self, at: Place, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.notes.fault(FaultKind::Contradiction, at, problem, remedy);
+    }
+
     /// Notes that a key which has to be there is not.
     pub(super) fn missing(&self, key: &'static str, remedy: impl Into<String>) {
         self.notes.fault(

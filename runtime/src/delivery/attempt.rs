@@ -66,6 +66,11 @@ impl Context {
                 }
             }
         }
+        if guarantees.at_most_once
+            && let Err(error) = self.store.flush().await
+        {
+            return decide::not_begun(self.clock.now_ms(), error.to_string());
+        }
         let began_at = self.clock.now_ms();
         let attempt = self.deliver(dispatch).await;
         let jitter = retry::jitter(dispatch.event.key.as_str(), dispatch.claim.attempt);

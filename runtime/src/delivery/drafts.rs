@@ -59,7 +59,7 @@ impl Drafts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Action, Conversation, ConversationKind};
+    use crate::event::{Action, Conversation, ConversationKind, Purpose};
     use crate::id::ChannelName;
 
     fn answer(n: usize) -> OutboundEvent {
@@ -73,6 +73,7 @@ mod tests {
                 title: None,
             },
             action: Action::Send,
+            purpose: Purpose::Answer,
             in_reply_to: None,
             text: String::new(),
             attachments: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::clock::UnixMillis;
+use crate::clock::{UnixMillis, millis};
 use crate::id::ChannelName;
 use crate::limit;
 
@@ -54,7 +54,9 @@ impl Room {
         mut ready: Vec<ChannelName>,
         now: UnixMillis,
     ) -> (Vec<ChannelName>, Option<UnixMillis>) {
-        self.held.retain(|_, until| *until > now);
+        // One that lies further ahead than any may was made before the clock was set back.
+        let latest = now.saturating_add(millis(limit::RATE_LIMIT_WAIT_MAX));
+        self.held.retain(|_, until| *until > now && *until <= latest);
         ready.retain(|channel| !self.held.contains_key(channel));
         (ready, self.held.values().min().copied())
     }

@@ -62,6 +62,15 @@ pub enum Error {
     StoreFailed,
 }
 
+impl From<crate::store::sqlite::ArchiveError> for Error {
+    fn from(error: crate::store::sqlite::ArchiveError) -> Self {
+        match error {
+            crate::store::sqlite::ArchiveError::Open(error) => Self::Open(error),
+            other => Self::Machine(other.to_string()),
+        }
+    }
+}
+
 impl Error {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {

@@ -18,7 +18,7 @@ use crate::channel::{
 };
 use crate::clock::Clock;
 use crate::component;
-use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind};
+use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind, Guarantee};
 use crate::delivery::Guarantees;
 use crate::egress::{ChannelEgress, Gate};
 use crate::id::ChannelName;
@@ -195,7 +195,11 @@ impl Maker {
                 .deduplicates_for_s
                 .map(|seconds| Duration::from_secs(seconds.into())),
             reconciles: inspection.offers("reconciliation"),
-            ambiguous_resends: config.ambiguous_resends,
+            ambiguous_resends: match config.guarantee {
+                Guarantee::AtLeastOnce => config.ambiguous_resends,
+                Guarantee::AtMostOnce => 0,
+            },
+            at_most_once: config.guarantee == Guarantee::AtMostOnce,
         };
         let bounds = ChannelBounds {
             memory_bytes_max: config.limits.memory_mib as usize * 1024 * 1024,

@@ -50,7 +50,7 @@ struct Figure(&'static str, &'static str, u64);
 /// One figure of each channel.
 struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
 
-const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
+const CHANNEL_COUNTERS: [ChannelFigure; 12] = [
     ChannelFigure("channel_calls", "Calls of the component's exports", |channel| {
         channel.services().usage.calls.get()
     }),
@@ -80,6 +80,16 @@ const CHANNEL_COUNTERS: [ChannelFigure; 10] = [
         |channel| channel.services().usage.inbound_refused.get(),
     ),
     ChannelFigure(
+        "channel_inbound_over_cap",
+        "Inbound events refused because as much waited in their conversation as may",
+        |channel| channel.services().usage.inbound_over_cap.get(),
+    ),
+    ChannelFigure(
+        "channel_gaps",
+        "Times without a listener in which messages may have been missed",
+        |channel| channel.services().usage.gaps.get(),
+    ),
+    ChannelFigure(
         "channel_log_lines_dropped",
         "Log lines over the channel's rate",
         |channel| channel.services().usage.log_lines_dropped.get(),
@@ -106,7 +116,7 @@ const CHANNEL_GAUGES: [ChannelFigure; 3] = [
 ];
 
 impl Sources {
-    fn counters(&self) -> [Figure; 10] {
+    fn counters(&self) -> [Figure; 11] {
         let (delivery, turns) = (&self.deliveries, &self.turns);
         [
             Figure("delivery_attempts", "Attempts that began", delivery.attempts()),
@@ -131,6 +141,11 @@ impl Sources {
             Figure("turns_failed", "Runs of the agent that failed", turns.failed()),
             Figure("turns_dead", "Turns that were given up", turns.dead()),
             Figure(
+                "webhooks_turned_away",
+                "Webhooks told to come again because a mark was reached",
+                self.switchboard.turned_away(),
+            ),
+            Figure(
                 "bus_events_lost",
                 "Events that slow subscribers lost",
                 self.bus.events_lost(),
@@ -138,8 +153,8 @@ impl Sources {
         ]
     }
 
-    fn gauges(&self) -> [Figure; 5] {
-        let depth = self.store.depth();
+    fn gauges(&self) -> [Figure; 9] {
+        let (depth, usage, pressure) = (self.store.depth(), self.store.usage(), self.store.pressure());
         [
             Figure("inbox_waiting", "Inbound events whose turn is not done", depth.inbox),
             Figure(
@@ -152,6 +167,22 @@ impl Sources {
                 "dead_inbound",
                 "Inbound events whose turn was given up",
                 depth.dead_inbound,
+            ),
+            Figure("store_bytes", "Bytes of the store, blobs included", usage.store_bytes),
+            Figure(
+                "disk_free_bytes",
+                "Bytes that are free on the store's disk",
+                usage.disk_free_bytes,
+            ),
+            Figure(
+                "intake_open",
+                "Whether messages are taken in",
+                u64::from(pressure.intake.is_none()),
+            ),
+            Figure(
+                "turns_open",
+                "Whether turns are begun",
+                u64::from(pressure.turns.is_none()),
             ),
             Figure(
                 "store_sound",

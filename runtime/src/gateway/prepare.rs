@@ -13,15 +13,15 @@ use super::switchboard::{Line, Switchboard};
 use super::{Gateway, agents};
 use crate::agent::AgentTable;
 use crate::bus::Bus;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SteadyClock};
 use crate::component::Inspection;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Drafts;
 use crate::egress::{Gate, GateSettings};
 use crate::http::AdminToken;
 use crate::id::ChannelName;
-use crate::store::EventStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{EventStore, Marks};
 
 impl Gateway {
     /// Takes everything that a gateway needs and checks that it fits together. Nothing of it runs yet.
@@ -35,12 +35,13 @@ impl Gateway {
             source,
         })?;
         let data = config.gateway.data.clone();
-        let store = open_store(&data).await?;
+        let store = open_store(&data, config.gateway.pressure).await?;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
             path: data.join("admin-token"),
             source,
         })?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let steady = Arc::new(SteadyClock::default());
+        let clock: Arc<dyn Clock> = steady.clone();
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), clock.clone()));
         let maker = Maker::new(&data, store.clone(), bus.clone(), clock.clone(), gate()?)?;
@@ -82,6 +83,7 @@ impl Gateway {
             store,
             bus,
             clock,
+            steady,
             switchboard,
             agents: table,
             made: made.into_iter().map(|(name, chosen)| (name, chosen.agent)).collect(),
@@ -162,9 +164,9 @@ fn absolute(file: &Path) -> Result<PathBuf, Error> {
     Ok(std::fs::canonicalize(&whole).unwrap_or(whole))
 }
 
-async fn open_store(data: &Path) -> Result<Arc<dyn EventStore>, Error> {
+async fn open_store(data: &Path, marks: Marks) -> Result<Arc<dyn EventStore>, Error> {
     let folder = data.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&folder)).await;
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_within(&folder, marks)).await;
     Ok(Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??))
 }
 

@@ -2,7 +2,7 @@
 //! answered by the channel of that name.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -106,6 +106,8 @@ pub struct Switchboard {
     reviews: RwLock<BTreeMap<ChannelName, Review>>,
     drafts: Drafts,
     clock: Arc<dyn Clock>,
+    /// Webhooks that were told to come again because a mark was reached.
+    turned_away: AtomicU64,
 }
 
 impl Switchboard {
@@ -116,7 +118,13 @@ impl Switchboard {
             reviews: RwLock::default(),
             drafts,
             clock,
+            turned_away: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many webhooks were told to come again because a mark was reached.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// Adds a channel, in place of one of the same name.
@@ -229,6 +237,7 @@ impl Dispatcher for Switchboard {
             deduplicates_for: None,
             reconciles: false,
             ambiguous_resends: 0,
+            at_most_once: true,
         };
         self.find(channel.as_str()).map_or(careful, |line| line.guarantees)
     }
@@ -310,6 +319,11 @@ impl Ingress for Switchboard {
         let line = self.find(channel).ok_or_else(|| self.unknown(channel))?;
         if !matches!(line.channel.status(), Status::Up | Status::Degraded(_)) {
             return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
+        }
+        // The platform keeps it and comes again: better than to take it in and not be able to store it.
+        if line.channel.services().store.pressure().intake.is_some() {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return Err(Refusal::Unavailable(limit::PRESSURE_RETRY.as_secs()));
         }
         let admission = match &line.verifier {
             None => None,

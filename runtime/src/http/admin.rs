@@ -16,6 +16,7 @@
 //! | `POST dead-inbound/{event}/resubmit`, `DELETE dead-inbound/{event}` | lets the turn run again; drops it |
 //! | `GET changes?limit=` | what operators changed, newest first |
 //! | `GET trace/{id}` | the way of a message, by any of its ids |
+//! | `GET openapi.json` | the document of all this, for programs |
 //!
 //! Lists are `{"items": […], "next": "…"}`, where `next` is the `after` of what comes behind, if there is more; changes `{"count": n}`, failures `{"error": "…"}`.
 
@@ -57,6 +58,7 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
         .route("/dead-inbound/{event}/resubmit", post(resubmit))
         .route("/changes", get(changes))
         .route("/trace/{id}", get(trace))
+        .route("/openapi.json", get(openapi))
         .fallback(|| async { Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned()) })
         .layer(DefaultBodyLimit::max(limit::OPERATOR_BODY_BYTES_MAX))
         // Before anything else of a request is looked at.
@@ -276,6 +278,12 @@ async fn changes(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Answer<List<ChangeView>> {
     Ok(list(surface.admin.changes(rows(page?.limit)).await?))
+}
+
+/// The document of all of this: `tests/suites/tidy/openapi.rs` holds it against the code.
+async fn openapi() -> Response {
+    const DOCUMENT: &str = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
 }
 
 async fn trace(State(surface): State<Surface>, Path(id): Path<String>) -> Answer<List<TraceView>> {

@@ -36,7 +36,7 @@ impl DeliveryState {
 }
 
 /// What is stored of an outbound event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeliveryRecord {
     /// Its key, the same in every attempt.
     pub key: DeliveryKey,
@@ -81,7 +81,7 @@ pub enum TurnState {
 }
 
 /// What is stored of an inbound event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TurnRecord {
     /// The host's id of it.
     pub id: EventId,
@@ -126,7 +126,7 @@ pub struct Page<T> {
 }
 
 /// A change that an operator made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChangeRecord {
     /// When.
     pub at_ms: UnixMillis,

@@ -9,6 +9,7 @@
 //! hands out is durable, so nothing leaves the gateway that a power cut could unwrite. After a failed commit or flush
 //! nothing more is written.
 
+mod archive;
 mod attempt;
 mod blob;
 mod checkpointer;
@@ -33,6 +34,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
+pub use self::archive::{Archive, ArchiveError, BackupReport};
 use self::flusher::Durability;
 use self::open::DataDir;
 pub use self::open::OpenError;
@@ -40,7 +42,8 @@ use self::reader::Readers;
 use self::work::{Board, Memory, Work};
 use self::writer::{Answer, Entry, Failure, Writer};
 use crate::limit;
-use crate::store::Error;
+use crate::store::pressure::Gauges;
+use crate::store::{Error, Marks};
 
 /// The event store of one data directory, which it holds until it is dropped.
 ///
@@ -53,6 +56,7 @@ pub struct SqliteStore {
     board: Arc<Board>,
     readers: Arc<Readers>,
     blobs: PathBuf,
+    gauges: Gauges,
     /// How often the store was opened: the fence of turns.
     boot: i64,
     /// The writer's thread, to be joined once.
@@ -68,11 +72,23 @@ impl SqliteStore {
     /// [`OpenError`]: the directory is in use by another process, the database is foreign, from a newer release or
     /// damaged, or the file system refuses. Nothing was changed then.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::open_with(dir, |wal| Box::new(move || wal.sync_data()))
+        Self::open_within(dir, Marks::default())
+    }
+
+    /// Opens the store as [`SqliteStore::open`], with other marks.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open_within(dir: &Path, marks: Marks) -> Result<Self, OpenError> {
+        Self::open_with(dir, marks, |wal| Box::new(move || wal.sync_data()))
     }
 
     /// Opens the store with another way to flush, so that a test can make it fail.
-    fn open_with(dir: &Path, sync: impl FnOnce(std::fs::File) -> flusher::Sync) -> Result<Self, OpenError> {
+    fn open_with(
+        dir: &Path,
+        marks: Marks,
+        sync: impl FnOnce(std::fs::File) -> flusher::Sync,
+    ) -> Result<Self, OpenError> {
         let data = DataDir::lock(dir)?;
         let db = data.writer()?;
         let board = Arc::new(Board::default());
@@ -80,7 +96,7 @@ impl SqliteStore {
             file: data.file.clone(),
             source,
         };
-        let memory = Memory::load(&db, Arc::clone(&board)).map_err(at_file)?;
+        let memory = Memory::load(&db, Arc::clone(&board), marks.conversation_rows).map_err(at_file)?;
         let readers = (0..limit::STORE_READERS)
             .map(|_| data.reader())
             .collect::<Result<_, _>>()?;
@@ -108,6 +124,7 @@ impl SqliteStore {
             board,
             readers: Readers::new(readers),
             blobs,
+            gauges: Gauges::new(marks),
             boot,
             thread: Mutex::new(Some(thread)),
         })

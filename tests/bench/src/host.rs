@@ -16,7 +16,7 @@ use sluicegate::channel::{
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
-use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent};
+use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;
@@ -130,6 +130,7 @@ fn request(number: usize) -> DeliveryRequest {
             title: None,
         },
         action: Action::Send,
+        purpose: Purpose::Answer,
         in_reply_to: Some(format!("message-{number}")),
         text: "All work and no play makes a gateway dull. ".repeat(6),
         attachments: Vec::new(),

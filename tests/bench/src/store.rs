@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sluicegate::clock::{Clock as _, SystemClock, UnixMillis};
-use sluicegate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Receipt};
+use sluicegate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::limit;
 use sluicegate::store::sqlite::SqliteStore;
@@ -86,6 +86,7 @@ fn event(client: usize, round: u64) -> OutboundEvent {
             title: None,
         },
         action: Action::Send,
+        purpose: Purpose::Answer,
         in_reply_to: Some(format!("message-{round}")),
         text: "All work and no play makes a gateway dull. ".repeat(6),
         attachments: Vec::new(),

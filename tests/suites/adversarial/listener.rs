@@ -151,3 +151,26 @@ async fn a_listener_that_fails_does_not_bring_a_paused_channel_back() {
     );
     rig.silent().await;
 }
+
+#[tokio::test]
+async fn a_time_in_which_nobody_listened_is_told() {
+    let rig = Rig::new().setting("listener", "idle").up().await;
+    let services = rig.channel.services();
+    let mut events = services.bus.subscribe();
+    let hour_ago = services.clock.now_ms() - 3_600_000;
+    services.store.lazy_seen(&services.name, hour_ago).await.expect("noted");
+    let listening = tokio::spawn(rig.channel.clone().listen());
+    let told = loop {
+        if let Some(Received::Event(event)) = events.recv().await
+            && let Event::Gap { from_ms, until_ms, .. } = *event
+        {
+            break (from_ms, until_ms - from_ms >= 3_600_000);
+        }
+    };
+    assert_eq!((told, rig.usage().gaps.get()), ((hour_ago, true), 1));
+    services.listening.cancel();
+    assert_eq!(listening.await.expect("no panic"), Ended::Stopped);
+    let seen = services.store.last_seen(&services.name).await.expect("read");
+    assert!(seen.is_some_and(|seen| seen > hour_ago), "it is noted that it listens");
+    rig.survived().await;
+}

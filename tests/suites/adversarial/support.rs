@@ -15,7 +15,7 @@ use sluicegate::channel::{
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
-use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent};
+use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::ingress::{WebhookReply, WebhookRequest};
 use sluicegate::policy::{Access, GrantEntry, Grants, HostPattern};
@@ -298,6 +298,7 @@ pub(crate) fn outbound(channel: &str, text: &str) -> OutboundEvent {
         channel: ChannelName::from_trusted(channel),
         conversation: conversation("c1"),
         action: Action::Send,
+        purpose: Purpose::Answer,
         in_reply_to: None,
         text: text.to_owned(),
         attachments: Vec::new(),

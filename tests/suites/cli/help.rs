@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 36] = [
+const COMMANDS: [&[&str]; 40] = [
     &[],
     &["run"],
     &["chat"],
@@ -34,6 +34,10 @@ const COMMANDS: [&[&str]; 36] = [
     &["inbox", "resubmit"],
     &["inbox", "drop"],
     &["changes"],
+    &["db"],
+    &["db", "check"],
+    &["db", "backup"],
+    &["db", "export"],
     &["trace"],
     &["component"],
     &["component", "inspect"],

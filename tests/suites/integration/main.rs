@@ -7,6 +7,7 @@ mod changes;
 mod channels;
 mod delivery;
 mod operator;
+mod pressure;
 mod restart;
 mod startup;
 mod surface;

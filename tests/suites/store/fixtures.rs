@@ -3,7 +3,7 @@
 use sluicegate::clock::UnixMillis;
 use sluicegate::event::{
     Action, Confirmation, Conversation, ConversationKind, EventKind, InboundEvent, InboundMessage, OutboundEvent,
-    Receipt, Sender,
+    Purpose, Receipt, Sender,
 };
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::{Change, ClaimedTurn, Dead, DeadFilter, DeadLetter, Dispatch, EventStore, TurnCommit};
@@ -38,7 +38,7 @@ pub(crate) fn conversation(id: &str, thread: Option<&str>) -> Conversation {
 /// An event of channel `family`, from and to conversation `place`, for the session of the same name.
 pub(crate) fn inbound(id: &str, place: &str) -> InboundEvent {
     InboundEvent {
-        id: EventId::generate(0),
+        id: EventId::generate(NOW),
         channel: channel("family"),
         session: SessionKey::from_trusted(format!("family/{place}")),
         received_at_ms: NOW,
@@ -69,6 +69,7 @@ pub(crate) fn outbound(name: &str, place: &str) -> OutboundEvent {
         channel: channel("family"),
         conversation: conversation(place, None),
         action: Action::Send,
+        purpose: Purpose::Answer,
         in_reply_to: None,
         text: format!("text of {name}"),
         attachments: Vec::new(),

@@ -1,12 +1,14 @@
 //! What channels keep, what is swept, and the store as a whole.
 
 use sluicegate::clock::millis;
+use sluicegate::event::{Notice, OutboundEvent};
 use sluicegate::limit;
-use sluicegate::store::{Accepted, Error};
+use sluicegate::store::{Accepted, Attempted, Change, Error};
 
 use crate::Open;
 use crate::fixtures::{
-    NOW, accept, ack, channel, claim, claim_one, claim_turns, dead_letters, end_of, enqueue, inbound, outbound,
+    NOW, accept, ack, change, channel, claim, claim_one, claim_turns, dead_letters, end_of, enqueue, inbound, key,
+    outbound, receipt,
 };
 
 pub(crate) async fn state_is_kept_for_each_channel(open: Open<'_>) {
@@ -238,4 +240,162 @@ pub(crate) async fn a_closed_store_takes_nothing(open: Open<'_>) {
     assert!(matches!(late, Err(Error::Poisoned(_))), "{late:?}");
     drop(store);
     assert_eq!(open().depth().outbox, 1);
+}
+
+pub(crate) async fn a_conversation_has_a_cap_of_its_own(open: Open<'_>) {
+    let store = open();
+    let max = usize::try_from(limit::CONVERSATION_ROWS_DEFAULT).expect("it fits");
+    let family = channel("family");
+    let events = (0..max).map(|n| inbound(&format!("m{n}"), "ada")).collect();
+    store.accept(&family, events, None, NOW).await.expect("accept");
+    let more = vec![inbound("more", "ada"), inbound("m0", "ada"), inbound("o1", "bob")];
+    let answers = store
+        .accept(&family, more, Some("at 7".into()), NOW)
+        .await
+        .expect("accept");
+    assert_eq!(answers, [Accepted::OverCap, Accepted::Duplicate, Accepted::New]);
+    assert_eq!(store.cursor(&family).await.expect("cursor").as_deref(), Some("at 7"));
+    let mut silent = inbound("silent", "ada");
+    silent.message.addressed = false;
+    let answers = store.accept(&family, vec![silent], None, NOW).await.expect("accept");
+    assert_eq!(answers, [Accepted::New], "it waits for nothing");
+
+    // The same for what waits to be delivered there.
+    let letters = (0..max).map(|n| outbound(&n.to_string(), "eve")).collect();
+    store.enqueue(letters, NOW).await.expect("enqueue");
+    let to_eve = vec![inbound("e1", "eve")];
+    let answers = store.accept(&family, to_eve.clone(), None, NOW).await.expect("accept");
+    assert_eq!(answers, [Accepted::OverCap]);
+    let first = claim(&*store, NOW).await.remove(0);
+    ack(&*store, &first).await;
+    let answers = store.accept(&family, to_eve, None, NOW).await.expect("accept");
+    assert_eq!(answers, [Accepted::New], "there is room again");
+}
+
+pub(crate) async fn it_is_known_until_when_a_channel_listened(open: Open<'_>) {
+    let store = open();
+    let family = channel("family");
+    assert_eq!(store.last_seen(&family).await.expect("seen"), None);
+    store.lazy_seen(&family, NOW).await.expect("seen");
+    store.lazy_seen(&family, NOW + 5).await.expect("seen");
+    store.flush().await.expect("flush");
+    drop(store);
+    let store = open();
+    assert_eq!(store.last_seen(&family).await.expect("seen"), Some(NOW + 5));
+    assert_eq!(store.last_seen(&channel("work")).await.expect("seen"), None);
+}
+
+pub(crate) async fn what_is_used_is_measured(open: Open<'_>) {
+    let store = open();
+    let before = store.measure().await.expect("measure");
+    assert!(
+        before.disk_free_bytes > 0 && before.disk_free_bytes < u64::MAX,
+        "{before:?}"
+    );
+    let blob = vec![1; 100_000];
+    store.blob_put(&channel("family"), "x/y", blob, NOW).await.expect("put");
+    let after = store.measure().await.expect("measure");
+    assert!(
+        after.store_bytes >= before.store_bytes + 100_000,
+        "{before:?} {after:?}"
+    );
+    assert_eq!(store.usage(), after);
+    assert_eq!(store.pressure(), sluicegate::store::Pressure::default());
+}
+
+pub(crate) async fn a_notice_expires_before_an_answer(open: Open<'_>) {
+    let store = open();
+    let event = crate::fixtures::inbound("m1", "ada");
+    let late = OutboundEvent::notice(&event, Notice::Delayed, "later".into());
+    let given_up = OutboundEvent::notice(&event, Notice::GivenUp, "sorry".into());
+    let mut answer = outbound("1", "ada");
+    answer.cause = Some(event.id.clone());
+    store
+        .enqueue(vec![late.clone(), answer, given_up.clone()], NOW)
+        .await
+        .expect("enqueue");
+    let found = store
+        .lazy_claim_heads(&[channel("family")], 9, NOW + millis(limit::NOTICE_EXPIRY))
+        .await;
+    let found = found.expect("claim");
+    assert_eq!(found.expired.len(), 1);
+    assert_eq!(
+        (&found.expired[0].event, crate::fixtures::names(&found.dispatches)),
+        (&late, vec!["1"]),
+        "the answer goes on"
+    );
+    let kept = store
+        .delivery(&given_up.key)
+        .await
+        .expect("delivery")
+        .expect("it is known");
+    assert_eq!(
+        kept.expires_at_ms,
+        NOW + millis(limit::DELIVERY_EXPIRY),
+        "it stands in place of the answer"
+    );
+}
+
+pub(crate) async fn what_waits_moves_along_with_a_clock_that_is_set(open: Open<'_>) {
+    let year = 31_536_000_000;
+    for jump in [year, -year] {
+        let store = open();
+        let family = [channel("family")];
+        let place = jump.to_string();
+        let names: Vec<String> = ["fresh", "retry", "held", "awaits"]
+            .map(|name| format!("{name}{jump}"))
+            .to_vec();
+        let letters = names
+            .iter()
+            .map(|name| outbound(name, &format!("{place}{name}")))
+            .collect();
+        store.enqueue(letters, NOW).await.expect("enqueue");
+        for dispatch in claim(&*store, NOW).await {
+            let key = dispatch.event.key.as_str();
+            if key.contains("retry") {
+                let due = store.lazy_reschedule(dispatch.claim, NOW + 50, true, Attempted::Failed, "down", NOW);
+                due.await.expect("reschedule");
+            } else if key.contains("awaits") {
+                let wait = store.lazy_await_confirmation(dispatch.claim, receipt(&["m"]), NOW + 60, NOW);
+                wait.await.expect("await");
+            } else {
+                let back = store.lazy_reschedule(dispatch.claim, NOW, false, Attempted::NotAtAll, "later", NOW);
+                back.await.expect("reschedule");
+            }
+        }
+        change(&*store, Change::Hold(key(&names[2])), NOW).await;
+        accept(&*store, &[(&place, &place)], NOW).await;
+        let turn = claim_turns(&*store, NOW).await.remove(0);
+        let put_off = store.postpone_turn(turn.fence, &turn.event.id, NOW + 70, true, "busy", None, NOW);
+        put_off.await.expect("postpone");
+
+        store.shift(jump).await.expect("shift");
+        let then = NOW + jump;
+        assert_eq!(store.next_turn_due().await.expect("due"), Some(then + 70));
+        let due = async |now| claimed(&*store, now).await;
+        assert_eq!(due(then).await, [names[0].as_str()]);
+        assert_eq!(due(then + 49).await, [""; 0], "a floor moves too");
+        assert_eq!(due(then + 50).await, [names[1].as_str()]);
+        assert_eq!(due(then + 60).await, [names[3].as_str()]);
+        assert!(claim_turns(&*store, then + 69).await.is_empty());
+        assert_eq!(claim_turns(&*store, then + 70).await.len(), 1);
+        let expiry = then + millis(limit::DELIVERY_EXPIRY);
+        let expired = store
+            .lazy_claim_heads(&family, 9, expiry - 1)
+            .await
+            .expect("claim")
+            .expired;
+        assert!(expired.is_empty(), "nothing expires early");
+        let expired = store.lazy_claim_heads(&family, 9, expiry).await.expect("claim").expired;
+        assert_eq!(expired.len(), 1, "what is held expires in its time");
+    }
+}
+
+/// Claims, and returns the names.
+async fn claimed(store: &dyn sluicegate::store::EventStore, now: i64) -> Vec<String> {
+    let claimed = claim(store, now).await;
+    crate::fixtures::names(&claimed)
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 }

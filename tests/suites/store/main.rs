@@ -4,6 +4,7 @@
 //! of the process. To add a backend: give `on_each_backend!` another opener. To add a behaviour: write the function
 //! and name it in the list below; one that is not named does not compile without a warning.
 
+mod archive;
 mod files;
 mod fixtures;
 mod inbox;
@@ -103,6 +104,7 @@ on_each_backend! {
         all_dead_letters_of_a_channel_are_redriven_in_their_order,
         a_message_is_traced_by_each_of_its_names,
         a_trace_outlives_the_texts,
+        what_was_sent_is_found_by_the_platforms_id,
         the_same_platform_id_in_two_channels_is_two_traces;
     keep:
         state_is_kept_for_each_channel,
@@ -111,6 +113,11 @@ on_each_backend! {
         state_has_quotas,
         a_blob_is_read_by_its_channel_only,
         blobs_have_quotas,
+        a_conversation_has_a_cap_of_its_own,
+        it_is_known_until_when_a_channel_listened,
+        what_is_used_is_measured,
+        what_waits_moves_along_with_a_clock_that_is_set,
+        a_notice_expires_before_an_answer,
         what_is_past_its_retention_is_swept,
         what_is_waiting_is_never_swept,
         depth_survives_a_restart,

@@ -525,3 +525,43 @@ pub(crate) async fn changes_are_listed_with_their_counts(open: Open<'_>) {
     ];
     assert_eq!(seen, expected, "what changed nothing is not in it");
 }
+
+pub(crate) async fn what_was_sent_is_found_by_the_platforms_id(open: Open<'_>) {
+    let store = open();
+    let (event, reply, dispatch) = answered(&*store).await;
+    let is_found = async |id: &str| {
+        let traces = store.trace(id).await.expect("trace");
+        let first = traces.first().and_then(|one| one.turn.as_ref());
+        (
+            traces.len(),
+            first.map(|turn| turn.id.clone()) == Some(event.id.clone()),
+        )
+    };
+    assert_eq!(is_found("p0").await, (1, true), "before the sweep has come to it");
+    store.sweep(NOW + 9).await.expect("sweep");
+    assert_eq!(is_found("p0").await, (1, true), "and after it");
+    // The sweep has passed this one while it was on its way.
+    let acked = store.lazy_ack(dispatch.claim, receipt(&["p1", "p2"]), NOW + 8).await;
+    acked.expect("ack");
+    for id in ["p1", "p2"] {
+        assert_eq!(is_found(id).await, (1, true), "{id}");
+    }
+    assert_eq!(is_found("p3").await, (0, false));
+    enqueue(&*store, &[("x", "eve")], NOW).await;
+    let dispatch = claim_one(&*store, NOW + 9).await;
+    store
+        .lazy_ack(dispatch.claim, receipt(&["p1", "m1"]), NOW + 9)
+        .await
+        .expect("ack");
+    assert_eq!(is_found("p1").await.0, 2, "the same id in another conversation");
+    assert_eq!(is_found("m1").await, (2, true), "what came in, and what was sent");
+    // It is forgotten with its receipt.
+    let later = NOW + millis(limit::RECEIPT_RETENTION) + 10;
+    for _ in 0..3 {
+        store.sweep(later).await.expect("sweep");
+    }
+    for id in ["p0", "p1", "p2"] {
+        assert_eq!(is_found(id).await, (0, false), "{id}");
+    }
+    assert_eq!(store.delivery(&reply.key).await.expect("delivery"), None);
+}

@@ -10,7 +10,7 @@ struct Layer(&'static str, &'static [&'static str]);
 const LAYERS: [Layer; 21] = [
     // Words: nothing below them.
     Layer("limit", &[]),
-    Layer("clock", &[]),
+    Layer("clock", &["limit"]),
     Layer("id", &["limit"]),
     Layer("event", &["clock", "id", "limit"]),
     Layer("component", &["id", "limit"]),
@@ -32,7 +32,16 @@ const LAYERS: [Layer; 21] = [
     // Putting it together, and the edges.
     Layer(
         "config",
-        &["clock", "component", "event", "id", "limit", "policy", "secret"],
+        &[
+            "clock",
+            "component",
+            "event",
+            "id",
+            "limit",
+            "policy",
+            "secret",
+            "store",
+        ],
     ),
     Layer("telemetry", &["clock", "limit"]),
     Layer(

@@ -2,5 +2,6 @@
 //! forgotten. The rules are those of `runtime/src/lib.rs`; a failure names the file and the line.
 
 mod layers;
+mod openapi;
 mod source;
 mod structure;

@@ -213,6 +213,46 @@ async fn an_unknown_outcome_makes_at_most_the_copies_that_are_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_most_once_is_known_to_the_disk_before_it_begins_and_never_begins_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    let store = TestStore::open_with(dir.path(), move |call| {
+        seen.lock().unwrap().push(call);
+        Fault::None
+    });
+    let clock = TestClock::starting_at(1_000_000);
+    let guarantees = Guarantees {
+        ambiguous_resends: 0,
+        at_most_once: true,
+        ..CAREFUL
+    };
+    let begun = Arc::clone(&calls);
+    let platform = Platform::new(FAMILY, guarantees, move |_, _| {
+        begun.lock().unwrap().push("attempt");
+        async { cut_off() }
+    });
+    let hi = outbound("family", "c1", "hi");
+    store.enqueue(vec![hi], clock.now_ms()).await.unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    nothing_left(&store).await;
+    running.stop().await;
+    assert!(reasons(&store).await[0].starts_with("outcome unknown"));
+    let calls = calls.lock().unwrap();
+    let attempts: Vec<usize> = (0..calls.len()).filter(|at| calls[*at] == "attempt").collect();
+    assert_eq!(attempts.len(), 1, "{calls:?}");
+    let marked = calls
+        .iter()
+        .position(|call| *call == "lazy_claim_heads")
+        .expect("it was claimed");
+    let flushed = calls
+        .iter()
+        .position(|call| *call == "flush")
+        .expect("the mark was flushed");
+    assert!(marked < flushed && flushed < attempts[0], "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again() {
     let receipt = taken().result.unwrap();
     // The findings are taken from the end.

@@ -22,7 +22,7 @@ use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, DeadFilter, DeliveryClaim, DeliveryRecord,
-    Depth, Error, EventStore, HistoryEntry, Page, Trace, TurnCommit, TurnFence, TurnRecord,
+    Depth, Error, EventStore, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence, TurnRecord, Usage,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -134,6 +134,14 @@ macro_rules! with_faults {
                 self.inner.depth()
             }
 
+            fn pressure(&self) -> Pressure {
+                self.inner.pressure()
+            }
+
+            fn usage(&self) -> Usage {
+                self.inner.usage()
+            }
+
             fn is_sound(&self) -> bool {
                 self.inner.is_sound()
             }
@@ -175,6 +183,11 @@ with_faults! {
     fn state_keys(channel: &ChannelName, prefix: &str) -> Vec<String>;
     fn blob_put(channel: &ChannelName, media_type: &str, bytes: Vec<u8>, now: UnixMillis) -> String;
     fn blob_get(channel: &ChannelName, blob: &str) -> Option<(String, Vec<u8>)>;
+    fn measure() -> Usage;
+    fn flush() -> ();
+    fn shift(jump: i64) -> ();
+    fn lazy_seen(channel: &ChannelName, now: UnixMillis) -> ();
+    fn last_seen(channel: &ChannelName) -> Option<UnixMillis>;
     fn sweep(now: UnixMillis) -> u64;
     fn close() -> ();
 }
@@ -288,6 +301,7 @@ pub(crate) const CAREFUL: Guarantees = Guarantees {
     deduplicates_for: None,
     reconciles: false,
     ambiguous_resends: 1,
+    at_most_once: false,
 };
 
 type Script = Box<dyn Fn(DeliveryRequest, usize) -> futures_util::future::BoxFuture<'static, Attempt> + Send + Sync>;

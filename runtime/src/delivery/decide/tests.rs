@@ -1,7 +1,7 @@
 //! The table of what follows from what.
 
 use super::*;
-use crate::event::{Action, Conversation, ConversationKind, OutboundEvent};
+use crate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::store::DeliveryClaim;
 
@@ -13,6 +13,7 @@ const NOTHING: Guarantees = Guarantees {
     deduplicates_for: None,
     reconciles: false,
     ambiguous_resends: 1,
+    at_most_once: false,
 };
 const HOLDS: Guarantees = Guarantees {
     ambiguous_resends: 0,
@@ -45,6 +46,7 @@ fn dispatch(attempt: u32, ambiguous: u32, age_ms: i64) -> Dispatch {
                 title: None,
             },
             action: Action::Send,
+            purpose: Purpose::Answer,
             in_reply_to: None,
             text: "hi".to_owned(),
             attachments: Vec::new(),

@@ -45,6 +45,7 @@ impl Work<'_> {
         }
         self.drop_text(claim.row)?;
         self.memory.counts.outbox -= 1;
+        self.index_sent(claim.row)?;
         self.give_back(claim, lane)
     }
 
@@ -61,6 +62,7 @@ impl Work<'_> {
             return self.keep_settled(claim, lane, Some(receipt));
         }
         self.memory.counts.awaiting += 1;
+        self.index_sent(claim.row)?;
         self.give_back(claim, lane)
     }
 
@@ -125,6 +127,7 @@ impl Work<'_> {
     fn keep_settled(&mut self, claim: DeliveryClaim, lane: i64, receipt: Option<&str>) -> Result<(), Failure> {
         let sql = "UPDATE outbox SET receipt = coalesce(?2, receipt) WHERE seq = ?1 AND state = 4";
         self.sql(sql)?.execute(params![claim.row, receipt])?;
+        self.index_sent(claim.row)?;
         self.give_back(claim, lane)
     }
 

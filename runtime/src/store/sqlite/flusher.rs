@@ -84,6 +84,12 @@ impl Durability {
         self.check()
     }
 
+    /// Waits until everything that is committed by now is durable.
+    pub(super) async fn flush(&self) -> Result<(), Error> {
+        let (committed, _) = self.lock().committed;
+        self.wait_for(committed).await
+    }
+
     fn want(&self, lsn: Lsn) {
         let mut queue = self.lock();
         queue.wanted = queue.wanted.max(lsn);

@@ -57,6 +57,11 @@ impl Fresh {
         self.lanes.contains_key(&lane)
     }
 
+    /// Returns how many rows of a lane are fresh.
+    pub(super) fn rows_in(&self, lane: i64) -> usize {
+        self.lanes.get(&lane).map_or(0, |lane| lane.rows.len())
+    }
+
     /// Returns the lowest fresh row.
     pub(super) fn oldest(&self) -> Option<i64> {
         self.rows.first_key_value().map(|(seq, _)| *seq)
@@ -267,6 +272,7 @@ impl Work<'_> {
             .execute(params![claim.row, now, receipt])?;
         self.drop_text(claim.row)?;
         self.memory.counts.outbox -= 1;
+        self.index_sent(claim.row)?;
         self.memory.give_lane(claim.row);
         self.memory.fresh.pop(lane);
         Ok(true)

@@ -16,6 +16,7 @@ pub(super) struct Incoming {
     event_id: String,
     session: String,
     conversation: String,
+    thread: String,
     /// None where it starts no turn.
     body: Option<String>,
 }
@@ -32,6 +33,7 @@ impl Incoming {
             event_id: event.id.as_str().to_owned(),
             session: event.session.as_str().to_owned(),
             conversation: event.message.conversation.id.clone(),
+            thread: event.message.conversation.thread.clone().unwrap_or_default(),
             body,
         })
     }
@@ -99,6 +101,9 @@ impl Work<'_> {
 
     fn accept_one(&mut self, id: i64, channel: &str, event: &Incoming, now: UnixMillis) -> Result<Accepted, Failure> {
         let session = self.session_id(&event.session)?;
+        if self.is_over_cap(id, session, event)? {
+            return Ok(Accepted::OverCap);
+        }
         let seq = self.next_seq();
         let sql = "INSERT INTO inbox (seq, channel, ext_id, event_id, session, state, due_at, received_at, finished_at)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, CASE WHEN ?6 THEN ?7 END) ON CONFLICT (channel, ext_id) DO NOTHING";
@@ -119,6 +124,36 @@ impl Work<'_> {
         }
         self.hasten(channel, &event.conversation, None, false, now)?;
         Ok(Accepted::New)
+    }
+
+    /// Returns whether an event is new and its conversation has as much waiting as it may. While less than that waits in
+    /// all, nobody looks.
+    fn is_over_cap(&self, channel: i64, session: i64, event: &Incoming) -> Result<bool, Failure> {
+        let (max, counts) = (self.memory.conversation_rows_max, self.memory.counts);
+        if event.body.is_none() || counts.inbox.max(counts.outbox) < max {
+            return Ok(false);
+        }
+        let unanswered = "SELECT count(*) >= ?2 FROM
+            (SELECT 1 FROM inbox INDEXED BY inbox_waiting WHERE session = ?1 AND state = 0 LIMIT ?2)";
+        let is_full = self
+            .sql(unanswered)?
+            .query_row(params![session, max], |row| row.get(0))?
+            || self.undelivered_to(channel, event, max)? >= max;
+        let known = "SELECT 1 FROM inbox WHERE channel = ?1 AND ext_id = ?2";
+        Ok(is_full && !self.sql(known)?.exists(params![channel, event.ext_id])?)
+    }
+
+    /// Counts what waits to be delivered to the place that an event came from, up to `max`.
+    fn undelivered_to(&self, channel: i64, event: &Incoming, max: i64) -> Result<i64, Failure> {
+        let place = "SELECT id FROM lane WHERE channel = ?1 AND conversation = ?2 AND thread = ?3";
+        let values = params![channel, event.conversation, event.thread];
+        let lane: Option<i64> = self.sql(place)?.query_row(values, |row| row.get(0)).optional()?;
+        let Some(lane) = lane else { return Ok(0) };
+        // What waits in a lane is all fresh or all in the index.
+        let settled = "SELECT count(*) FROM
+            (SELECT 1 FROM outbox INDEXED BY outbox_lane WHERE state <= 2 AND lane = ?1 LIMIT ?2)";
+        let settled: i64 = self.sql(settled)?.query_row([lane, max], |row| row.get(0))?;
+        Ok(settled.max(count(self.memory.fresh.rows_in(lane))))
     }
 
     /// Makes a postponed turn at the head of a session due now, unless a floor lies ahead. Its last failure is not

@@ -18,7 +18,8 @@ use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeadLetter, DeliveryClaim,
-    DeliveryRecord, Depth, Dispatch, Error, EventStore, HistoryEntry, Page, Trace, TurnCommit, TurnFence, TurnRecord,
+    DeliveryRecord, Depth, Dispatch, Error, EventStore, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence,
+    TurnRecord, Usage,
 };
 
 impl SqliteStore {
@@ -483,6 +484,39 @@ impl EventStore for SqliteStore {
 
     fn depth(&self) -> Depth {
         self.board.depth()
+    }
+
+    fn pressure(&self) -> Pressure {
+        self.gauges.pressure(self.board.depth())
+    }
+
+    fn usage(&self) -> Usage {
+        self.gauges.usage()
+    }
+
+    async fn measure(&self) -> Result<Usage, Error> {
+        let blobs = self.blobs.clone();
+        let measured = self.readers.read(move |db| reader::usage(db, &blobs)).await?;
+        self.gauges.measured(measured);
+        Ok(measured)
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        self.durability.flush().await
+    }
+
+    async fn shift(&self, jump: i64) -> Result<(), Error> {
+        self.write(Answer::Durable, 0, move |work| work.shift(jump)).await
+    }
+
+    async fn lazy_seen(&self, channel: &ChannelName, now: UnixMillis) -> Result<(), Error> {
+        let channel = channel.as_str().to_owned();
+        self.write(Answer::Lazy, 0, move |work| work.seen(&channel, now)).await
+    }
+
+    async fn last_seen(&self, channel: &ChannelName) -> Result<Option<UnixMillis>, Error> {
+        let channel = channel.as_str().to_owned();
+        self.readers.read(move |db| reader::last_seen(db, &channel)).await
     }
 
     fn is_sound(&self) -> bool {

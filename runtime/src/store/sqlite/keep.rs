@@ -20,20 +20,29 @@ pub(super) struct Sweepings {
 struct Sweep {
     /// The highest id of the window after `?1`, and whether that row is past its retention at `?2`.
     window: &'static str,
+    /// What goes before it, with the same values.
+    before: Option<&'static str>,
     /// Deletes what is past its retention (`?3`) in the window from `?1` to `?2`.
     delete: &'static str,
 }
 
 const SWEEP_INBOX: Sweep = Sweep {
     window: "SELECT seq, received_at <= ?2 FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?3",
+    before: None,
     delete: "DELETE FROM inbox WHERE seq > ?1 AND seq <= ?2 AND state = 1 AND received_at <= ?3",
 };
 const SWEEP_OUTBOX: Sweep = Sweep {
     window: "SELECT seq, created_at <= ?2 FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?3",
+    before: Some(
+        "DELETE FROM sent WHERE (message_id, seq) IN (SELECT value, outbox.seq FROM outbox, json_each(receipt)
+            WHERE outbox.seq > ?1 AND outbox.seq <= ?2 AND state IN (4, 6) AND finished_at <= ?3
+                AND receipt IS NOT NULL AND json_valid(receipt))",
+    ),
     delete: "DELETE FROM outbox WHERE seq > ?1 AND seq <= ?2 AND state IN (4, 6) AND finished_at <= ?3",
 };
 const SWEEP_LANES: Sweep = Sweep {
     window: "SELECT id, ?2 = ?2 FROM lane WHERE id > ?1 ORDER BY id LIMIT ?3",
+    before: None,
     delete: "DELETE FROM lane WHERE id > ?1 AND id <= ?2 AND due_at IS NULL AND floor_at <= ?3",
 };
 
@@ -128,6 +137,31 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Moves all times that something waits for.
+    pub(super) fn shift(&mut self, jump: i64) -> Result<(), Failure> {
+        self.settle_all()?;
+        self.memory.fresh.forget_idle();
+        for sql in [
+            "UPDATE outbox INDEXED BY outbox_lane SET due_at = due_at + ?1, expires_at = expires_at + ?1 WHERE state <= 2",
+            "UPDATE outbox INDEXED BY outbox_wait SET due_at = due_at + ?1, expires_at = expires_at + ?1
+                WHERE (state = 1 OR state = 3) AND state = 3",
+            "UPDATE lane SET due_at = due_at + ?1, floor_at = CASE WHEN floor_at > 0 THEN floor_at + ?1 ELSE 0 END",
+            "UPDATE inbox INDEXED BY inbox_waiting SET due_at = due_at + ?1 WHERE state = 0",
+            "UPDATE session SET due_at = due_at + ?1, floor_at = CASE WHEN floor_at > 0 THEN floor_at + ?1 ELSE 0 END",
+        ] {
+            self.sql(sql)?.execute([jump])?;
+        }
+        Ok(())
+    }
+
+    /// Notes until when a channel listened.
+    pub(super) fn seen(&mut self, channel: &str, now: UnixMillis) -> Result<(), Failure> {
+        let id = self.channel_id(channel)?;
+        self.sql("UPDATE channel SET seen_at = ?2 WHERE id = ?1")?
+            .execute(params![id, now])?;
+        Ok(())
+    }
+
     // ---- sweep
 
     /// Drops what is past its retention, within bounds.
@@ -135,6 +169,7 @@ impl Work<'_> {
         let mut swept = self.memory.swept;
         let mut rows = 0;
         rows += self.sweep_table(&SWEEP_INBOX, &mut swept.inbox, now - millis(limit::INBOX_RETENTION))?;
+        self.index_all_sent()?;
         rows += self.sweep_table(&SWEEP_OUTBOX, &mut swept.outbox, now - millis(limit::RECEIPT_RETENTION))?;
         // A fresh lane looks idle.
         self.settle_all()?;
@@ -159,6 +194,9 @@ impl Work<'_> {
             *from = 0;
             return Ok(0);
         };
+        if let Some(before) = sweep.before {
+            self.sql(before)?.execute(params![*from, last, until])?;
+        }
         let dropped = self.sql(sweep.delete)?.execute(params![*from, last, until])?;
         *from = if is_old && window.len() == limit::SWEEP_ROWS_MAX {
             last
@@ -166,6 +204,45 @@ impl Work<'_> {
             0
         };
         Ok(dropped as u64)
+    }
+
+    /// Puts the receipts of the next rows into `sent`, a bounded number. Those of rows that are still on their way follow
+    /// when they come: [`Work::index_sent`].
+    fn index_all_sent(&mut self) -> Result<(), Failure> {
+        let (from, next) = (self.memory.counts.sent_until, self.memory.next_seq());
+        let until = next.min(from.saturating_add(count(limit::SENT_INDEXED_MAX)));
+        if from < until {
+            self.insert_sent(from, until)?;
+            self.memory.counts.sent_until = until;
+        }
+        Ok(())
+    }
+
+    /// Puts the receipt of a row into `sent`, where the sweep has passed it already.
+    pub(super) fn index_sent(&mut self, seq: i64) -> Result<(), Failure> {
+        if seq < self.memory.counts.sent_until {
+            self.insert_sent(seq, seq + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the receipt of a row out of `sent`, where the row gets another number: it is found there again once the sweep
+    /// has come to that.
+    pub(super) fn unindex_sent(&mut self, seq: i64) -> Result<(), Failure> {
+        let sql =
+            "DELETE FROM sent WHERE (message_id, seq) IN (SELECT value, outbox.seq FROM outbox, json_each(receipt)
+            WHERE outbox.seq = ?1 AND receipt IS NOT NULL AND json_valid(receipt))";
+        self.sql(sql)?.execute([seq])?;
+        Ok(())
+    }
+
+    fn insert_sent(&mut self, from: i64, until: i64) -> Result<(), Failure> {
+        let sql =
+            "INSERT OR IGNORE INTO sent (message_id, seq) SELECT value, outbox.seq FROM outbox, json_each(receipt)
+            WHERE outbox.seq >= ?1 AND outbox.seq < ?2 AND receipt IS NOT NULL AND json_valid(receipt)
+                AND json_each.type = 'text'";
+        self.sql(sql)?.execute([from, until])?;
+        Ok(())
     }
 
     fn sweep_blobs(&mut self, until: UnixMillis) -> Result<Vec<String>, Failure> {

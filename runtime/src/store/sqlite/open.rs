@@ -34,6 +34,9 @@ pub enum OpenError {
         /// The process that holds it, in words.
         holder: String,
     },
+    /// There is no store to look at.
+    #[error("there is no store in {}; name the data directory of a gateway with --data", .0.display())]
+    Missing(PathBuf),
     /// The database is not one of ours.
     #[error("{} is a database of another program (application id {found:#x}); choose another data directory", file.display())]
     Foreign {
@@ -84,8 +87,8 @@ pub(super) struct DataDir {
     pub(super) file: PathBuf,
     /// Where blobs are.
     pub(super) blobs: PathBuf,
-    /// Holding it open holds the lock.
-    _lock: File,
+    /// Holding it open holds the lock; none for who only looks.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -118,8 +121,22 @@ impl DataDir {
         Ok(Self {
             file,
             blobs,
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// Names the files of a store that is only looked at, whoever works with it.
+    pub(super) fn look_at(dir: &Path) -> Result<Self, OpenError> {
+        let file = dir.join("sluicegate.db");
+        match std::fs::metadata(&file) {
+            Ok(_) => Ok(Self {
+                file,
+                blobs: dir.join("blobs"),
+                _lock: None,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::Missing(dir.to_owned())),
+            Err(source) => Err(OpenError::Io { path: file, source }),
+        }
     }
 
     /// Opens the connection that writes and brings the schema up to date.
@@ -188,7 +205,7 @@ impl DataDir {
     }
 
     /// Returns the schema's version, where the file is ours or still empty. Writes nothing.
-    fn check_owner(&self, db: &Connection) -> Result<usize, OpenError> {
+    pub(super) fn check_owner(&self, db: &Connection) -> Result<usize, OpenError> {
         let (owner, version, tables) = ownership(db).map_err(self.database())?;
         let is_new = owner == 0 && version == 0 && tables == 0;
         if owner != APPLICATION_ID && !is_new {
@@ -241,7 +258,7 @@ fn apply(db: &mut Connection, version: usize, sql: &str) -> rusqlite::Result<()>
     step.commit()
 }
 
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     options

@@ -167,7 +167,8 @@ impl Work<'_> {
         let sql = "UPDATE outbox SET seq = ?2, lane = ?3, state = 0, due_at = ?4, created_at = ?4, expires_at = ?5,
                 attempts = 0, attempt_at = NULL, ambiguous = 0, ambiguous_at = NULL, finished_at = NULL, note = NULL
             WHERE seq = ?1";
-        let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
+        let expires_at = now.saturating_add(millis(event.purpose.expiry()));
+        self.unindex_sent(old)?;
         self.sql(sql)?.execute(params![old, seq, lane, now, expires_at])?;
         self.sql("UPDATE outbox_body SET seq = ?2 WHERE seq = ?1")?
             .execute([old, seq])?;

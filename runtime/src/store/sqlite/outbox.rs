@@ -23,6 +23,8 @@ pub(super) struct Outgoing {
     channel: String,
     conversation: String,
     thread: String,
+    /// How long it is tried, ms.
+    expiry_ms: i64,
     body: Arc<str>,
 }
 
@@ -33,6 +35,7 @@ impl Outgoing {
             channel: event.channel.as_str().to_owned(),
             conversation: event.conversation.id.clone(),
             thread: event.conversation.thread.clone().unwrap_or_default(),
+            expiry_ms: millis(event.purpose.expiry()),
             body: to_json(event)?.into(),
         })
     }
@@ -128,7 +131,7 @@ impl Work<'_> {
         let seq = self.next_seq();
         let sql = "INSERT INTO outbox (seq, key, lane, state, due_at, expires_at, created_at, turn)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5, ?7) ON CONFLICT (key) DO NOTHING";
-        let expires_at = now.saturating_add(millis(limit::DELIVERY_EXPIRY));
+        let expires_at = now.saturating_add(event.expiry_ms);
         if self
             .sql(sql)?
             .execute(params![seq, event.key, lane, state, now, expires_at, turn])?

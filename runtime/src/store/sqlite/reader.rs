@@ -1,5 +1,6 @@
 //! Reads: a few read-only connections, used from the runtime's threads for blocking work.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -7,7 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::outbox::count;
-use crate::store::{Error, HistoryEntry, Role};
+use crate::clock::UnixMillis;
+use crate::store::{Error, HistoryEntry, Role, Usage};
 
 /// The read-only connections.
 pub(super) struct Readers {
@@ -55,6 +57,27 @@ pub(super) fn cursor(db: &Connection, channel: &str) -> rusqlite::Result<Option<
         .prepare_cached("SELECT cursor FROM channel WHERE name = ?1")?
         .query_row([channel], |row| row.get(0));
     Ok(found.optional()?.flatten())
+}
+
+pub(super) fn last_seen(db: &Connection, channel: &str) -> rusqlite::Result<Option<UnixMillis>> {
+    let found = db
+        .prepare_cached("SELECT seen_at FROM channel WHERE name = ?1")?
+        .query_row([channel], |row| row.get(0));
+    Ok(found.optional()?.flatten())
+}
+
+/// Reads how many bytes are in use in the database and by blobs, and asks the file system how many are free.
+pub(super) fn usage(db: &Connection, blobs: &Path) -> rusqlite::Result<Usage> {
+    let sql = "SELECT (page_count - freelist_count) * page_size
+            + (SELECT coalesce(sum(blob_bytes), 0) FROM channel)
+        FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+    let bytes: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    // A file system that does not say is not taken for a full one: writing shows.
+    let free = rustix::fs::statvfs(blobs).map_or(u64::MAX, |it| it.f_bavail.saturating_mul(it.f_frsize));
+    Ok(Usage {
+        store_bytes: bytes.unsigned_abs(),
+        disk_free_bytes: free,
+    })
 }
 
 /// Reads the newest lines, oldest first.

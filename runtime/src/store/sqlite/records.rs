@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::outbox::count;
-use crate::clock::UnixMillis;
+use crate::clock::{UnixMillis, millis};
 use crate::event::{Notice, SentPart};
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use crate::limit;
@@ -164,23 +164,65 @@ pub(super) fn dead_inbound(db: &Connection, max: usize) -> rusqlite::Result<Vec<
     Ok(page(rows, max)?.items)
 }
 
+/// Visits every inbound event, oldest first.
+pub(super) fn each_turn<E: From<rusqlite::Error>>(
+    db: &Connection,
+    visit: impl FnMut(TurnRecord) -> Result<(), E>,
+) -> Result<(), E> {
+    each(db.prepare(turns!("ORDER BY inbox.seq"))?, turn_row, visit)
+}
+
+/// Visits every outbound event, oldest first.
+pub(super) fn each_delivery<E: From<rusqlite::Error>>(
+    db: &Connection,
+    visit: impl FnMut(DeliveryRecord) -> Result<(), E>,
+) -> Result<(), E> {
+    each(db.prepare(deliveries!("ORDER BY outbox.seq"))?, delivery_row, visit)
+}
+
+fn each<T, E: From<rusqlite::Error>>(
+    mut statement: rusqlite::Statement<'_>,
+    read: fn(&Row<'_>) -> rusqlite::Result<Stored<T>>,
+    mut visit: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(read(row)?.record)?;
+    }
+    Ok(())
+}
+
 /// Reads the way of what an id names.
 pub(super) fn trace(db: &Connection, id: &str) -> rusqlite::Result<Vec<Trace>> {
     if let Some(stored) = delivery_by_key(db, id)? {
-        let turn = stored.turn.map(|seq| turn_by_seq(db, seq)).transpose()?.flatten();
-        return Ok(vec![match turn {
-            Some(turn) => trace_of(db, turn)?,
-            None => Trace {
-                turn: None,
-                deliveries: vec![stored.record],
-            },
-        }]);
+        return Ok(vec![trace_through(db, stored)?]);
     }
-    let turns = match turn_by_event(db, id)? {
-        Some(turn) => vec![turn],
-        None => turns_by_message(db, id)?,
-    };
-    turns.into_iter().map(|turn| trace_of(db, turn)).collect()
+    if let Some(turn) = turn_by_event(db, id)? {
+        return Ok(vec![trace_of(db, turn)?]);
+    }
+    let turns = turns_by_message(db, id)?.into_iter();
+    let mut traces = turns
+        .map(|turn| trace_of(db, turn))
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for sent in deliveries_by_message(db, id)? {
+        let trace = trace_through(db, sent)?;
+        // Both the question and its answer may have the id.
+        if !traces.contains(&trace) {
+            traces.push(trace);
+        }
+    }
+    Ok(traces)
+}
+
+/// Follows a delivery to the turn that made it, and from there to all of its deliveries.
+fn trace_through(db: &Connection, delivery: Stored<DeliveryRecord>) -> rusqlite::Result<Trace> {
+    match delivery.turn.map(|seq| turn_by_seq(db, seq)).transpose()?.flatten() {
+        Some(turn) => trace_of(db, turn),
+        None => Ok(Trace {
+            turn: None,
+            deliveries: vec![delivery.record],
+        }),
+    }
 }
 
 /// Follows a turn to its deliveries, by the keys that it makes: nothing else has to be kept to find them.
@@ -213,8 +255,10 @@ fn turn_by_seq(db: &Connection, seq: i64) -> rusqlite::Result<Option<Stored<Turn
     db.prepare_cached(sql)?.query_row([seq], turn_row).optional()
 }
 
-/// Finds an event by the host's id of it: through its first delivery, or else by reading the inbox from its new end. An
-/// index for the rest would cost every message a write, for a question that is asked by hand.
+/// Finds an event by the host's id of it: through its first delivery, or by the time that stands in the id.
+///
+/// An index would cost every message a write, for a question that is asked by hand. Rows are stored in the order of their
+/// times, so the row is near the place of its time, unless the clock was set: then all are read.
 fn turn_by_event(db: &Connection, id: &str) -> rusqlite::Result<Option<Stored<TurnRecord>>> {
     if !id.starts_with(EventId::PREFIX) {
         return Ok(None);
@@ -223,8 +267,64 @@ fn turn_by_event(db: &Connection, id: &str) -> rusqlite::Result<Option<Stored<Tu
     if let Some(Stored { turn: Some(seq), .. }) = delivery_by_key(db, DeliveryKey::of_turn(&event, 0).as_str())? {
         return turn_by_seq(db, seq);
     }
+    if let Some(at) = event.made_at_ms()
+        && let Some(seq) = near(db, id, at)?
+    {
+        return turn_by_seq(db, seq);
+    }
     let sql = turns!("WHERE event_id = ?1 ORDER BY inbox.seq DESC LIMIT 1");
     db.prepare_cached(sql)?.query_row([id], turn_row).optional()
+}
+
+/// Looks for an event's row among those of its time.
+fn near(db: &Connection, id: &str, at: UnixMillis) -> rusqlite::Result<Option<i64>> {
+    let tolerance = millis(limit::EVENT_ROW_TOLERANCE);
+    let from = first_since(db, at.saturating_sub(tolerance))?;
+    let sql = "SELECT seq, event_id, received_at FROM inbox WHERE seq >= ?1 ORDER BY seq";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([from])?;
+    while let Some(row) = rows.next()? {
+        if row.get_ref(1)?.as_str().is_ok_and(|found| found == id) {
+            return row.get(0).map(Some);
+        }
+        if row.get::<_, i64>(2)? > at.saturating_add(tolerance) {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the first row of the inbox that was received at a time or after it, by halving.
+fn first_since(db: &Connection, at: UnixMillis) -> rusqlite::Result<i64> {
+    let ends = "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM inbox";
+    let (mut low, mut high): (i64, i64) = db.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut probe = db.prepare_cached("SELECT received_at FROM inbox WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let is_before = probe.query_row([middle], |row| row.get::<_, i64>(0))? < at;
+        if is_before {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// Finds deliveries by a platform's id of what was sent, newest first: in `sent`, and among the rows that the sweep has
+/// not come to yet.
+fn deliveries_by_message(db: &Connection, id: &str) -> rusqlite::Result<Vec<Stored<DeliveryRecord>>> {
+    let sql = deliveries!(
+        "WHERE outbox.seq IN (
+            SELECT seq FROM sent WHERE message_id = ?1
+            UNION
+            SELECT seq FROM outbox WHERE seq >= (SELECT sent_until FROM gateway) AND receipt IS NOT NULL
+                AND json_valid(receipt) AND EXISTS (SELECT 1 FROM json_each(receipt) WHERE value = ?1))
+        ORDER BY outbox.seq DESC LIMIT ?2"
+    );
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![id, count(limit::TRACES_MAX)], delivery_row)?;
+    rows.collect()
 }
 
 /// Finds events by the platform's id: one for each channel at most.

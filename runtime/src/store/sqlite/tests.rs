@@ -14,10 +14,10 @@ use super::outbox::Outgoing;
 use super::writer::{Answer, Failure};
 use super::{SqliteStore, flusher};
 use crate::clock::UnixMillis;
-use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Receipt};
+use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{Attempted, Dispatch, Error, EventStore};
+use crate::store::{Attempted, Dispatch, Error, EventStore, Marks};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -47,6 +47,7 @@ fn event(name: &str) -> OutboundEvent {
             title: None,
         },
         action: Action::Send,
+        purpose: Purpose::Answer,
         in_reply_to: None,
         text: String::new(),
         attachments: Vec::new(),
@@ -81,7 +82,10 @@ fn counting(dir: &Path) -> (SqliteStore, Arc<AtomicUsize>) {
             wal.sync_data()
         })
     };
-    (SqliteStore::open_with(dir, sync).expect("the store opens"), flushes)
+    (
+        SqliteStore::open_with(dir, Marks::default(), sync).expect("the store opens"),
+        flushes,
+    )
 }
 
 /// A store whose flushes begin with a word to the test and end with a word from it.
@@ -97,7 +101,7 @@ fn stepwise(dir: &Path) -> (SqliteStore, Receiver<()>, SyncSender<io::Result<()>
         })
     };
     (
-        SqliteStore::open_with(dir, sync).expect("the store opens"),
+        SqliteStore::open_with(dir, Marks::default(), sync).expect("the store opens"),
         begun_rx,
         end_tx,
     )

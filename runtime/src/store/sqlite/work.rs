@@ -59,6 +59,8 @@ pub(super) struct Counts {
     pub(super) awaiting: i64,
     /// No row below it is fresh.
     fresh_from: i64,
+    /// Every receipt of an outbox row below it is in `sent`.
+    pub(super) sent_until: i64,
 }
 
 /// A turn that runs in this process.
@@ -104,6 +106,8 @@ pub(super) struct Memory {
     pub(super) is_cursor_touched: bool,
     pub(super) is_state_touched: bool,
     board: Arc<Board>,
+    /// What may wait in one conversation, either way.
+    pub(super) conversation_rows_max: i64,
 }
 
 /// How far the sweep has come in this round.
@@ -116,10 +120,10 @@ pub(super) struct Swept {
 
 impl Memory {
     /// Reads the counters and counts this opening. What an earlier process left fresh is settled.
-    pub(super) fn load(db: &Connection, board: Arc<Board>) -> rusqlite::Result<Self> {
+    pub(super) fn load(db: &Connection, board: Arc<Board>, conversation_rows_max: u64) -> rusqlite::Result<Self> {
         let opening = db.unchecked_transaction()?;
         let sql = "UPDATE gateway SET boot = boot + 1 RETURNING boot, next_seq, inbox, outbox, dead,
-            dead_inbound, awaiting, fresh_from";
+            dead_inbound, awaiting, fresh_from, sent_until";
         let (boot, counts) = db.query_row(sql, [], |row| {
             let counts = Counts {
                 next_seq: row.get(1)?,
@@ -129,6 +133,7 @@ impl Memory {
                 dead_inbound: row.get(5)?,
                 awaiting: row.get(6)?,
                 fresh_from: row.get(7)?,
+                sent_until: row.get(8)?,
             };
             Ok((row.get(0)?, counts))
         })?;
@@ -150,6 +155,7 @@ impl Memory {
             is_cursor_touched: false,
             is_state_touched: false,
             board,
+            conversation_rows_max: i64::try_from(conversation_rows_max).unwrap_or(i64::MAX),
         };
         Work::new(db, &mut memory).settle_all().map_err(Failure::into_sqlite)?;
         memory.save(db)?;
@@ -186,9 +192,10 @@ impl Memory {
                 dead_inbound,
                 awaiting,
                 fresh_from,
+                sent_until,
             } = self.counts;
             let sql = "UPDATE gateway SET next_seq = ?1, inbox = ?2, outbox = ?3, dead = ?4, dead_inbound = ?5,
-                awaiting = ?6, fresh_from = ?7";
+                awaiting = ?6, fresh_from = ?7, sent_until = ?8";
             db.prepare_cached(sql)?.execute(params![
                 next_seq,
                 inbox,
@@ -196,7 +203,8 @@ impl Memory {
                 dead,
                 dead_inbound,
                 awaiting,
-                fresh_from
+                fresh_from,
+                sent_until
             ])?;
         }
         Ok(())

@@ -10,14 +10,16 @@ CREATE TABLE gateway (
     dead     INTEGER NOT NULL,
     dead_inbound INTEGER NOT NULL,
     awaiting INTEGER NOT NULL,  -- of the outbox: those in state 3
-    fresh_from INTEGER NOT NULL -- no outbox row below it is in a state from 10 on
+    fresh_from INTEGER NOT NULL, -- no outbox row below it is in a state from 10 on
+    sent_until INTEGER NOT NULL -- every receipt of a row below it is in `sent`
 ) STRICT;
-INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0, 0, 1);
+INSERT INTO gateway VALUES (1, 0, 1, 0, 0, 0, 0, 0, 1, 0);
 
 CREATE TABLE channel (
     id          INTEGER PRIMARY KEY,
     name        TEXT NOT NULL UNIQUE,
     cursor      TEXT,
+    seen_at     INTEGER,        -- until when it is known to have listened
     state_keys  INTEGER NOT NULL DEFAULT 0,
     state_bytes INTEGER NOT NULL DEFAULT 0,
     blob_bytes  INTEGER NOT NULL DEFAULT 0
@@ -107,6 +109,14 @@ CREATE TABLE outbox_body (
     seq  INTEGER PRIMARY KEY,
     body TEXT NOT NULL          -- the event as JSON; gone once it is delivered or dropped
 ) STRICT;
+
+-- The platform's ids of what was sent, to find a delivery by. Filled behind the deliveries, by the sweep, many at once:
+-- an index would cost every delivery a write at a random place.
+CREATE TABLE sent (
+    message_id TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (message_id, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE state (
     channel INTEGER NOT NULL,

@@ -1,0 +1,89 @@
+//! `sluicegate db`: checking the store, copying it, and reading it out, whether or not a gateway runs.
+
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::DbCommand;
+use super::component::bundled_names;
+use super::failure::{Failure, Kind};
+use super::json_text;
+use crate::config::{Config, Sources};
+use crate::gateway::{self, Archive, ArchiveError};
+
+/// Does what stands after `db`.
+pub(super) fn db(command: DbCommand, sources: &Sources) -> Result<String, Failure> {
+    let data = Config::read(sources, &bundled_names()).config.gateway.data;
+    let mut archive = Archive::open(&data).map_err(gateway::Error::from)?;
+    match command {
+        DbCommand::Check { json } => {
+            let faults = archive.check().map_err(|error| failure(error, &data))?;
+            if json.json {
+                // The exit code says it too, so that a script need not read this.
+                return verdict(
+                    &faults,
+                    json_text(&json!({ "sound": faults.is_empty(), "faults": faults })),
+                );
+            }
+            verdict(&faults, format!("The store in {} is sound.\n", data.display()))
+        }
+        DbCommand::Backup { folder, json } => {
+            let report = archive.backup(&folder).map_err(|error| failure(error, &data))?;
+            if json.json {
+                return Ok(json_text(&json!({
+                    "folder": folder, "database_bytes": report.database_bytes,
+                    "blobs": report.blobs, "blobs_gone": report.blobs_gone,
+                })));
+            }
+            Ok(format!(
+                "Copied and checked: {} bytes and {} files. To start from it: sluicegate --data {} run\n",
+                report.database_bytes,
+                report.blobs,
+                folder.display()
+            ))
+        }
+        DbCommand::Export => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            match archive.export(&mut out).and_then(|_| flush(&mut out)) {
+                // A reader that has gone, such as `head`, is no failure.
+                Err(ArchiveError::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
+                    Ok(String::new())
+                }
+                exported => exported.map(|()| String::new()).map_err(|error| failure(error, &data)),
+            }
+        }
+    }
+}
+
+fn flush(out: &mut impl io::Write) -> Result<(), ArchiveError> {
+    out.flush().map_err(|source| ArchiveError::Write {
+        path: "the output".into(),
+        source,
+    })
+}
+
+fn verdict(faults: &[String], text: String) -> Result<String, Failure> {
+    if faults.is_empty() {
+        return Ok(text);
+    }
+    let remedy = "stop the gateway, keep a copy of the data directory, and start from the last `sluicegate db backup`";
+    let listed: Vec<String> = faults.iter().map(|fault| crate::channel::printable(fault)).collect();
+    let message = format!("the store is damaged:\n  {}", listed.join("\n  "));
+    Err(Failure::new(Kind::Failed, message, remedy))
+}
+
+fn failure(error: ArchiveError, data: &Path) -> Failure {
+    let remedy = match &error {
+        ArchiveError::Open(_) => return gateway::Error::from(error).into(),
+        ArchiveError::Read(_) | ArchiveError::Unsound(_) => {
+            format!(
+                "`sluicegate db check` says more; is another program working on {}?",
+                data.display()
+            )
+        }
+        ArchiveError::InTheWay(_) => "name a folder that is not there yet".to_owned(),
+        _ => "name a place with room that this user may write to".to_owned(),
+    };
+    Failure::new(Kind::Failed, error.to_string(), remedy)
+}

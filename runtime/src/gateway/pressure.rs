@@ -1,0 +1,49 @@
+//! Watches the store's marks, and tells when one is reached and when there is room again.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, Event};
+use crate::clock::Clock;
+use crate::limit;
+use crate::store::{EventStore, Full, Pressure};
+
+/// Measures what the store uses, now and then, until `stop`.
+pub(super) async fn watch(store: Arc<dyn EventStore>, bus: Bus, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut told = Pressure::default();
+    let mut looks = tokio::time::interval(limit::PRESSURE_PERIOD);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = looks.tick() => {}
+        }
+        if let Err(error) = store.measure().await {
+            tracing::warn!(%error, "the store's size could not be measured");
+        }
+        let pressure = store.pressure();
+        if is_news(told.intake, pressure.intake) || is_news(told.turns, pressure.turns) {
+            told = pressure;
+            tell(pressure, &bus, clock.now_ms());
+        }
+    }
+}
+
+/// Returns whether a mark is reached that was not, or the other way round: the figures change all the time.
+fn is_news(before: Option<Full>, now: Option<Full>) -> bool {
+    before.map(|full| std::mem::discriminant(&full)) != now.map(|full| std::mem::discriminant(&full))
+}
+
+fn tell(pressure: Pressure, bus: &Bus, at_ms: crate::clock::UnixMillis) {
+    let words = |full: Option<Full>| full.map(|full| full.to_string());
+    let (intake, turns) = (words(pressure.intake), words(pressure.turns));
+    match (&intake, &turns) {
+        (Some(why), None) => tracing::error!(why, "nothing is taken in until there is room"),
+        (Some(why), Some(_)) => tracing::error!(why, "nothing is taken in and no turn is begun until there is room"),
+        (None, _) => tracing::info!("there is room again"),
+    }
+    if turns.is_none() {
+        bus.turns_due().wake();
+    }
+    bus.publish(|| Event::Pressure { intake, turns, at_ms });
+}
