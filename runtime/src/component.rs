@@ -53,6 +53,8 @@ pub enum Placement {
     JsonBody,
     /// A text frame of a WebSocket.
     WebsocketText,
+    /// A text that the guest composed for a byte stream.
+    TcpText,
 }
 
 /// A secret that the component uses.

@@ -16,6 +16,7 @@ use crate::limit;
 pub mod keyring;
 pub mod redact;
 pub mod signing;
+mod template;
 
 pub use keyring::{BoundSecret, Keyring, Placements};
 pub use redact::{Redactor, StreamRedactor};

@@ -158,6 +158,16 @@ impl wit::HostTcpStream for Guest {
         Ok(unless_stopped(&shutdown, stream.0.write(&bytes)).await)
     }
 
+    async fn write_text(
+        &mut self,
+        stream: Resource<TcpHandle>,
+        text: String,
+    ) -> wasmtime::Result<Result<(), wit::NetError>> {
+        let shutdown = self.shutdown.clone();
+        let stream = self.table.get_mut(&stream)?;
+        Ok(unless_stopped(&shutdown, stream.0.write_text(&text)).await)
+    }
+
     async fn drop(&mut self, stream: Resource<TcpHandle>) -> wasmtime::Result<()> {
         self.table.delete(stream)?;
         Ok(())

@@ -186,6 +186,7 @@ fn placements(flags: wit::Placement) -> Vec<Placement> {
         (wit::Placement::URL_QUERY, Placement::UrlQuery),
         (wit::Placement::JSON_BODY, Placement::JsonBody),
         (wit::Placement::WEBSOCKET_TEXT, Placement::WebsocketText),
+        (wit::Placement::TCP_TEXT, Placement::TcpText),
     ];
     all.into_iter()
         .filter(|(flag, _)| (flags & *flag) == *flag)

@@ -1,5 +1,6 @@
 //! Connecting a socket to a checked address, and what WebSockets and byte streams share.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -12,6 +13,7 @@ use super::evidence::{self, Unanswered};
 use super::{ChannelEgress, Evidence, NetError};
 use crate::limit;
 use crate::policy::{Host, Permit, Scheme};
+use crate::secret::keyring::{FillError, Place};
 
 /// A connection, in the clear or not.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -67,6 +69,23 @@ impl Line {
                 "the channel has used up its bytes for this minute".into(),
             ))
         }
+    }
+
+    /// Fills in the secrets of a text that a guest composed for a byte stream.
+    pub(super) fn filled(&self, text: &str, is_secure: bool) -> Result<String, NetError> {
+        let filled = self.channel.keyring().fill(text, Place::TcpText, &self.host);
+        let filled = filled.map_err(|error| match error {
+            FillError::Malformed => NetError::Failed(error.to_string()),
+            _ => NetError::Denied(error.to_string()),
+        })?;
+        let in_the_clear = matches!(filled, Cow::Owned(_)) && !is_secure;
+        if in_the_clear && !self.channel.grants().names(self.scheme, &self.host, self.port) {
+            return Err(NetError::Denied(format!(
+                "a secret goes to {} in the clear only where the operator grants {}://{}:{} by its name",
+                self.host, self.scheme, self.host, self.port
+            )));
+        }
+        Ok(filled.into_owned())
     }
 
     /// Connects to an address that the permit allows.

@@ -132,6 +132,20 @@ impl TcpStream {
         Ok(())
     }
 
+    /// Writes a text with its secrets put in: over TLS, or in the clear to a host that the operator granted by its name.
+    ///
+    /// # Errors
+    /// `Denied` or `Failed` when a placeholder can't be filled in: nothing was written then, and the stream stays open.
+    /// Otherwise as [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// As `write`.
+    pub async fn write_text(&mut self, text: &str) -> Result<(), NetError> {
+        let filled = self.line.filled(text, self.is_secure);
+        self.line.channel.counters.net_result(filled.as_ref().err());
+        self.write(filled?.as_bytes()).await
+    }
+
     /// Waits until there is something to hand out.
     async fn fill(&mut self) -> Result<(), NetError> {
         while self.waiting.is_empty() {

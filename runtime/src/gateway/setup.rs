@@ -332,6 +332,7 @@ fn placements(request: &SecretRequest) -> Placements {
         url_query: has(Placement::UrlQuery),
         json_body: has(Placement::JsonBody),
         websocket_text: has(Placement::WebsocketText),
+        tcp_text: has(Placement::TcpText),
     }
 }
 

@@ -138,6 +138,13 @@ impl Grants {
         })
     }
 
+    /// Whether a grant names this very host, rather than all hosts below a suffix.
+    pub fn names(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
+        self.granted.iter().any(|grant| {
+            matches!(grant.endpoint.host, HostPattern::Exact(_)) && grant.endpoint.matches(scheme, host, port)
+        })
+    }
+
     /// Whether the connection would be granted, but the component's description does not ask for it.
     pub fn is_unrequested(&self, scheme: Scheme, host: &Host, port: u16) -> bool {
         !self

@@ -6,8 +6,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::redact::Redactor;
 use super::signing::{self, Signing};
+use super::template::{self, Piece};
 use super::{Secret, SecretSource};
 use crate::policy::{Grants, Host, HostPattern};
 
@@ -24,6 +28,8 @@ pub struct Placements {
     pub json_body: bool,
     /// In a WebSocket text frame.
     pub websocket_text: bool,
+    /// In a text that the guest composed for a byte stream.
+    pub tcp_text: bool,
 }
 
 /// One place.
@@ -39,6 +45,8 @@ pub enum Place {
     JsonBody,
     /// A text frame: as in a JSON body where the frame is JSON, else anywhere, as it is.
     WebsocketText,
+    /// A text for a byte stream: as it is.
+    TcpText,
 }
 
 impl fmt::Display for Place {
@@ -49,6 +57,7 @@ impl fmt::Display for Place {
             Self::UrlQuery => "the query of a URL",
             Self::JsonBody => "a JSON body",
             Self::WebsocketText => "a WebSocket text",
+            Self::TcpText => "the text of a byte stream",
         })
     }
 }
@@ -80,6 +89,9 @@ pub enum FillError {
     /// Bound to other places.
     #[error("the secret `{0}` may not stand in {1}")]
     Place(String, Place),
+    /// Its value would end the line that it stands in.
+    #[error("the secret `{0}` has a line break or another control character, which {1} can't hold: correct the secret")]
+    Control(String, Place),
 }
 
 /// Why a guest got no secret, or no signature.
@@ -146,7 +158,8 @@ impl Keyring {
         self.get(name).ok_or_else(|| KeyringError::Unknown(shown(name)))
     }
 
-    /// Fills in a header value, or a URL's path or query: every `{{` must be a secret that may stand there.
+    /// Fills in a header value, a URL's path or query, or a text for a byte stream: every `{{` must be a secret that may
+    /// stand there, or, in a header or a stream's text, `{{base64:` and a text with such secrets.
     ///
     /// # Errors
     /// The first placeholder that can't be filled in.
@@ -154,15 +167,37 @@ impl Keyring {
         if !text.contains("{{") {
             return Ok(Cow::Borrowed(text));
         }
-        let (mut out, mut rest) = (String::with_capacity(text.len() + 64), text);
-        while let Some((before, after)) = rest.split_once("{{") {
-            let (name, behind) = after.split_once("}}").ok_or(FillError::Malformed)?;
-            out.push_str(before);
-            out.push_str(&encode::for_place(self.bound(name, place, host)?, place));
-            rest = behind;
+        let mut out = String::with_capacity(text.len() + 64);
+        for piece in template::parse(text)? {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Secret(name) => {
+                    let secret = self.bound(name, place, host)?;
+                    if place == Place::TcpText && secret.expose().contains(char::is_control) {
+                        return Err(FillError::Control(name.to_owned(), place));
+                    }
+                    out.push_str(&encode::for_place(secret, place));
+                }
+                Piece::Base64(inner) if matches!(place, Place::Header | Place::TcpText) => {
+                    out.push_str(&STANDARD.encode(self.joined(&inner, place, host)?));
+                }
+                Piece::Base64(_) => return Err(FillError::Malformed),
+            }
         }
-        out.push_str(rest);
         Ok(Cow::Owned(out))
+    }
+
+    /// Returns the text inside an encoded field, with its secrets as they are.
+    fn joined(&self, pieces: &[Piece<'_>], place: Place, host: &Host) -> Result<String, FillError> {
+        let mut out = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Secret(name) => out.push_str(self.bound(name, place, host)?.expose()),
+                Piece::Base64(_) => return Err(FillError::Malformed),
+            }
+        }
+        Ok(out)
     }
 
     /// Fills in a JSON document: strings that are nothing but a placeholder. All else, unknown names too, is left as it
@@ -244,6 +279,7 @@ impl Placements {
             Place::UrlQuery => self.url_query,
             Place::JsonBody => self.json_body,
             Place::WebsocketText => self.websocket_text,
+            Place::TcpText => self.tcp_text,
         }
     }
 }
@@ -268,7 +304,7 @@ pub fn load_all(
 }
 
 /// Whether a text can be the name of a secret.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
@@ -299,7 +335,7 @@ pub(super) mod encode {
             Place::UrlPath => percent_but(value, IN_SEGMENT),
             Place::UrlQuery => percent(value),
             Place::JsonBody => json(value),
-            Place::Header | Place::WebsocketText => value.to_owned(),
+            Place::Header | Place::WebsocketText | Place::TcpText => value.to_owned(),
         }
     }
 
@@ -351,6 +387,7 @@ mod tests {
         url_query: true,
         json_body: true,
         websocket_text: true,
+        tcp_text: true,
     };
 
     fn keyring(value: &str, placements: Placements) -> Keyring {
@@ -376,6 +413,36 @@ mod tests {
             fill("t={{token}}&u={{token}}", Place::UrlQuery),
             "t=1%3Aa%2Fb%20%22&u=1%3Aa%2Fb%20%22"
         );
+    }
+
+    #[test]
+    fn an_encoded_field_holds_the_secret_among_other_text() {
+        let keyring = keyring("pass word", ALL);
+        let fill = |text, place| keyring.fill(text, place, &host());
+        let basic = format!("Basic {}", STANDARD.encode("user:pass word"));
+        assert_eq!(fill("Basic {{base64:user:{{token}}}}", Place::Header).unwrap(), basic);
+        let plain = format!("AUTHENTICATE {}\r\n", STANDARD.encode("\0bot\0pass word"));
+        let text = "AUTHENTICATE {{base64:\0bot\0{{token}}}}\r\n";
+        assert_eq!(fill(text, Place::TcpText).unwrap(), plain);
+        for place in [Place::UrlPath, Place::UrlQuery] {
+            assert_eq!(fill("{{base64:{{token}}}}", place), Err(FillError::Malformed));
+        }
+        let unbound = fill("{{base64:{{other}}}}", Place::TcpText);
+        assert_eq!(unbound, Err(FillError::Unknown("other".into())));
+    }
+
+    #[test]
+    fn a_secret_can_not_end_the_line_that_it_stands_in() {
+        let fill = |value, text| {
+            keyring(value, ALL)
+                .fill(text, Place::TcpText, &host())
+                .map(Cow::into_owned)
+        };
+        assert_eq!(fill("value-1", "PASS {{token}}\r\n"), Ok("PASS value-1\r\n".into()));
+        for value in ["value\r\nQUIT", "value\n1", "value\0"] {
+            let control = FillError::Control("token".into(), Place::TcpText);
+            assert_eq!(fill(value, "PASS {{token}}\r\n"), Err(control), "{value:?}");
+        }
     }
 
     #[test]

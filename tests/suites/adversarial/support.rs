@@ -154,6 +154,7 @@ fn egress(grants: &[String], shutdown: &CancellationToken) -> Arc<ChannelEgress>
             url_query: false,
             json_body: false,
             websocket_text: false,
+            tcp_text: false,
         },
     };
     let requested = grants.iter().map(|text| text.parse().expect("an endpoint")).collect();

@@ -246,3 +246,122 @@ async fn a_byte_stream_is_read_and_written_until_it_ends() {
     assert!(!evidence.bytes_left());
     assert_eq!(stream.write(b"x").await.unwrap_err(), NetError::Closed);
 }
+
+/// A server that answers each line with the line itself.
+async fn line_echo() -> Server {
+    Server::start(|mut stream| async move {
+        let mut bytes = Vec::new();
+        while stream.read_buf(&mut bytes).await.is_ok_and(|count| count > 0) {
+            let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+                continue;
+            };
+            let lines: Vec<u8> = bytes.drain(..=end).collect();
+            stream.write_all(&lines).await.unwrap();
+        }
+    })
+    .await
+}
+
+async fn read_line(stream: &mut sluicegate::egress::TcpStream) -> String {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        line.extend_from_slice(&stream.read(1, LONG).await.unwrap().unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_of_a_byte_stream_is_put_in_where_the_guest_composed_the_text() {
+    use base64::Engine as _;
+    let server = line_echo().await;
+    let channel = channel(&[format!("tcp://{}", server.address)]);
+    let mut stream = channel
+        .connect_tcp("127.0.0.1", server.address.port(), false, &Evidence::default())
+        .await
+        .unwrap();
+    let sent_before = channel.counters().bytes_out;
+    stream.write_text("PASS {{token}}\n").await.unwrap();
+    assert_eq!(read_line(&mut stream).await, "PASS [redacted]\n");
+    let plain = format!("PASS {SECRET}\n").len() as u64;
+    assert_eq!(channel.counters().bytes_out - sent_before, plain, "the value was sent");
+
+    stream.write_text("AUTH {{base64:\0u\0{{token}}}}\n").await.unwrap();
+    let echoed = read_line(&mut stream).await;
+    assert!(echoed.contains("[redacted]"), "{echoed}");
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("\0u\0{SECRET}"));
+    let sent = channel.counters().bytes_out - sent_before - plain;
+    assert_eq!(sent, format!("AUTH {encoded}\n").len() as u64);
+
+    stream.write(b"a person wrote {{token}}\n").await.unwrap();
+    assert_eq!(read_line(&mut stream).await, "a person wrote {{token}}\n");
+    assert!(matches!(
+        stream.write_text("{{other}}\n").await,
+        Err(NetError::Denied(_))
+    ));
+    assert!(matches!(
+        stream.write_text("{{to ken}}\n").await,
+        Err(NetError::Failed(_))
+    ));
+    stream.write_text("still open\n").await.unwrap();
+    assert_eq!(read_line(&mut stream).await, "still open\n");
+}
+
+#[tokio::test]
+async fn a_secret_goes_in_the_clear_only_to_a_host_that_was_granted_by_its_name() {
+    let server = line_echo().await;
+    let port = server.address.port();
+    let channel = |granted: &str| {
+        let mut setup = Setup::granted(&[format!("tcp://irc.test.example:{port}")]);
+        setup.granted = vec![crate::support::private_grant(&format!("tcp://{granted}:{port}"))];
+        setup.gate.resolver = crate::support::Scripted::new(&[("irc.test.example", &[&["127.0.0.1"]])]);
+        setup.build()
+    };
+    let connect = async |granted: &str| {
+        let evidence = Evidence::default();
+        let channel = channel(granted);
+        channel
+            .connect_tcp("irc.test.example", port, false, &evidence)
+            .await
+            .unwrap()
+    };
+    let mut suffix = connect("*.test.example").await;
+    let refused = suffix.write_text("PASS {{token}}\n").await.unwrap_err();
+    assert!(
+        matches!(&refused, NetError::Denied(text) if text.contains("in the clear")),
+        "{refused}"
+    );
+    suffix.write_text("NICK bot\n").await.unwrap();
+    assert_eq!(
+        read_line(&mut suffix).await,
+        "NICK bot\n",
+        "nothing of the refused text came before"
+    );
+    let mut named = connect("irc.test.example").await;
+    named.write_text("PASS {{token}}\n").await.unwrap();
+    assert_eq!(read_line(&mut named).await, "PASS [redacted]\n");
+}
+
+#[tokio::test]
+async fn a_secret_may_stand_in_a_byte_stream_only_where_that_is_its_place() {
+    let server = line_echo().await;
+    let endpoint = format!("tcp://{}", server.address);
+    let mut elsewhere = Setup::granted(std::slice::from_ref(&endpoint));
+    elsewhere.placements.tcp_text = false;
+    let mut other_host = Setup::granted(&[endpoint]);
+    other_host.hosts = vec!["*.test.example"];
+    for setup in [elsewhere, other_host] {
+        let channel = setup.build();
+        let mut stream = channel
+            .connect_tcp("127.0.0.1", server.address.port(), false, &Evidence::default())
+            .await
+            .unwrap();
+        for text in ["PASS {{token}}\n", "AUTH {{base64:{{token}}}}\n"] {
+            assert!(
+                matches!(stream.write_text(text).await, Err(NetError::Denied(_))),
+                "{text}"
+            );
+        }
+        stream.write(b"NICK\n").await.unwrap();
+        assert_eq!(read_line(&mut stream).await, "NICK\n");
+    }
+}

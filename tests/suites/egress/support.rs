@@ -25,6 +25,7 @@ pub(crate) const ALL_PLACES: Placements = Placements {
     url_query: true,
     json_body: true,
     websocket_text: true,
+    tcp_text: true,
 };
 
 /// A server that runs one script for each connection, and counts them.
