@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod log;
 pub mod net;
 pub mod progress;
+pub mod relay;
 pub mod secrets;
 pub mod settings;
 pub mod state;

@@ -37,6 +37,7 @@ mod websocket;
 pub use address::{Resolver, Resolving, SystemResolver};
 pub use counters::{CounterValues, Counters};
 pub use evidence::Evidence;
+pub(crate) use evidence::Unanswered;
 pub use gate::{Gate, GateError, GateSettings};
 pub use stream::ResponseStream;
 pub use tcp::TcpStream;

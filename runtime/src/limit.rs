@@ -341,6 +341,10 @@ pub const LISTENER_STEADY: Duration = Duration::from_secs(60);
 pub const GUEST_SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// How long a listener has to return once it was told to stop.
 pub const LISTENER_STOP_GRACE: Duration = Duration::from_secs(2);
+/// A request through a channel's relay, and its answer, bytes: one message of a platform with room to spare.
+pub const RELAY_BYTES_MAX: usize = 64 * KIB;
+/// Requests in a channel's relay, waiting and taken together; further ones are told `busy`. As many as calls can ask.
+pub const RELAY_WAITING_MAX: usize = 64;
 
 // ---- a channel's log
 

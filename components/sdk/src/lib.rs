@@ -75,6 +75,9 @@ pub use bindings::imports::sluicegate::channel::clients;
 /// Files, kept by the host under a handle.
 pub use bindings::imports::sluicegate::channel::blobs;
 
+/// From any instance to the listener, where one connection both receives and sends.
+pub use bindings::imports::sluicegate::channel::relay;
+
 /// The operator's settings, by key.
 pub use bindings::imports::sluicegate::channel::settings;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use crate::channel::Guest;
 use crate::channel::bindings::sluicegate::channel::net as wit;
+use crate::channel::{Guest, Relay};
 use crate::egress::{self, NetError};
 use crate::limit;
 
@@ -36,6 +36,19 @@ async fn unless_stopped<T>(
         biased;
         done = work => done.map_err(Into::into),
         () = shutdown.cancelled() => Err(wit::NetError::ShuttingDown),
+    }
+}
+
+/// Waits for what a peer sends; a listener's wait ends early, with none, when a request waits in its relay.
+async fn unless_asked<T>(
+    relay: Option<&Relay>,
+    read: impl Future<Output = Result<Option<T>, NetError>>,
+) -> Result<Option<T>, NetError> {
+    let Some(relay) = relay else { return read.await };
+    tokio::select! {
+        biased;
+        read = read => read,
+        () = relay.rung() => Ok(None),
     }
 }
 
@@ -91,8 +104,11 @@ impl wit::HostWebsocket for Guest {
         timeout_ms: u64,
     ) -> wasmtime::Result<Result<Option<wit::Frame>, wit::NetError>> {
         let shutdown = self.shutdown.clone();
+        let services = self.services.clone().filter(|_| self.listens);
+        let relay = services.as_ref().map(|services| &services.relay);
         let socket = self.table.get_mut(&socket)?;
-        let received = unless_stopped(&shutdown, socket.0.receive(bounded(timeout_ms))).await;
+        let receiving = unless_asked(relay, socket.0.receive(bounded(timeout_ms)));
+        let received = unless_stopped(&shutdown, receiving).await;
         Ok(received.map(|frame| {
             frame.map(|frame| match frame {
                 egress::Frame::Text(text) => wit::Frame::Text(text),
@@ -143,8 +159,11 @@ impl wit::HostTcpStream for Guest {
         timeout_ms: u64,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::NetError>> {
         let shutdown = self.shutdown.clone();
+        let services = self.services.clone().filter(|_| self.listens);
+        let relay = services.as_ref().map(|services| &services.relay);
         let stream = self.table.get_mut(&stream)?;
-        let read = unless_stopped(&shutdown, stream.0.read(bytes_max, bounded(timeout_ms))).await;
+        let reading = unless_asked(relay, stream.0.read(bytes_max, bounded(timeout_ms)));
+        let read = unless_stopped(&shutdown, reading).await;
         Ok(read.map(|bytes| bytes.map(Into::into)))
     }
 

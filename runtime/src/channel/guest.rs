@@ -25,6 +25,8 @@ pub struct Guest {
     pub(crate) evidence: Evidence,
     /// The client whose frame this call handles: frames to it need not wait for the end of the call.
     pub(crate) client: Option<ClientId>,
+    /// Whether this is the channel's listener: it takes what the others hand to its relay.
+    pub(crate) listens: bool,
     /// Set when the channel goes down: every blocking import then says so.
     pub(crate) shutdown: CancellationToken,
     /// Handles to host resources, bounded.
@@ -70,6 +72,8 @@ pub(crate) struct CallContext {
     pub evidence: Evidence,
     /// The client whose frame is being handled.
     pub client: Option<ClientId>,
+    /// Whether it is the listener's.
+    pub listens: bool,
     /// What ends the blocking imports of this call.
     pub shutdown: CancellationToken,
     /// Counts its CPU time; the caller runs the call under a clone.
@@ -94,6 +98,7 @@ pub(super) fn store(
         services,
         evidence: context.evidence,
         client: context.client,
+        listens: context.listens,
         shutdown: context.shutdown,
         table,
         http,

@@ -111,6 +111,7 @@ impl Channel {
                 self.report_gap().await;
             }
             let outcome = self.run_once(&stop).await;
+            self.services.relay.abandon();
             if !self.services.terminal {
                 self.note_seen().await;
             }
@@ -143,6 +144,7 @@ impl Channel {
     async fn run_once(&self, stop: &CancellationToken) -> Result<(), Fall> {
         let context = CallContext {
             shutdown: stop.clone(),
+            listens: true,
             ..CallContext::default()
         };
         let meter = context.meter.clone();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Clients;
 use super::output::{ChannelLog, Level, near_start, printable};
+use super::relay::Relay;
 use super::share::Share;
 use super::usage::Usage;
 use crate::bus::Bus;
@@ -39,6 +40,8 @@ pub struct Services {
     pub access: Access,
     /// Clients that are connected to this channel.
     pub clients: Clients,
+    /// From its instances to its listener.
+    pub relay: Relay,
     /// The channel's log.
     pub log: ChannelLog,
     /// What it uses.

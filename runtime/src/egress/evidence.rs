@@ -38,7 +38,7 @@ impl Evidence {
     }
 
     /// Notes that a request is about to leave. Stays noted until the answer is complete.
-    pub(super) fn begin(&self) -> Unanswered {
+    pub(crate) fn begin(&self) -> Unanswered {
         self.0.unanswered.fetch_add(1, Ordering::AcqRel);
         Unanswered(self.clone())
     }
@@ -47,11 +47,11 @@ impl Evidence {
 /// A request that may have arrived. Dropping it, by a deadline or a trap, keeps it noted: only an answer settles it.
 #[derive(Debug)]
 #[must_use = "only `settle` says that the request was answered, and `withdraw` that it was never sent"]
-pub(super) struct Unanswered(Evidence);
+pub(crate) struct Unanswered(Evidence);
 
 impl Unanswered {
     /// Notes that the request was answered completely.
-    pub(super) fn settle(self) {
+    pub(crate) fn settle(self) {
         self.0.0.answered.fetch_add(1, Ordering::AcqRel);
         self.0.0.unanswered.fetch_sub(1, Ordering::AcqRel);
     }

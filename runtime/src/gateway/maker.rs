@@ -14,7 +14,8 @@ use super::shelf::{Shelf, read_component};
 use super::switchboard::Line;
 use crate::bus::Bus;
 use crate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Usage,
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay, Services, Share,
+    Usage,
 };
 use crate::clock::Clock;
 use crate::component;
@@ -215,6 +216,7 @@ impl Maker {
             settings: ready.settings,
             access: ready.access,
             clients: Clients::default(),
+            relay: Relay::default(),
             log: ChannelLog::default(),
             usage: Usage::default(),
             share: Share::default(),

@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
 use sluicegate::channel::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services, Share, Status,
-    Usage,
+    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay, Services, Share,
+    Status, Usage,
 };
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
@@ -106,6 +106,7 @@ async fn channel(folder: &Path, store: Arc<SqliteStore>) -> anyhow::Result<Chann
         settings: BTreeMap::new(),
         access: Access::Open,
         clients: Clients::default(),
+        relay: Relay::default(),
         log: ChannelLog::default(),
         usage: Usage::default(),
         share: Share::default(),

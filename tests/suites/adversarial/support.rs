@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sluicegate::bus::Bus;
 use sluicegate::channel::{
-    CallError, Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Services,
-    Share, Status, Usage,
+    CallError, Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay,
+    Services, Share, Status, Usage,
 };
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
@@ -131,6 +131,7 @@ impl Rig {
             settings: self.settings,
             access: self.access,
             clients: Clients::default(),
+            relay: Relay::default(),
             log: ChannelLog::default(),
             usage: Usage::default(),
             share: Share::default(),
