@@ -1,0 +1,226 @@
+//! IRC's row, against a real ngircd. Between it and the gateway stands a link that drops connections and counts them.
+
+mod person;
+
+use std::collections::{HashMap, HashSet};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use harness::{Link, Setup, TempFolder, TestGateway, eventually};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+use crate::cases::Case;
+use crate::platform::{MessageId, Platform, Refusal, Room, Shown, Skipped, program};
+use person::Person;
+
+const NICK: &str = "gate";
+/// The server's password.
+const PASSWORD: &str = "correct-horse-battery";
+/// How often another free port is tried where one was taken meanwhile.
+const PORTS_MAX: usize = 10;
+
+/// A server, and the people on it: each in a query with the bot.
+struct Irc {
+    _server: Server,
+    port: u16,
+    link: Link,
+    people: Mutex<HashMap<String, Arc<Person>>>,
+    next_person: AtomicU32,
+    /// Conversations whose person leaves as soon as it has said something.
+    leaving: Mutex<HashSet<String>>,
+}
+
+struct Server {
+    child: Child,
+    _folder: TempFolder,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Starts ngircd on a free port.
+pub(crate) async fn start() -> Result<Box<dyn Platform>, Skipped> {
+    let ngircd = program("ngircd", "ngircd")?;
+    let (server, port) = serve(&ngircd).await;
+    Ok(Box::new(Irc {
+        _server: server,
+        port,
+        link: Link::to(port).await,
+        people: Mutex::default(),
+        next_person: AtomicU32::new(1),
+        leaving: Mutex::default(),
+    }))
+}
+
+/// Starts the server; ngircd takes no port 0, so a port that another took meanwhile is given up for the next.
+async fn serve(ngircd: &std::path::Path) -> (Server, u16) {
+    for _ in 0..PORTS_MAX {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = free.local_addr().expect("it is bound").port();
+        drop(free);
+        let folder = TempFolder::new();
+        let file = folder.write("ngircd.conf", &configuration(port));
+        let mut started = Command::new(ngircd);
+        started.arg("-n").arg("-f").arg(&file);
+        started.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = started.spawn().expect("ngircd starts");
+        let mut server = Server { child, _folder: folder };
+        let is_up = eventually("ngircd is up, or has ended", async || {
+            let has_ended = server.child.try_wait().expect("it is our child").is_some();
+            let answers = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+            (has_ended || answers).then_some(answers && !has_ended)
+        })
+        .await;
+        if is_up {
+            return (server, port);
+        }
+    }
+    panic!("ngircd found no free port");
+}
+
+fn configuration(port: u16) -> String {
+    format!(
+        "[Global]\nName = irc.test.example\nInfo = a test\nListen = 127.0.0.1\nPorts = {port}\nPassword = {PASSWORD}\n\
+         MotdPhrase = hello\nServerUID = irc\nServerGID = irc\n\
+         [Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxNickLength = 20\nMaxPenaltyTime = 0\n\
+         [Options]\nDNS = no\nIdent = no\nPAM = no\n"
+    )
+}
+
+impl Irc {
+    async fn connect(&self) -> (String, Person) {
+        let nick = format!("person{}", self.next_person.fetch_add(1, Ordering::Relaxed));
+        let person = Person::connect(self.port, &nick, PASSWORD).await;
+        (nick, person)
+    }
+
+    /// Returns the person of a room, once the bot is there to hear it: IRC keeps nothing for those who are away.
+    async fn person(&self, room: &Room) -> Arc<Person> {
+        let people = self.people.lock().await;
+        Arc::clone(people.get(&room.conversation).expect("the room has its person"))
+    }
+}
+
+#[async_trait]
+impl Platform for Irc {
+    fn peer(&self) -> String {
+        "ngircd 26.1".to_owned()
+    }
+
+    fn configure(&self, setup: Setup, channel: &str) -> Setup {
+        let server = format!("tcp://127.0.0.1:{}", self.link.port());
+        setup.env("IRC_PASSWORD", PASSWORD).section(&format!(
+            "[channels.{channel}]\ncomponent = \"irc\"\naccess = \"open\"\ngrant = [\"{server}\"]\n\
+             settings = {{ server = \"{server}\", nick = \"{NICK}\", channels = [\"#help\"], line-interval-ms = 1 }}\n\
+             secrets = {{ server-password = {{ env = \"IRC_PASSWORD\" }} }}"
+        ))
+    }
+
+    fn lacks(&self, case: Case) -> Option<&'static str> {
+        match case {
+            Case::Edit | Case::Reply | Case::ThreadIn | Case::ThreadOut | Case::FileIn => Some("IRC has no such thing"),
+            Case::Typing | Case::Draft => Some("a line that was sent stays as it is"),
+            Case::OwnEcho | Case::Duplicate => Some("this server sends nobody his own lines, nor anything twice"),
+            Case::RateLimited => Some("a server that is flooded hangs up; the channel keeps its pace"),
+            Case::Unavailable => Some("a server that is down is a dropped socket"),
+            Case::Unauthorized => Some("who is refused hears nothing that could be answered"),
+            Case::Restart => Some("IRC keeps nothing for those who are away"),
+            Case::Oracle => Some("the server is no fake"),
+            _ => None,
+        }
+    }
+
+    async fn gateway_is_up(&self, _gateway: &mut TestGateway) {
+        let (_, watcher) = self.connect().await;
+        watcher.wait_for(NICK).await;
+    }
+
+    async fn room(&self) -> Room {
+        let (nick, person) = self.connect().await;
+        self.people.lock().await.insert(nick.clone(), Arc::new(person));
+        Room {
+            conversation: nick,
+            thread: None,
+        }
+    }
+
+    async fn say(&self, room: &Room, text: &str) -> MessageId {
+        let person = self.person(room).await;
+        person.wait_for(NICK).await;
+        let line = format!("PRIVMSG {NICK} :{text}");
+        if self.leaving.lock().await.contains(&room.conversation) {
+            person.send(&format!("{line}\r\nQUIT :gone")).await;
+        } else {
+            person.send(&line).await;
+        }
+        MessageId(String::new())
+    }
+
+    async fn bot_says(&self, room: &Room, text: &str) {
+        let person = self.person(room).await;
+        person.wait_for(NICK).await;
+        // What programs say is a notice, and may never be answered (RFC 1459 section 4.4.2).
+        person.send(&format!("NOTICE {NICK} :{text}")).await;
+    }
+
+    async fn shown(&self, room: &Room) -> Vec<Shown> {
+        let heard = self.person(room).await.heard_from(NICK).await;
+        let shown = heard.into_iter().enumerate().map(|(index, source)| Shown {
+            id: MessageId(index.to_string()),
+            text: source.chars().filter(|c| !c.is_control()).collect(),
+            source,
+            reply_to: None,
+            files: Vec::new(),
+        });
+        shown.collect()
+    }
+
+    fn markdown_source(&self) -> String {
+        "\u{2}bold\u{2} and \u{1d}soft\u{1d}, \u{11}a < b\u{11}, here (https://example.org/x)".to_owned()
+    }
+
+    fn long_words(&self) -> usize {
+        240
+    }
+
+    fn long_text(&self, words: &[String]) -> String {
+        let (prose, code) = words.split_at(words.len() / 2);
+        let code: Vec<String> = code.chunks(10).map(|line| line.join(" ")).collect();
+        format!("{}\n\n```text\n{}\n```", prose.join(" "), code.join("\n"))
+    }
+
+    async fn refuse_next(&self, room: &Room, refusal: Refusal) {
+        assert_eq!(refusal, Refusal::Gone, "the others are lacking");
+        self.leaving.lock().await.insert(room.conversation.clone());
+    }
+
+    async fn malformed(&self, room: &Room) {
+        let person = self.person(room).await;
+        person.wait_for(NICK).await;
+        for line in ["\u{1}VERSION\u{1}", "\u{1}", "\u{3}04,", "\u{2}\u{f}", "\u{1}ACTION\u{1}"] {
+            person.send(&format!("PRIVMSG {NICK} :{line}")).await;
+        }
+        person.send(&format!("INVITE {NICK} #nowhere")).await;
+    }
+
+    async fn drop_connections(&self) {
+        let before = self.link.connections();
+        self.link.drop_connections();
+        let (_, watcher) = self.connect().await;
+        eventually("the bot is back", async || {
+            (self.link.connections() > before && watcher.sees(NICK).await).then_some(())
+        })
+        .await;
+    }
+
+    async fn receivers_max(&self) -> usize {
+        self.link.most_at_once()
+    }
+}
