@@ -5,9 +5,10 @@ mod servers;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use harness::{Link, Setup, TestGateway, eventually};
+use harness::{Link, PATIENCE, Setup, TestGateway};
 use mail_parser::{Message, MessageParser, MimeHeaders as _};
 use tokio::sync::Mutex;
 
@@ -16,6 +17,8 @@ use crate::platform::{File, MessageId, Platform, Refusal, Room, Shown, Skipped};
 use servers::Servers;
 
 const BOT: &str = "bot@x.example";
+/// How often is looked at what rings no bell.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 const PASSWORD: &str = "correct-horse-battery";
 
 struct Email {
@@ -96,7 +99,11 @@ impl Platform for Email {
 
     /// The very first start begins with the next mail: none may come before it.
     async fn gateway_is_up(&self, _gateway: &mut TestGateway) {
-        eventually("the mailbox is watched", async || self.servers.is_watched().then_some(())).await;
+        let started = Instant::now();
+        while !self.servers.is_watched() {
+            assert!(started.elapsed() < PATIENCE, "the mailbox is not watched");
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
     }
 
     async fn room(&self) -> Room {
@@ -163,11 +170,11 @@ impl Platform for Email {
 
     async fn refuse_next(&self, _room: &Room, refusal: Refusal) {
         assert_eq!(refusal, Refusal::Unauthorized, "the others are lacking");
-        self.servers.set_password("another password");
+        self.servers.set_password("another-password").await;
     }
 
     async fn forgive(&self) {
-        self.servers.set_password(PASSWORD);
+        self.servers.set_password(PASSWORD).await;
     }
 
     async fn malformed(&self, room: &Room) {

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
-use harness::{TempFolder, eventually};
+use harness::{PATIENCE, TempFolder, eventually};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::LOOK_PERIOD;
 use crate::platform::{Skipped, program};
 
 /// The servers; they end with this.
@@ -51,10 +53,23 @@ impl Servers {
         self.folder.path().join("authority.pem")
     }
 
-    /// Changes the bot's password. Who is logged in stays so.
-    pub(super) fn set_password(&self, password: &str) {
+    /// Changes the bot's password, and waits until Dovecot takes the new one. Who is logged in stays so.
+    pub(super) async fn set_password(&self, password: &str) {
         self.folder.write("users", &user(password));
-        open_to_all(&self.folder.path().join("users"));
+        let started = Instant::now();
+        // Dovecot looks at the file once a second.
+        while !self.takes(password) {
+            assert!(started.elapsed() < PATIENCE, "Dovecot has not read the new password");
+            tokio::time::sleep(LOOK_PERIOD).await;
+        }
+    }
+
+    fn takes(&self, password: &str) -> bool {
+        let mut asked = Command::new("doveadm");
+        asked.arg("-c").arg(self.folder.path().join("dovecot.conf"));
+        asked.args(["auth", "test", "bot", password]);
+        let asked = asked.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        asked.status().expect("doveadm comes with Dovecot").success()
     }
 
     /// Hands a mail in as another server would.

@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use harness::{Link, Setup, TempFolder, TestGateway, eventually};
+use harness::{Link, PATIENCE, Setup, TempFolder, TestGateway, eventually};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
@@ -171,7 +172,7 @@ impl Platform for Irc {
     }
 
     async fn shown(&self, room: &Room) -> Vec<Shown> {
-        let heard = self.person(room).await.heard_from(NICK).await;
+        let heard = self.person(room).await.heard_from(NICK);
         let shown = heard.into_iter().enumerate().map(|(index, source)| Shown {
             id: MessageId(index.to_string()),
             text: source.chars().filter(|c| !c.is_control()).collect(),
@@ -214,10 +215,11 @@ impl Platform for Irc {
         let before = self.link.connections();
         self.link.drop_connections();
         let (_, watcher) = self.connect().await;
-        eventually("the bot is back", async || {
-            (self.link.connections() > before && watcher.sees(NICK).await).then_some(())
-        })
-        .await;
+        let started = Instant::now();
+        while self.link.connections() == before || !watcher.sees(NICK).await {
+            assert!(started.elapsed() < PATIENCE, "the bot never came back");
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn receivers_max(&self) -> usize {

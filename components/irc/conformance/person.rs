@@ -1,8 +1,9 @@
 //! A person with a plain IRC client.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use harness::eventually;
+use harness::{PATIENCE, Record};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 pub(super) struct Person {
     writer: Arc<Mutex<OwnedWriteHalf>>,
     /// All lines from the server, in order.
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Record<String>>,
     reading: JoinHandle<()>,
 }
 
@@ -23,28 +24,17 @@ impl Person {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server is up");
         let (reader, writer) = stream.into_split();
         let writer = Arc::new(Mutex::new(writer));
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (kept, answering) = (Arc::clone(&lines), Arc::clone(&writer));
-        let reading = tokio::spawn(async move {
-            let mut reader = BufReader::new(reader);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                if let Some(token) = text.strip_prefix("PING ") {
-                    let pong = format!("PONG {token}\r\n");
-                    answering.lock().await.write_all(pong.as_bytes()).await.ok();
-                }
-                kept.lock().await.push(text);
-            }
-        });
+        let lines: Arc<Record<String>> = Arc::default();
+        let reading = tokio::spawn(read(BufReader::new(reader), Arc::clone(&lines), Arc::clone(&writer)));
         let person = Self {
             writer,
             lines,
             reading,
         };
-        person.send(&format!("PASS {password}\r\nNICK {nick}\r\nUSER {nick} 0 * :{nick}")).await;
-        eventually("the server's welcome", async || person.has(" 001 ").await.then_some(())).await;
+        person
+            .send(&format!("PASS {password}\r\nNICK {nick}\r\nUSER {nick} 0 * :{nick}"))
+            .await;
+        person.answer_after(0, " 001 ").await;
         person
     }
 
@@ -56,32 +46,50 @@ impl Person {
 
     /// Waits until somebody of this nick is there.
     pub(super) async fn wait_for(&self, nick: &str) {
-        eventually("the bot is there", async || self.sees(nick).await.then_some(())).await;
+        let started = Instant::now();
+        while !self.sees(nick).await {
+            assert!(started.elapsed() < PATIENCE, "{nick} never came");
+        }
     }
 
     /// Asks the server whether somebody of this nick is there.
     pub(super) async fn sees(&self, nick: &str) -> bool {
-        let before = self.lines.lock().await.len();
+        let before = self.lines.len();
         self.send(&format!("ISON {nick}")).await;
-        let answer = eventually("the answer to ISON", async || {
-            let lines = self.lines.lock().await;
-            lines[before..].iter().find(|line| line.contains(" 303 ")).cloned()
-        })
-        .await;
+        let answer = self.answer_after(before, " 303 ").await;
         let present = answer.rsplit_once(':').map_or("", |(_, present)| present);
         present.split_whitespace().any(|name| name == nick)
     }
 
     /// Returns what a nick has written to this person, with its formatting.
-    pub(super) async fn heard_from(&self, nick: &str) -> Vec<String> {
-        let lines = self.lines.lock().await;
+    pub(super) fn heard_from(&self, nick: &str) -> Vec<String> {
         let from = format!(":{nick}!");
-        let said = lines.iter().filter(|line| line.starts_with(&from) && line.contains(" PRIVMSG "));
-        said.filter_map(|line| line.split_once(" :")).map(|(_, text)| text.to_owned()).collect()
+        let lines = self.lines.all().into_iter();
+        let said = lines.filter(|line| line.starts_with(&from) && line.contains(" PRIVMSG "));
+        said.filter_map(|line| Some(line.split_once(" :")?.1.to_owned())).collect()
     }
 
-    async fn has(&self, words: &str) -> bool {
-        self.lines.lock().await.iter().any(|line| line.contains(words))
+    /// Returns the first line with these words that came after so many.
+    async fn answer_after(&self, before: usize, words: &str) -> String {
+        let look = |lines: &[String]| lines[before..].iter().find(|line| line.contains(words)).cloned();
+        self.lines.wait_for("the server's answer", look).await
+    }
+}
+
+async fn read(
+    mut reader: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    lines: Arc<Record<String>>,
+    writer: Arc<Mutex<OwnedWriteHalf>>,
+) {
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if let Some(token) = text.strip_prefix("PING ") {
+            let pong = format!("PONG {token}\r\n");
+            writer.lock().await.write_all(pong.as_bytes()).await.ok();
+        }
+        lines.push(text);
     }
 }
 

@@ -344,7 +344,8 @@ fn host_pattern(host: &str, settings: &BTreeMap<String, String>) -> Option<HostP
     let value = settings.get(key)?;
     if value.contains("://") {
         let url = url::Url::parse(value).ok()?;
-        return Host::from_url(&url.host()?).ok().map(HostPattern::Exact);
+        // Outside the schemes of the web an address is read as a name: `Host` knows better.
+        return Host::parse(url.host_str()?).ok().map(HostPattern::Exact);
     }
     let name = value.rsplit_once(':').map_or(value.as_str(), |(name, _)| name);
     Host::parse(name).ok().map(HostPattern::Exact)
@@ -375,5 +376,32 @@ fn listed<'k>(names: impl Iterator<Item = &'k str>) -> String {
         "nothing of that kind".into()
     } else {
         names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_bound_to_the_host_of_a_setting_however_that_is_written() {
+        let bound = |value: &str| {
+            let settings = BTreeMap::from([("server".to_owned(), value.to_owned())]);
+            host_pattern("{server}", &settings)
+        };
+        for value in [
+            "https://127.0.0.1:8443/path",
+            "tcp://127.0.0.1:6667",
+            "tls://127.0.0.1:6697",
+            "127.0.0.1:6697",
+        ] {
+            assert_eq!(bound(value), HostPattern::parse("127.0.0.1").ok(), "{value}");
+        }
+        assert_eq!(bound("tls://[::1]:6697"), HostPattern::parse("::1").ok());
+        assert_eq!(
+            bound("tls://IRC.example.org:6697"),
+            HostPattern::parse("irc.example.org").ok()
+        );
+        assert_eq!(bound("tls://"), None);
     }
 }
