@@ -21,6 +21,9 @@ use crate::settings::Configuration;
 /// Where the reason is kept for which the mailbox refused us: deliveries then say so, and the host pauses the channel.
 const REFUSED: &str = "refused";
 
+/// How long a mailbox keeps what was not read, seconds: until somebody deletes it, here ten years.
+const MAILS_KEPT_FOR_S: u32 = 10 * 365 * 24 * 3600;
+
 /// The e-mail channel.
 pub struct Email;
 
@@ -54,6 +57,7 @@ impl Channel for Email {
                 )
                 .required(),
             )
+            .replays_for_s(MAILS_KEPT_FOR_S)
             .single_receiver();
         for (key, reason) in [("{imap}", "reads the mailbox"), ("{smtp}", "submits mail")] {
             for scheme in [Scheme::Tls, Scheme::Tcp] {
