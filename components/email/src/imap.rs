@@ -1,6 +1,6 @@
 //! As much of IMAP (RFC 3501, IDLE of RFC 2177) as a mailbox needs that is only read: nothing in it is changed.
 
-use crate::connection::{Connection, Failure, Protection, Server};
+use crate::wire::{Connection, Failure, Protection, Server};
 
 /// How long an answer may take, milliseconds.
 const ANSWER_MS_MAX: u64 = 60_000;

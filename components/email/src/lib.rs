@@ -1,15 +1,15 @@
 //! The e-mail channel: a mailbox over IMAP, answers over SMTP submission.
 //!
 //! [`map`] makes messages of mails and mails of messages; it is pure. [`imap`] and [`smtp`] speak the protocols over a
-//! [`connection`]; [`receive`] and [`send`] put them together; [`settings`] is what the operator set.
+//! [`wire`]; [`receive`] and [`send`] put them together; [`settings`] is what the operator set.
 
-pub mod connection;
 pub mod imap;
 pub mod map;
 pub mod receive;
 pub mod send;
 pub mod settings;
 pub mod smtp;
+pub mod wire;
 
 use sluicegate_sdk::{
     Channel, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener, OutboundMessage, Placement,

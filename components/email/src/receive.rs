@@ -4,10 +4,10 @@ use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, blobs, clock, debug, state, warn};
 
 use crate::REFUSED;
-use crate::connection::Failure;
 use crate::imap::Imap;
 use crate::map::{self, Received};
 use crate::settings::Configuration;
+use crate::wire::Failure;
 
 /// How long one IDLE lasts, milliseconds: servers end it after half an hour (RFC 2177), and routers forget before.
 const IDLE_MS: u64 = 9 * 60 * 1000;

@@ -2,8 +2,8 @@
 
 use sluicegate_sdk::settings;
 
-use crate::connection::Server;
 use crate::map::{Mailbox, is_address};
+use crate::wire::Server;
 
 /// The settings, checked.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use sluicegate_sdk::DeliveryError;
 
-use crate::connection::{Connection, Failure, Protection, Server};
+use crate::wire::{Connection, Failure, Protection, Server};
 
 /// How long an answer may take, milliseconds: less than the host's deadline for a delivery.
 const ANSWER_MS_MAX: u64 = 25_000;
