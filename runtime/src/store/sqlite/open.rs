@@ -95,11 +95,7 @@ impl DataDir {
     /// Makes the directory where it is missing (mode 0700) and takes its lock.
     pub(super) fn lock(dir: &Path) -> Result<Self, OpenError> {
         let blobs = dir.join("blobs");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&blobs)
-            .map_err(at(dir))?;
+        make(&blobs).map_err(at(dir))?;
         let path = dir.join("sluicegate.lock");
         let mut lock = private().open(&path).map_err(at(&path))?;
         match lock.try_lock() {
@@ -256,6 +252,21 @@ fn apply(db: &mut Connection, version: usize, sql: &str) -> rusqlite::Result<()>
     step.pragma_update(None, "application_id", APPLICATION_ID)?;
     step.pragma_update(None, "user_version", i64::try_from(version).unwrap_or(i64::MAX))?;
     step.commit()
+}
+
+/// Makes a directory with those above it, and their names durable: without them a power cut takes away the whole store,
+/// however well its files were synced.
+fn make(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    for made in missing {
+        match made.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all()?,
+            Some(_) => File::open(".")?.sync_all()?,
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn private() -> OpenOptions {

@@ -388,10 +388,7 @@ fn refusal(failure: Failure) -> Result<Error, Abort> {
 /// back). A constraint concerns one command. After anything else it is not known what reached the disk.
 fn abort(error: &rusqlite::Error) -> Abort {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
-            tracing::error!("the disk is full: nothing is taken in until there is room");
-            Abort::Undone(Error::Busy)
-        }
+        Some(ErrorCode::DiskFull) => full(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Abort::Undone(Error::Busy),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => Abort::Dirty,
         Some(_) => Abort::Unknown(error.to_string()),
@@ -402,7 +399,13 @@ fn abort(error: &rusqlite::Error) -> Abort {
 /// written, so no recovery will ever take it for complete.
 fn abort_commit(error: &rusqlite::Error) -> Abort {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => Abort::Undone(Error::Busy),
+        Some(ErrorCode::DiskFull) => full(),
         _ => Abort::Unknown(format!("a commit failed: {error}")),
     }
+}
+
+/// Says that the disk is full, each time: it needs the operator, and nothing goes on without.
+fn full() -> Abort {
+    tracing::error!("the disk is full: nothing is taken in until there is room");
+    Abort::Undone(Error::Busy)
 }
