@@ -1,5 +1,5 @@
-//! Builds the guests that attack the host, for the suite `adversarial`, and mounts the channels' proofs in the suite
-//! `conformance`.
+//! Builds the guests that attack the host, for the suite `adversarial`, and those for the platforms of `crash`, and mounts
+//! the channels' proofs in the suite `conformance`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn embed() -> anyhow::Result<()> {
     let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo names the package's folder")?);
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output folder")?);
     let root = own.ancestors().nth(2).context("the suites stand below tests/")?;
-    guest_build::keep_programs(root, &out_dir, &["hostile"])?;
+    guest_build::keep_programs(root, &out_dir, &["asking", "hostile", "keyed"])?;
     mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
 }
 

@@ -50,7 +50,7 @@ impl TestGateway {
 
     /// Returns its data directory.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.folder.path().join(self.setup.data_directory())
     }
 
     /// Returns its process.
@@ -74,6 +74,20 @@ impl TestGateway {
     pub async fn restart(&mut self) {
         self.program = Program::spawn(command(&self.setup, &self.folder));
         self.address = ready_at(&mut self.program).await;
+    }
+
+    /// Tries to start it again, where that must not work, and returns what it says. It must have ended before.
+    ///
+    /// # Panics
+    /// When it does not end, or ends as if nothing were wrong.
+    pub async fn fails_to_start(&mut self) -> String {
+        let mut program = Program::spawn(command(&self.setup, &self.folder));
+        let (code, _, errors) = program.outcome().await;
+        assert!(
+            code.is_some_and(|code| code != 0),
+            "expected: it refuses to start; seen: {code:?}\n{errors}"
+        );
+        errors
     }
 
     /// Kills it and starts it again.

@@ -9,6 +9,9 @@
 
 mod binary;
 mod client;
+mod dice;
+#[cfg(target_os = "linux")]
+mod disk;
 mod folder;
 mod gateway;
 pub mod http;
@@ -24,6 +27,9 @@ use std::time::{Duration, Instant};
 
 pub use binary::sluicegate_binary;
 pub use client::WsClient;
+pub use dice::Dice;
+#[cfg(target_os = "linux")]
+pub use disk::{Fault, History, Remains, TestDisk, Unsynced};
 pub use folder::TempFolder;
 pub use gateway::TestGateway;
 pub use link::Link;

@@ -1,7 +1,9 @@
-//! A messaging platform as the generic webhook knows it: a URL that takes JSON.
+//! A messaging platform as the generic webhook knows it: a URL that takes JSON. Asked (GET) with an `Idempotency-Key`, it
+//! says whether it has taken a delivery with that key.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +24,8 @@ pub enum Act {
     AcceptThenClose,
     /// Takes it and answers with this status all the same.
     AcceptThenFail(u16),
+    /// Does not take it, and never answers.
+    Hang,
     /// Does not take it, and answers with this status.
     Refuse(u16),
     /// Does not take it, and asks to wait for whole seconds.
@@ -73,6 +77,7 @@ pub struct FakePlatform {
 struct Shared {
     arrived: Record<Delivery>,
     plans: Mutex<Plans>,
+    deduplicates: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +141,11 @@ impl FakePlatform {
         format!("http://{}", self.address)
     }
 
+    /// Lets it say yes to a second delivery with a key that it has taken, and not take it.
+    pub fn deduplicate(&self) {
+        self.shared.deduplicates.store(true, Ordering::Relaxed);
+    }
+
     /// Orders what happens to the next deliveries of a conversation, in order; those after them are taken.
     pub fn next(&self, conversation: &str, acts: impl IntoIterator<Item = Act>) {
         lock(&self.shared.plans)
@@ -197,16 +207,26 @@ fn taken_of(all: &[Delivery], conversation: &str) -> Vec<Delivery> {
 }
 
 impl Shared {
+    fn has_taken(&self, key: &str) -> bool {
+        let arrived = self.arrived.all();
+        arrived.iter().any(|one| one.accepted && one.key == key)
+    }
+
     fn take(&self, request: Request) -> Reply {
+        if request.method == "GET" {
+            let is_taken = self.has_taken(request.header("idempotency-key").unwrap_or_default());
+            return Reply::Whole(Response::new(if is_taken { 200 } else { 404 }, ""));
+        }
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return Reply::Whole(Response::new(400, "not JSON"));
         };
         let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let conversation = field("conversation");
         let act = lock(&self.plans).act(&conversation);
+        let is_copy = self.deduplicates.load(Ordering::Relaxed) && self.has_taken(&field("delivery_key"));
         self.arrived.push(Delivery {
             at: Instant::now(),
-            accepted: !matches!(act, Act::Refuse(_) | Act::RefuseFor(_)),
+            accepted: !is_copy && !matches!(act, Act::Hang | Act::Refuse(_) | Act::RefuseFor(_)),
             key: field("delivery_key"),
             text: field("text"),
             conversation,
@@ -215,7 +235,7 @@ impl Shared {
         });
         match act {
             Act::Accept => Reply::Whole(Response::new(200, "{}")),
-            Act::AcceptThenHang => Reply::Hang,
+            Act::AcceptThenHang | Act::Hang => Reply::Hang,
             Act::AcceptThenClose => Reply::Close,
             Act::AcceptThenFail(status) | Act::Refuse(status) => Reply::Whole(Response::new(status, "")),
             Act::RefuseFor(seconds) => Reply::Whole(Response::new(429, "").with("retry-after", &seconds.to_string())),

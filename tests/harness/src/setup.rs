@@ -1,6 +1,7 @@
 //! The configuration of a gateway under test.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use crate::{FakePlatform, MockModel, TempFolder, TestGateway};
 
@@ -11,6 +12,8 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// How long accepted work may take at the stop; 10 where nothing is said.
     grace_s: Option<u32>,
+    /// Where the data is; `data` beside the file where nothing is said.
+    data: Option<PathBuf>,
 }
 
 impl Setup {
@@ -31,6 +34,13 @@ impl Setup {
     #[must_use]
     pub fn grace_s(mut self, seconds: u32) -> Self {
         self.grace_s = Some(seconds);
+        self
+    }
+
+    /// Keeps the data in this directory in place of one beside the configuration.
+    #[must_use]
+    pub fn data(mut self, directory: &Path) -> Self {
+        self.data = Some(directory.to_owned());
         self
     }
 
@@ -78,9 +88,15 @@ impl Setup {
     /// Adds a generic webhook as [`Setup::webhook`], with more lines in its table.
     #[must_use]
     pub fn webhook_with(self, name: &str, platform: &FakePlatform, lines: &str) -> Self {
+        self.posting(name, "webhook", platform, lines)
+    }
+
+    /// Adds a channel of a component that posts to the URL of its settings, as the generic webhook does.
+    #[must_use]
+    pub fn posting(self, name: &str, component: &str, platform: &FakePlatform, lines: &str) -> Self {
         let (url, grant) = (platform.url(), platform.endpoint());
         self.section(&format!(
-            "[channels.{name}]\ncomponent = \"webhook\"\naccess = \"open\"\nsettings = {{ url = \"{url}\" }}\n\
+            "[channels.{name}]\ncomponent = \"{component}\"\naccess = \"open\"\nsettings = {{ url = \"{url}\" }}\n\
              grant = [\"{grant}\"]\nlimits = {{ call_timeout_s = 2 }}\n{lines}"
         ))
     }
@@ -88,10 +104,16 @@ impl Setup {
     /// Returns the file's text.
     pub fn toml(&self) -> String {
         let grace_s = self.grace_s.unwrap_or(10);
-        let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"data\"\ngrace_s = {grace_s}\n\n");
+        let data = self.data_directory().display();
+        let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"{data}\"\ngrace_s = {grace_s}\n\n");
         // Writing to a string can't fail.
         let _ = write!(text, "{}", self.sections);
         text
+    }
+
+    /// Returns where the data is, as the file says it.
+    pub fn data_directory(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("data"))
     }
 
     /// Returns the variables that it needs.

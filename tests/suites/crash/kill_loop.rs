@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Delivery, FakePlatform, PATIENCE, Setup, TestGateway, WsClient, http};
+use harness::{Delivery, Dice, FakePlatform, PATIENCE, Setup, TestGateway, WsClient, http};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -89,10 +89,10 @@ async fn kill_often(
     seed: u64,
     stage: &watch::Sender<Stage>,
 ) -> Vec<(Instant, Instant)> {
-    let mut moments = Moments(seed);
+    let mut moments = Dice::new(seed);
     let mut deaths = Vec::new();
     for _ in 0..kills {
-        tokio::time::sleep(Duration::from_millis(moments.next_in(LIFE_MS))).await;
+        tokio::time::sleep(Duration::from_millis(moments.within(LIFE_MS))).await;
         let ordered = Instant::now();
         gateway.kill().await;
         deaths.push((ordered, Instant::now()));
@@ -256,22 +256,8 @@ impl Talker {
     }
 }
 
-/// Random moments that a seed repeats (xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift
-/// generators, scrambled").
-struct Moments(u64);
-
-impl Moments {
-    fn next_in(&mut self, range: std::ops::Range<u64>) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let scrambled = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D);
-        range.start + scrambled % (range.end - range.start)
-    }
-}
-
 /// Reads a number from the environment.
-fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text
             .parse()

@@ -10,10 +10,19 @@
 //! | during a turn, after the model's answer, after the turn's commit, during the drain | [`turn`] |
 //! | after the sending mark, after the platform took it, after its answer, before the client's ack | [`outbound`] |
 //! | between two parts | [`parts`] |
+//! | in and after turns, several times in a row | [`restarts`] |
+//! | at each point, on each kind of platform | [`table`] |
 //! | anywhere, many times, under load | [`kill_loop`] |
+//! | with the power of the disk, at any moment | [`power`] |
+//!
+//! And what becomes of it when the disk fails and the process need not die: [`disk`].
 
+mod disk;
 mod inbound;
 mod kill_loop;
 mod outbound;
 mod parts;
+mod power;
+mod restarts;
+mod table;
 mod turn;

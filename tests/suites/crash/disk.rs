@@ -1,0 +1,157 @@
+//! A disk that fails under the real binary: no room, errors at writes and at syncs, nothing that may be changed.
+#![cfg(target_os = "linux")]
+
+use harness::{FakePlatform, Fault, MockModel, Setup, TempFolder, TestDisk, TestGateway, Unsynced, http};
+use serde_json::{Value, json};
+
+struct Scene {
+    disk: TestDisk,
+    platform: FakePlatform,
+    model: MockModel,
+    gateway: TestGateway,
+}
+
+/// Starts a gateway on a disk and lets it answer one message. None where this machine has no such disk.
+#[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
+async fn answered_once() -> Option<Scene> {
+    let disk = match TestDisk::mount() {
+        Ok(disk) => disk,
+        Err(why) => {
+            println!("skipped: {why}");
+            return None;
+        }
+    };
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let setup = Setup::new().model(&model).webhook("hook", &platform);
+    let gateway = setup.data(&disk.data()).start().await;
+    gateway.tell("hook", "m1", "c1", "one").await;
+    platform.wait_for_accepted("c1", 1).await;
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    Some(Scene {
+        disk,
+        platform,
+        model,
+        gateway,
+    })
+}
+
+fn message(id: &str, text: &str) -> Value {
+    json!({"id": id, "conversation": "c1", "sender": "ada", "text": text})
+}
+
+impl Scene {
+    /// Posts a message; returns the status, or none where the connection ended without an answer.
+    async fn post(&self, id: &str, text: &str) -> Option<http::Response> {
+        let body = message(id, text).to_string();
+        let posted = http::request(self.gateway.address(), "POST", "/hooks/hook", &[], body.as_bytes());
+        posted.await.ok()
+    }
+
+    /// Repairs the disk, starts the gateway again, repeats the message, and expects each of them answered once.
+    async fn goes_on_after_the_repair(mut self, id: &str, text: &str) {
+        self.disk.fail(Fault::None);
+        self.gateway.restart().await;
+        let again = self.post(id, text).await.expect("an answer");
+        assert_eq!(again.status, 200, "{}", again.text());
+        let taken = self.platform.wait_for_accepted("c1", 2).await;
+        let texts: Vec<&str> = taken.iter().map(|one| one.text.as_str()).collect();
+        assert_eq!(texts, ["re: one", &format!("re: {text}")]);
+        self.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+        assert_eq!(self.platform.arrived().len(), 2);
+    }
+
+    /// Lets the disk fail, posts a message, and expects the process to stop without having confirmed it.
+    async fn stops_at(&mut self, fault: Fault) {
+        self.disk.fail(fault);
+        let answer = self.post("m2", "two").await;
+        assert!(answer.as_ref().is_none_or(|answer| answer.status >= 500), "{answer:?}");
+        assert_eq!(self.gateway.program().ended().await.code(), Some(1));
+        self.gateway.wait_for_log(&["the store stopped"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_nothing_in_and_goes_on_when_there_is_room() {
+    let Some(mut scene) = answered_once().await else { return };
+    scene.disk.fail(Fault::Full);
+    let refused = scene.post("m2", "two").await.expect("an answer");
+    assert!(matches!(refused.status, 429 | 503), "come back later, not {refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert_eq!(scene.gateway.get("/live").await.status, 200);
+
+    scene.disk.fail(Fault::None);
+    assert_eq!(scene.post("m2", "two").await.map(|answer| answer.status), Some(200));
+    let taken = scene.platform.wait_for_accepted("c1", 2).await;
+    assert_eq!(taken[1].text, "re: two");
+    assert_eq!(scene.gateway.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_answer_that_finds_the_disk_full_waits_for_room_and_is_not_asked_for_again() {
+    let Some(scene) = answered_once().await else { return };
+    scene.model.hold();
+    scene.gateway.tell("hook", "m2", "c1", "two").await;
+    scene.model.asked().wait_for_len("the model is asked", 2).await;
+    scene.disk.fail(Fault::Full);
+    scene.model.release();
+    scene.gateway.wait_for_log(&["the disk is full"]).await;
+    assert_eq!(scene.platform.arrived().len(), 1, "nothing leaves that is not stored");
+    scene.disk.fail(Fault::None);
+    let taken = scene.platform.wait_for_accepted("c1", 2).await;
+    assert_eq!(taken[1].text, "re: two");
+    scene.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    assert_eq!((scene.model.times_asked("two"), scene.platform.arrived().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn an_error_at_a_write_stops_the_process_and_nothing_that_was_confirmed_is_lost() {
+    let Some(mut scene) = answered_once().await else { return };
+    scene.stops_at(Fault::WritesFail).await;
+    scene.goes_on_after_the_repair("m2", "two").await;
+}
+
+#[tokio::test]
+async fn an_error_at_a_sync_stops_the_process_and_nothing_that_was_confirmed_is_lost() {
+    let Some(mut scene) = answered_once().await else { return };
+    scene.stops_at(Fault::SyncsFail).await;
+    // A kernel that could not write pages back may drop them: what was synced is all there is.
+    let left = TempFolder::new();
+    let history = scene.disk.history();
+    history.after_a_cut(history.len(), Unsynced::Lost, left.path());
+    let Scene { platform, model, .. } = scene;
+    let setup = Setup::new().model(&model).webhook("hook", &platform);
+    let gateway = setup.data(&left.path().join("data")).start().await;
+    let again = gateway.post("hook", &message("m1", "one")).await;
+    assert_eq!(
+        again.text(),
+        r#"{"status":"duplicate"}"#,
+        "it was confirmed, and must be known"
+    );
+    assert_eq!(gateway.post("hook", &message("m2", "two")).await.status, 200);
+    // The ack of the first was never synced, so a copy of it may go before.
+    let is_there = |all: &[harness::Delivery]| all.iter().any(|one| one.text == "re: two").then_some(());
+    platform.arrived().wait_for("the answer to the second", is_there).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_may_only_be_read_stops_the_process_and_says_so_at_the_next_start() {
+    let Some(mut scene) = answered_once().await else { return };
+    scene.stops_at(Fault::ReadOnly).await;
+    let data = scene.disk.data().display().to_string();
+    let refused = scene.gateway.fails_to_start().await;
+    assert!(refused.contains(&data) && refused.contains("ead-only"), "{refused}");
+    scene.goes_on_after_the_repair("m2", "two").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_at_the_start_is_said_in_plain_words() {
+    let Some(mut scene) = answered_once().await else { return };
+    assert_eq!(scene.gateway.terminate().await.code(), Some(0));
+    scene.disk.fail(Fault::Full);
+    let refused = scene.gateway.fails_to_start().await;
+    assert!(
+        refused.contains("full") || refused.contains("No space left"),
+        "{refused}"
+    );
+    scene.goes_on_after_the_repair("m2", "two").await;
+}
