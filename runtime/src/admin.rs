@@ -254,6 +254,47 @@ pub struct Changed {
     pub count: u64,
 }
 
+/// A message that the operator, or a program of theirs, sends through a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outgoing {
+    /// The channel that delivers it.
+    pub channel: String,
+    /// The platform's id of the conversation.
+    pub conversation: String,
+    /// The thread in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// CommonMark; may be empty where there are files.
+    #[serde(default)]
+    pub text: String,
+    /// Files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<OutgoingFile>,
+    /// The sender's own id of it: a second message of the channel with the same one changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// A file of an [`Outgoing`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutgoingFile {
+    /// Its name.
+    pub name: String,
+    /// RFC 6838 media type.
+    pub media_type: String,
+    /// Its bytes, in base64 (RFC 4648, section 4).
+    pub base64: String,
+}
+
+/// A stored message of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// What it is found by: see [`Admin::trace`].
+    pub delivery_key: DeliveryKey,
+}
+
 /// Why the gateway did not do what the operator asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -294,6 +335,9 @@ pub trait Admin: Send + Sync + 'static {
     /// and channel change together, or neither does. Only who can write beside the file can stage one, so that the admin
     /// token alone changes nothing.
     async fn apply(&self, channel: &str, edit: ChannelEdit) -> Result<ChannelChanged, Refusal>;
+
+    /// Stores a message that no agent made, to be delivered as any other.
+    async fn send(&self, message: Outgoing) -> Result<Sent, Refusal>;
 
     /// Returns what is neither delivered nor dead, oldest first, of one channel or of all.
     async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal>;

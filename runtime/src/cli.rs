@@ -24,6 +24,7 @@ mod letters;
 mod review;
 mod run;
 mod running;
+mod send;
 mod text;
 mod trace;
 
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli) -> Result<String, Failure> {
         Some(Command::Run(overrides)) => run::run(&overrides.or(cli.overrides).sources(file), Mode::Service),
         Some(Command::Chat(args)) => chat::chat(&args, &cli.overrides.sources(file)),
         Some(Command::Channel(command)) => on_channel(command, &cli.overrides.sources(file)),
+        Some(Command::Send(args)) => send::send(args, &cli.overrides.sources(file)),
         Some(Command::Outbox(command)) => letters::outbox(command, &cli.overrides.sources(file)),
         Some(Command::Dead(command)) => letters::dead(command, &cli.overrides.sources(file)),
         Some(Command::Inbox(command)) => inbox::inbox(command, &cli.overrides.sources(file)),

@@ -270,6 +270,18 @@ impl OutboundEvent {
     }
 }
 
+impl Conversation {
+    /// Names a place that nothing more is known of than where it is.
+    pub fn at(id: String, thread: Option<String>) -> Self {
+        Self {
+            id,
+            thread,
+            kind: ConversationKind::Direct,
+            title: None,
+        }
+    }
+}
+
 /// What the gateway tells a person of its own accord.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {

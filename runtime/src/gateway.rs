@@ -34,6 +34,7 @@ mod metrics;
 mod prepare;
 mod pressure;
 mod roster;
+mod sending;
 mod setup;
 mod shelf;
 mod signals;

@@ -150,6 +150,13 @@ impl DeliveryKey {
         Self::of_text(event, &format!("{event}/notice/{name}"))
     }
 
+    /// Derives the key of a message that the operator sends through `channel` under an id of their own.
+    pub fn of_operator(channel: &ChannelName, id: &str) -> Self {
+        let text = format!("operator/{channel}/{id}");
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        Self(format!("dlv_{}", hex(&digest.as_ref()[..11])))
+    }
+
     /// Begins with the time of the event, to 16 ms: keys made one after the other then stand side by side in an index, as
     /// event ids do. What follows is a hash, 48 bits of it or, for an id without a time, 88.
     fn of_text(event: &EventId, text: &str) -> Self {

@@ -29,6 +29,10 @@ pub const OPERATOR_DEAD_CHANGED_MAX: usize = 1000;
 pub const CHANGES_KEPT_MAX: i64 = 10_000;
 /// The body of an operator's request: the longest has the path of a file in it.
 pub const OPERATOR_BODY_BYTES_MAX: usize = 16 * KIB;
+/// A request that sends a message, with its files in base64: a few documents, not a film.
+pub const OPERATOR_SEND_BODY_BYTES_MAX: usize = 24 * MIB;
+/// Files of one message that the operator sends: as many as a person would pick.
+pub const OPERATOR_SEND_FILES_MAX: usize = 16;
 /// An answer to an operator's request, read by the command line: what all rows of a list can have.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
 /// Deliveries that a trace follows from one platform id: short ids come again in every conversation.

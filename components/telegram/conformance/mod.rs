@@ -82,6 +82,27 @@ impl Telegram {
         self.push(room, json!({"text": text, "from": from}));
     }
 
+    /// Returns the document that a message of the bot carries, as it was uploaded.
+    fn files(&self, message: &Value) -> Vec<File> {
+        let Some(name) = message["document"]["file_name"].as_str() else {
+            return Vec::new();
+        };
+        let uploads = self
+            .fake
+            .calls_of("sendDocument")
+            .into_iter()
+            .flat_map(|call| call.files);
+        let found = uploads.filter(|upload| upload.file_name == name);
+        found
+            .map(|upload| File {
+                name: upload.file_name,
+                media_type: upload.media_type,
+                bytes: upload.bytes,
+            })
+            .take(1)
+            .collect()
+    }
+
     /// Returns the parameters of the calls of these methods for a chat.
     fn calls(&self, methods: &[&str], room: &Room) -> Vec<telegram_fake::Call> {
         let calls = self.fake.calls().into_iter();
@@ -217,7 +238,7 @@ impl Platform for Telegram {
             reply_to: message["reply_to_message"]["message_id"]
                 .as_i64()
                 .map(|id| MessageId(id.to_string())),
-            files: Vec::new(),
+            files: self.files(&message),
         })
         .collect()
     }

@@ -98,6 +98,7 @@ impl Platform for Caller {
                 Some("a call carries a new text and who wrote it, nothing else")
             }
             Case::OwnEcho => Some("nothing that is sent to the URL comes back"),
+            Case::FileOut => Some("answers are text"),
             Case::Long => Some("one call takes the longest answer"),
             Case::Typing | Case::Draft => Some("the URL gets whole answers"),
             Case::Reconnect | Case::OneReceiver => Some("it is called, and holds no connection"),

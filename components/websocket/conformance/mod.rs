@@ -174,6 +174,7 @@ impl Platform for Clients {
                 Some("a frame carries a new text, nothing else")
             }
             Case::OwnEcho => Some("clients get replies, and send none back"),
+            Case::FileOut => Some("answers are text"),
             Case::Long => Some("one frame takes the longest answer"),
             Case::RateLimited | Case::Unavailable | Case::Gone => {
                 Some("a client does not refuse; one that is away is waited for")

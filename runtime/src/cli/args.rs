@@ -102,6 +102,16 @@ Examples:
 A message is given up when the agent failed for good, or too often. One that is resubmitted is asked
 as if it had just come in.";
 
+const SEND_EXAMPLES: &str = "\
+Examples:
+  sluicegate send family 12345 'The backup is done.'
+  df -h | sluicegate send ops alerts -
+  sluicegate send reports weekly 'As asked.' --file report.pdf
+  sluicegate send ops alerts 'Disk full' --key disk-full-2026-05-01
+
+The message is stored, and delivered as an answer would be; `sluicegate trace KEY` shows what becomes
+of it. One that is sent again with the same --key changes nothing.";
+
 const TRACE_EXAMPLES: &str = "\
 Examples:
   sluicegate trace m1
@@ -213,6 +223,9 @@ pub(super) enum Command {
     /// Chat with a running gateway over its WebSocket
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(ChatArgs),
+    /// Send a message through a channel of a running gateway
+    #[command(after_help = SEND_EXAMPLES)]
+    Send(SendArgs),
     /// See what waits to be delivered; hold it back, or drop it
     #[command(subcommand, arg_required_else_help = true, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),
@@ -322,6 +335,29 @@ pub(super) enum ChannelCommand {
         /// The channel's name
         name: String,
     },
+}
+
+/// A message to send.
+#[derive(Debug, Args)]
+pub(super) struct SendArgs {
+    /// The channel
+    pub(super) channel: String,
+    /// The platform's id of the conversation
+    pub(super) conversation: String,
+    /// What to say, in CommonMark; `-` reads it from standard input
+    #[arg(required_unless_present = "file")]
+    pub(super) text: Option<String>,
+    /// The thread in the conversation
+    #[arg(long)]
+    pub(super) thread: Option<String>,
+    /// A file to send along; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    pub(super) file: Vec<PathBuf>,
+    /// An id of your own, so that a second call changes nothing
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    #[command(flatten)]
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Subcommand)]

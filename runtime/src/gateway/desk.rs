@@ -10,7 +10,7 @@ use super::maker::Review;
 use super::roster::{Altered, Roster};
 use crate::admin::{
     Admin, Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, Done,
-    List, Part, Refusal, ReviewView, TraceView, TurnView, UsageView,
+    List, Outgoing, Part, Refusal, ReviewView, Sent, TraceView, TurnView, UsageView,
 };
 use crate::bus::{Bus, Event};
 use crate::channel::Channel;
@@ -158,6 +158,10 @@ impl Admin for Desk {
         self.altered(channel, altered).await
     }
 
+    async fn send(&self, message: Outgoing) -> Result<Sent, Refusal> {
+        self.enqueue(message).await
+    }
+
     async fn outbox(&self, channel: Option<&str>, part: Part) -> Result<List<DeliveryView>, Refusal> {
         let channel = channel.map(ChannelName::from_trusted);
         let after = part.after.as_deref().map(|after| number(after, after)).transpose()?;
@@ -248,7 +252,7 @@ fn listed(page: Page<DeliveryRecord>, place: impl FnOnce(&DeliveryRecord) -> Str
     }
 }
 
-fn failed(error: store::Error) -> Refusal {
+pub(super) fn failed(error: store::Error) -> Refusal {
     match error {
         store::Error::InFlight => Refusal::NotNow("it is being sent just now; try again in a moment".to_owned()),
         other => Refusal::StoreFailed(other.to_string()),

@@ -5,6 +5,7 @@
 //! | `GET channels` | the channels with status and usage |
 //! | `POST channels/{name}/pause`, `…/resume` | what was done, and the channel as it is then |
 //! | `POST channels/{name}` with a staged configuration | makes the channel what that says |
+//! | `POST messages` with `{"channel": …, "conversation": …, "text": …}` | stores a message to be delivered: `{"delivery_key": …}` |
 //! | `GET outbox?channel=&after=&limit=` | what waits to be delivered, oldest first |
 //! | `GET outbox/{key}`, `DELETE outbox/{key}` | one with its whole text; drops it |
 //! | `POST outbox/{key}/hold`, `…/release` | holds it back; lets it go |
@@ -31,8 +32,8 @@ use serde::Deserialize;
 
 use super::Surface;
 use crate::admin::{
-    Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, List, Part,
-    Refusal, TraceView, TurnView,
+    Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, List,
+    Outgoing, Part, Refusal, Sent, TraceView, TurnView,
 };
 use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
@@ -44,6 +45,10 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
         .route("/channels/{name}", post(apply))
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
+        .route(
+            "/messages",
+            post(send).layer(DefaultBodyLimit::max(limit::OPERATOR_SEND_BODY_BYTES_MAX)),
+        )
         .route("/outbox", get(outbox))
         .route("/outbox/{key}", get(waiting).delete(drop_waiting))
         .route("/outbox/{key}/hold", post(hold))
@@ -191,6 +196,11 @@ async fn apply(
 ) -> Answer<ChannelChanged> {
     let Json(edit) = edit?;
     Ok(Json(surface.admin.apply(&name, edit).await?))
+}
+
+async fn send(State(surface): State<Surface>, message: Result<Json<Outgoing>, JsonRejection>) -> Answer<Sent> {
+    let Json(message) = message?;
+    Ok(Json(surface.admin.send(message).await?))
 }
 
 async fn outbox(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 40] = [
+const COMMANDS: [&[&str]; 41] = [
     &[],
     &["run"],
     &["chat"],
@@ -18,6 +18,7 @@ const COMMANDS: [&[&str]; 40] = [
     &["channel", "pause"],
     &["channel", "resume"],
     &["channel", "remove"],
+    &["send"],
     &["outbox"],
     &["outbox", "list"],
     &["outbox", "show"],

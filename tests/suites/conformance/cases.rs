@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use harness::{MockModel, Saying, Setup, TestGateway, eventually, http};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::platform::{MessageId, Platform, Room, Shown, Skipped};
 use crate::table;
@@ -35,6 +35,7 @@ pub(crate) enum Case {
     Short,
     Long,
     Markdown,
+    FileOut,
     ThreadOut,
     Typing,
     Draft,
@@ -76,7 +77,7 @@ impl Column {
 }
 
 /// All cases: those that share a gateway first, those that need it for themselves after them.
-pub(crate) const CASES: [(Case, Column, &str); 23] = [
+pub(crate) const CASES: [(Case, Column, &str); 24] = [
     (Case::Text, Column::Receives, "text"),
     (Case::Edit, Column::Receives, "edit"),
     (Case::Reply, Column::Receives, "reply"),
@@ -88,6 +89,7 @@ pub(crate) const CASES: [(Case, Column, &str); 23] = [
     (Case::Short, Column::Sends, "short"),
     (Case::Long, Column::Sends, "long"),
     (Case::Markdown, Column::Sends, "Markdown"),
+    (Case::FileOut, Column::Sends, "a file"),
     (Case::ThreadOut, Column::Sends, "into a thread"),
     (Case::Typing, Column::Sends, "typing"),
     (Case::Draft, Column::Sends, "draft, then final"),
@@ -124,6 +126,7 @@ impl Case {
             Self::Short => sending::short(stage).await,
             Self::Long => sending::long(stage).await,
             Self::Markdown => sending::markdown(stage).await,
+            Self::FileOut => sending::file(stage).await,
             Self::ThreadOut => sending::thread(stage).await,
             Self::Typing => sending::typing(stage).await,
             Self::Draft => sending::draft(stage).await,
@@ -266,9 +269,26 @@ impl Stage<'_> {
         (word, id)
     }
 
-    /// Lets the bot say something in a room, as the answer to what a person says there.
+    /// Lets the bot say something in a room: as the answer to what a person says there, or where nobody can, because the
+    /// operator says so.
     async fn let_bot_say(&self, room: &Room, text: &str) {
-        self.say(room, text).await;
+        if self.platform.receives() {
+            self.say(room, text).await;
+        } else {
+            self.send(room, text, json!([])).await;
+        }
+    }
+
+    /// Lets the operator send a message.
+    async fn send(&self, room: &Room, text: &str, files: Value) {
+        let mut message = json!({
+            "channel": CHANNEL, "conversation": room.conversation, "text": text, "files": files,
+        });
+        if let Some(thread) = &room.thread {
+            message["thread"] = json!(thread);
+        }
+        let sent = self.admin("POST", "messages", message.to_string().as_bytes()).await;
+        assert!(sent["delivery_key"].is_string(), "{sent}");
     }
 
     /// Lets a person say something, waits for the answer and returns it.
@@ -307,11 +327,22 @@ impl Stage<'_> {
 
     /// Asks the operator's door.
     async fn ask_admin(&self, path: &str) -> Value {
+        self.admin("GET", path, b"").await
+    }
+
+    async fn admin(&self, method: &str, path: &str, body: &[u8]) -> Value {
         let token = std::fs::read_to_string(self.gateway.data().join("admin-token")).expect("the token is there");
         let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str())];
-        let answer = http::request(self.gateway.address(), "GET", &format!("/api/v1/{path}"), &headers, b"").await;
-        let answer = answer.unwrap_or_else(|error| panic!("GET {path} got no answer: {error}"));
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let answer = http::request(
+            self.gateway.address(),
+            method,
+            &format!("/api/v1/{path}"),
+            &headers,
+            body,
+        )
+        .await;
+        let answer = answer.unwrap_or_else(|error| panic!("{method} {path} got no answer: {error}"));
         serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path} answered {}", answer.text()))
     }
 

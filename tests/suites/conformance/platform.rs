@@ -93,6 +93,11 @@ pub(crate) trait Platform: Send + Sync {
     /// Returns why a case has no meaning here; none for a case that is to be run. The words stand in the table.
     fn lacks(&self, case: Case) -> Option<&'static str>;
 
+    /// Returns whether people can write to the bot; where not, the operator lets it speak.
+    fn receives(&self) -> bool {
+        true
+    }
+
     /// Called whenever the gateway has become ready, at the start and after each restart.
     async fn gateway_is_up(&self, _gateway: &mut TestGateway) {}
 
@@ -216,6 +221,16 @@ pub(crate) trait Platform: Send + Sync {
     /// Where they are not installed.
     async fn oracle(&self) -> Result<(), Skipped> {
         absent("oracle")
+    }
+}
+
+/// Returns why a case has no meaning for an adapter that only sends.
+pub(crate) fn sends_only(case: Case) -> Option<&'static str> {
+    match case {
+        Case::Short | Case::Long | Case::Markdown | Case::FileOut | Case::ThreadOut => None,
+        Case::RateLimited | Case::Unavailable | Case::Unauthorized | Case::Gone => None,
+        Case::Oracle => Some("it is a receiver, not a platform"),
+        _ => Some("it only sends"),
     }
 }
 

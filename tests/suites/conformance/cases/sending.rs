@@ -1,6 +1,9 @@
 //! What goes out: what people see, and what the platform's refusals lead to.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use harness::{Saying, eventually};
+use serde_json::json;
 
 use super::{MARKDOWN, Stage};
 use crate::platform::{RATE_LIMIT_WAIT, Refusal, Room, Shown};
@@ -9,11 +12,16 @@ use crate::platform::{RATE_LIMIT_WAIT, Refusal, Room, Shown};
 pub(super) async fn short(stage: &Stage<'_>) {
     let room = stage.platform.room().await;
     let answer = stage.word("short");
-    let (_, said) = stage.say(&room, &answer).await;
+    let said = if stage.platform.receives() {
+        Some(stage.say(&room, &answer).await.1)
+    } else {
+        stage.let_bot_say(&room, &answer).await;
+        None
+    };
     let shown = stage.wait_for_text(&room, &answer).await;
     assert_eq!(shown.text.trim_end(), answer);
-    if let Some(answered) = shown.reply_to {
-        assert_eq!(answered, said, "it answers what was said");
+    if shown.reply_to.is_some() {
+        assert_eq!(shown.reply_to, said, "it answers what was said");
     }
     stage.assert_said(&room, &[&answer]).await;
 }
@@ -57,6 +65,23 @@ pub(super) async fn markdown(stage: &Stage<'_>) {
     stage.let_bot_say(&room, MARKDOWN).await;
     let shown = stage.wait_for_text(&room, "bold").await;
     assert_eq!(shown.source, stage.platform.markdown_source());
+}
+
+/// A file that the operator sends arrives whole, with its name and its text.
+pub(super) async fn file(stage: &Stage<'_>) {
+    let room = stage.platform.room().await;
+    // People see bots only where they have written to them.
+    if stage.platform.receives() {
+        stage.exchange(&room).await;
+    }
+    let text = stage.word("with");
+    let bytes = b"%PDF-1.4 not really\n\x00\xff".to_vec();
+    let file = json!({"name": "report.pdf", "media_type": "application/pdf", "base64": STANDARD.encode(&bytes)});
+    stage.send(&room, &text, json!([file])).await;
+    let find = |shown: &[Shown]| shown.iter().flat_map(|message| message.files.first()).next().cloned();
+    let file = stage.wait_for(&room, "a file", find).await;
+    assert_eq!((file.name.as_str(), file.bytes), ("report.pdf", bytes));
+    stage.wait_for_text(&room, &text).await;
 }
 
 /// What is said in a thread is answered in that thread.
