@@ -315,6 +315,23 @@ pub async fn request(
         .unwrap_or_else(|_| Err(std::io::Error::other("no answer in time")))
 }
 
+/// Passes a request on and returns its answer, both without what belongs to the connection.
+///
+/// # Errors
+/// As [`request`].
+pub async fn forward(upstream: SocketAddr, request: &Request) -> std::io::Result<Response> {
+    let headers = request
+        .headers
+        .iter()
+        .filter(|(name, _)| !["host", "connection", "content-length"].contains(&name.as_str()));
+    let headers: Vec<(&str, &str)> = headers.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut answer = self::request(upstream, &request.method, &request.path, &headers, &request.body).await?;
+    answer
+        .headers
+        .retain(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()));
+    Ok(answer)
+}
+
 /// Sends a request and returns the connection, on which the answer will come.
 ///
 /// # Errors

@@ -97,12 +97,12 @@ impl Shared {
                 Stop::Hang | Stop::HangAfter => Reply::Hang,
             };
         }
-        let answer = self.forward(&request).await;
+        let answer = http::forward(self.upstream, &request).await;
         if stop.is_some() {
             self.stopped.push(request.path);
             return Reply::Hang;
         }
-        answer.map_or(Reply::Close, Reply::Whole)
+        answer.map_or_else(|_| Reply::Close, Reply::Whole)
     }
 
     fn stop_for(&self, path: &str) -> Option<Stop> {
@@ -113,20 +113,5 @@ impl Shared {
             return None;
         }
         rule.take().map(|rule| rule.stop)
-    }
-
-    async fn forward(&self, request: &Request) -> Option<Response> {
-        let belongs_to_the_connection = |name: &str| ["host", "connection", "content-length"].contains(&name);
-        let headers = request
-            .headers
-            .iter()
-            .filter(|(name, _)| !belongs_to_the_connection(name));
-        let headers: Vec<(&str, &str)> = headers.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let answer = http::request(self.upstream, &request.method, &request.path, &headers, &request.body).await;
-        let mut answer = answer.ok()?;
-        answer
-            .headers
-            .retain(|(name, _)| !["content-length", "transfer-encoding", "connection"].contains(&name.as_str()));
-        Some(answer)
     }
 }

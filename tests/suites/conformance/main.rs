@@ -5,6 +5,7 @@
 //! finds these folders and mounts them here, so that a new channel changes nothing outside its own.
 
 mod cases;
+mod languages;
 mod platform;
 mod table;
 
