@@ -42,9 +42,8 @@ pub struct UsageView {
 /// A change of a component's file that waits for the operator's review, by digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReviewView {
-    /// The reviewed component, which the grants are for; none where nothing was ever reviewed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reviewed: Option<String>,
+    /// The reviewed component, which the grants are for.
+    pub reviewed: String,
     /// The one that is there now.
     pub found: String,
     /// The same, in words.

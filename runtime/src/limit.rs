@@ -10,6 +10,8 @@ const MIB: usize = 1024 * KIB;
 /// A channel's name: it stands in URLs, log lines and metric labels.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
 
+/// A SHA-256 in hexadecimal digits, as a channel's pin is noted: anything else in the note's place is none.
+pub const DIGEST_BYTES: usize = 64;
 /// The beginning of a SHA-256, in hexadecimal digits, where a person is to tell two components apart.
 pub const DIGEST_SHOWN_BYTES: usize = 12;
 

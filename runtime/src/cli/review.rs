@@ -14,6 +14,7 @@ use super::failure::{Failure, Kind};
 use crate::component::{self, Inspection};
 use crate::config::{ChannelConfig, ComponentSource, Config, Sources};
 use crate::gateway::Shelf;
+use crate::id::ChannelName;
 use crate::limit;
 use crate::policy::GrantEntry;
 
@@ -38,7 +39,7 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
         ));
     }
     let now = ask(&path, &wasm)?;
-    let before = kept(channel, &config.gateway.data);
+    let before = kept(name, channel, &config.gateway.data);
     console.say(&difference(channel, before.as_ref(), &now))?;
     let grants = accepted(args, channel, &now, console)?;
     editor.set_digest(name, &now.digest)?;
@@ -52,8 +53,10 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
 }
 
 /// Returns what the reviewed component was, if its bytes are still kept.
-fn kept(channel: &ChannelConfig, data: &Path) -> Option<Inspection> {
-    let wasm = Shelf::of(data).get(channel.sha256.as_ref()?)?;
+fn kept(name: &str, channel: &ChannelConfig, data: &Path) -> Option<Inspection> {
+    let shelf = Shelf::of(data);
+    let first = || shelf.first_of(&ChannelName::from_trusted(name));
+    let wasm = shelf.get(&channel.sha256.clone().or_else(first)?)?;
     ask("the reviewed component", &wasm).ok()
 }
 

@@ -1,7 +1,7 @@
 //! Makes channels: finds the component that the operator reviewed, asks it what it is, and holds the configuration
 //! against that. Nothing that is made here runs yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -29,8 +29,8 @@ use crate::store::EventStore;
 /// A component that nobody reviewed yet, in the place of the one that somebody did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Review {
-    /// The digest that the grants are for; none where nothing was ever reviewed.
-    pub(super) reviewed: Option<String>,
+    /// The digest that the grants are for.
+    pub(super) reviewed: String,
     /// The digest of the file that is there now.
     pub(super) found: String,
 }
@@ -79,11 +79,18 @@ impl Maker {
         })
     }
 
-    /// Finds the component of a channel: the one that was reviewed, wherever that is still to be had.
+    /// Returns the digest that a channel's grants are for: the one in the configuration, else the one that ran first.
+    pub(super) fn reviewed(&self, name: &ChannelName, config: &ChannelConfig) -> Option<String> {
+        config.sha256.clone().or_else(|| self.shelf.first_of(name))
+    }
+
+    /// Finds the component of a channel: the one that was reviewed, wherever that is still to be had. Where the
+    /// configuration names no digest, the operator wrote the grants by hand, for the file that was there: the first that
+    /// is found counts as reviewed, and what is put in its place later does not.
     ///
     /// # Errors
     /// What is wrong with it, and the remedy.
-    pub(super) async fn find(&self, config: &ChannelConfig) -> Result<Found, Refused> {
+    pub(super) async fn find(&self, name: &ChannelName, config: &ChannelConfig) -> Result<Found, Refused> {
         let path = match &config.component {
             ComponentSource::Bundled(name) => return self.bundled(name).await,
             ComponentSource::File(path) => path.clone(),
@@ -97,7 +104,11 @@ impl Maker {
             (problem, "name a readable .wasm file".to_owned())
         })?;
         let found = component::digest(&wasm);
-        if config.sha256.as_ref() == Some(&found) {
+        let reviewed = match self.reviewed(name, config) {
+            Some(digest) => digest,
+            None => self.note_first(name, &found)?,
+        };
+        if reviewed == found {
             if let Err(error) = self.shelf.keep(&found, &wasm) {
                 tracing::warn!(path = %path.display(), %error, "the reviewed component is not kept against a change of its file");
             }
@@ -107,19 +118,31 @@ impl Maker {
                 review: None,
             });
         }
-        let component = match config
-            .sha256
-            .as_ref()
-            .and_then(|digest| Some((digest, self.shelf.get(digest)?)))
-        {
-            Some((digest, kept)) => Some(self.load(&kept, digest.clone(), &config.component).await?),
+        let component = match self.shelf.get(&reviewed) {
+            Some(kept) => Some(self.load(&kept, reviewed.clone(), &config.component).await?),
             None => None,
         };
-        let reviewed = config.sha256.clone();
         Ok(Found {
             component,
             review: Some(Review { reviewed, found }),
         })
+    }
+
+    fn note_first(&self, name: &ChannelName, found: &str) -> Result<String, Refused> {
+        self.shelf.note_first(name, found).map_err(|error| {
+            let problem = format!("its digest can't be noted in the data directory: {error}");
+            (
+                problem,
+                format!("make room there, or write `sha256 = \"{found}\"` into the channel"),
+            )
+        })?;
+        let digest = &found[..limit::DIGEST_SHOWN_BYTES];
+        tracing::warn!(
+            channel = %name,
+            "its component {digest}… is not pinned: this one counts as reviewed from now on, and another in its place waits; \
+             `sluicegate channel review {name}` shows it and writes its sha256 into the configuration"
+        );
+        Ok(found.to_owned())
     }
 
     async fn bundled(&self, name: &str) -> Result<Found, Refused> {
@@ -161,8 +184,11 @@ impl Maker {
 
     /// Drops the kept components that this configuration has no use for.
     pub(super) fn tidy(&self, config: &Config) {
-        let pinned = config.channels.values().filter_map(|channel| channel.sha256.clone());
-        self.shelf.keep_only(&pinned.collect::<BTreeSet<_>>());
+        let channels = || config.channels.iter();
+        let reviewed = channels().filter_map(|(name, channel)| self.reviewed(name, channel));
+        let unpinned = channels().filter(|(_, channel)| channel.sha256.is_none());
+        self.shelf
+            .keep_only(&reviewed.collect(), &unpinned.map(|(name, _)| name).collect());
         self.lock_loaded().retain(|_, component| component.strong_count() > 0);
     }
 
@@ -262,12 +288,7 @@ impl Review {
     /// Says what waits, in words.
     pub(super) fn words(&self, channel: &ChannelName) -> String {
         let found = &self.found[..limit::DIGEST_SHOWN_BYTES];
-        match &self.reviewed {
-            Some(digest) => format!(
-                "its component was changed from {}… to {found}…: `sluicegate channel review {channel}`",
-                &digest[..limit::DIGEST_SHOWN_BYTES]
-            ),
-            None => format!("nobody reviewed its component {found}…: `sluicegate channel review {channel}`"),
-        }
+        let reviewed = &self.reviewed[..limit::DIGEST_SHOWN_BYTES];
+        format!("its component was changed from {reviewed}… to {found}…: `sluicegate channel review {channel}`")
     }
 }

@@ -103,7 +103,7 @@ async fn connect(maker: &Maker, config: &Config) -> Result<Connected, Error> {
     let mut connected = Connected::default();
     let (mut faults, mut terminal) = (Vec::new(), None::<&ChannelName>);
     for (name, channel) in &config.channels {
-        let found = match maker.find(channel).await {
+        let found = match maker.find(name, channel).await {
             Ok(found) => found,
             Err(refused) => {
                 faults.push(unusable(name, refused));

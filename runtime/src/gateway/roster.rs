@@ -325,7 +325,7 @@ impl Roster {
         }
         let found = self
             .maker
-            .find(wanted)
+            .find(name, wanted)
             .await
             .map_err(|refused| wrong(&[unusable(name, refused)]))?;
         let Some(component) = found.component else {

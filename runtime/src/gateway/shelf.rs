@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::component;
+use crate::id::ChannelName;
 use crate::limit;
 
 /// The folder of reviewed components. What is in it is trusted no further than its digest, which is checked at each use.
@@ -45,7 +46,12 @@ impl Shelf {
                 "the kept components have all the room that they may have",
             ));
         }
-        let partial = self.folder.join(format!("{digest}.partial"));
+        self.write(&self.path(digest), wasm)
+    }
+
+    /// Writes a file, whole or not at all.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let partial = path.with_extension("partial");
         let mut options = fs::OpenOptions::new();
         let mut file = options
             .write(true)
@@ -53,13 +59,29 @@ impl Shelf {
             .truncate(true)
             .mode(0o600)
             .open(&partial)?;
-        file.write_all(wasm)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&partial, self.path(digest))
+        fs::rename(&partial, path)
     }
 
-    /// Drops what no channel is pinned to any more.
-    pub fn keep_only(&self, digests: &BTreeSet<String>) {
+    /// Returns the digest of the component that a channel ran first, where the configuration names none.
+    pub fn first_of(&self, channel: &ChannelName) -> Option<String> {
+        let digest = fs::read_to_string(self.first_path(channel)).ok()?;
+        (digest.len() == limit::DIGEST_BYTES && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
+    }
+
+    /// Notes the component that a channel runs first: from then on another one in its place waits for a review.
+    ///
+    /// # Errors
+    /// Any I/O error: what can't be noted must not run, since nothing would tell another component from it.
+    pub fn note_first(&self, channel: &ChannelName, digest: &str) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        self.write(&self.first_path(channel), digest.as_bytes())
+    }
+
+    /// Drops what no channel is pinned to any more; `unpinned` are the channels for which the configuration names none.
+    pub fn keep_only(&self, digests: &BTreeSet<String>, unpinned: &BTreeSet<&ChannelName>) {
+        let firsts: BTreeSet<PathBuf> = unpinned.iter().map(|channel| self.first_path(channel)).collect();
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
@@ -67,7 +89,8 @@ impl Shelf {
             let is_used = path
                 .file_stem()
                 .and_then(|stem| stem.to_str())
-                .is_some_and(|stem| digests.contains(stem) && self.path(stem) == path);
+                .is_some_and(|stem| digests.contains(stem) && self.path(stem) == path)
+                || firsts.contains(&path);
             if !is_used && let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "a kept component could not be removed");
             }
@@ -80,6 +103,10 @@ impl Shelf {
 
     fn path(&self, digest: &str) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
+    }
+
+    fn first_path(&self, channel: &ChannelName) -> PathBuf {
+        self.folder.join(format!("{channel}.first"))
     }
 }
 
@@ -114,7 +141,14 @@ mod tests {
         assert_eq!(shelf.get(&one), None, "a kept file that was changed is not used");
         shelf.keep(&one, b"one").unwrap();
         assert!(shelf.get(&one).is_some(), "and is mended");
-        shelf.keep_only(&BTreeSet::from([two.clone()]));
+        let (mine, gone) = (ChannelName::from_trusted("mine"), ChannelName::from_trusted("gone"));
+        shelf.note_first(&mine, &one).unwrap();
+        shelf.note_first(&gone, &one).unwrap();
+        shelf.keep_only(&BTreeSet::from([two.clone()]), &BTreeSet::from([&mine]));
+        assert_eq!(
+            (shelf.first_of(&mine), shelf.first_of(&gone)),
+            (Some(one.clone()), None)
+        );
         assert_eq!((shelf.get(&one), shelf.get(&two).as_deref()), (None, Some(&b"two"[..])));
     }
 

@@ -31,17 +31,18 @@ pub(super) async fn watch(roster: Arc<Roster>) {
         };
         for line in roster.switchboard.all() {
             let config = line.config();
-            let ComponentSource::File(path) = config.component else {
+            let ComponentSource::File(path) = &config.component else {
                 continue;
             };
-            let Some(found) = digest_of(&path, &mut seen).await else {
+            let name = &line.channel.services().name;
+            let Some(reviewed) = roster.maker.reviewed(name, &config) else {
                 continue;
             };
-            let review = (config.sha256.as_ref() != Some(&found)).then_some(Review {
-                reviewed: config.sha256,
-                found,
-            });
-            note(&roster, &line.channel.services().name, review);
+            let Some(found) = digest_of(path, &mut seen).await else {
+                continue;
+            };
+            let review = (reviewed != found).then_some(Review { reviewed, found });
+            note(&roster, name, review);
         }
     }
 }

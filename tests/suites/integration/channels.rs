@@ -180,14 +180,44 @@ async fn a_changed_component_waits_for_its_review_and_the_reviewed_one_goes_on()
 }
 
 #[tokio::test]
-async fn a_component_that_nobody_reviewed_does_not_run() {
+async fn a_component_without_a_pin_is_the_first_one_found_and_no_other() {
     let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
-    let digest = put(folder.path(), 1);
-    let setup = mine(Setup::new().echo().websocket(), &platform, "");
-    let gateway = TestGateway::start(setup, folder).await;
+    let first = put(folder.path(), 1);
+    let setup = mine(Setup::new().echo(), &platform, "");
+    let mut gateway = TestGateway::start(setup, folder).await;
     gateway
-        .wait_for_log(&["waits for a review", "nobody reviewed", &digest[..12]])
+        .wait_for_log(&["not pinned", &first[..12], "channel review mine"])
         .await;
+    gateway.tell("mine", "m1", "c1", "the first").await;
+    platform.wait_for_accepted("c1", 1).await;
+    assert!(gateway.terminate().await.success());
+
+    let changed = put(gateway.folder(), 2);
+    gateway.restart().await;
+    gateway
+        .wait_for_log(&["was changed from", &first[..12], &changed[..12]])
+        .await;
+    gateway.tell("mine", "m2", "c1", "still the first").await;
+    platform.wait_for_accepted("c1", 2).await;
+    let said = done(&gateway, &["channel", "review", "mine", "--yes"]).await;
+    assert!(said.contains("in the place of the old one"), "{said}");
+    assert!(file(&gateway).contains(&changed), "the pin is written");
+    gateway.tell("mine", "m3", "c1", "new").await;
+    platform.wait_for_accepted("c1", 3).await;
+}
+
+#[tokio::test]
+async fn what_is_neither_reviewed_nor_kept_does_not_run() {
+    let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
+    put(folder.path(), 1);
+    let other = "00".repeat(32);
+    let setup = mine(
+        Setup::new().echo().websocket(),
+        &platform,
+        &format!("sha256 = \"{other}\"\n"),
+    );
+    let gateway = TestGateway::start(setup, folder).await;
+    gateway.wait_for_log(&["was changed from", &other[..12]]).await;
     assert_eq!(status_of(&gateway, "mine").await["status"], "waiting");
     assert_eq!(
         gateway.post("mine", &json!({})).await.status,
