@@ -1,6 +1,8 @@
 //! What an operator can ask of a running gateway and do to it: plain data, and the door that [`crate::http`] and the
 //! command line speak through. The composition root stands behind it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +35,16 @@ pub struct UsageView {
     pub inbound_refused: u64,
     /// Log lines over the channel's rate.
     pub log_lines_dropped: u64,
-    /// Outgoing requests that were let through.
+    /// Outgoing requests, refused ones too.
     pub egress_requests: u64,
+    /// Sockets that were asked for, refused ones too.
+    pub egress_sockets: u64,
+    /// Bytes that went out, headers included.
+    pub bytes_out: u64,
+    /// Bytes that came in, headers included.
+    pub bytes_in: u64,
+    /// How often something was denied, by reason.
+    pub denials: BTreeMap<String, u64>,
     /// Clients that are connected now.
     pub clients: u64,
 }
@@ -67,6 +77,28 @@ pub struct ChannelView {
     pub review: Option<ReviewView>,
     /// What it used.
     pub usage: UsageView,
+}
+
+/// A request of a channel, or a socket when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressView {
+    /// When it ended.
+    pub at_ms: UnixMillis,
+    /// The method; `WEBSOCKET`, `TCP` or `TLS` for a socket.
+    pub method: String,
+    /// Scheme, host and port.
+    pub place: String,
+    /// The form of the path, with a `*` for what may be an id or a secret.
+    pub path: String,
+    /// `answered`, `open`, or why not, such as `denied`.
+    pub outcome: String,
+    /// The status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of the request's body.
+    pub bytes_out: u64,
+    /// Bytes of the answer's body.
+    pub bytes_in: u64,
 }
 
 /// What a change of a channel came to.
@@ -329,6 +361,9 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Puts a paused channel back to work.
     async fn resume(&self, channel: &str) -> Result<ChannelChanged, Refusal>;
+
+    /// Returns what a channel reached, or tried to, newest first.
+    fn egress(&self, channel: &str, max: usize) -> Result<Vec<EgressView>, Refusal>;
 
     /// Makes a channel what a changed configuration file says: adds, replaces or removes it, or changes its grants. File
     /// and channel change together, or neither does. Only who can write beside the file can stage one, so that the admin

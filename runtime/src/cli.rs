@@ -103,6 +103,7 @@ fn on_channel(command: ChannelCommand, sources: &Sources) -> Result<String, Fail
         ChannelCommand::Add(args) => add::add(&args, sources, &mut console::Console::of_process()),
         ChannelCommand::List { json } => channel::list(sources, json.json),
         ChannelCommand::Show { name, json } => channel::show(sources, &name, json.json),
+        ChannelCommand::Log { name, limit, json } => channel::log(sources, &name, limit, json.json),
         ChannelCommand::Review(args) => review::review(&args, sources, &mut console::Console::of_process()),
         ChannelCommand::Grant { name, grants, revoked } => channel::grant(sources, &name, &grants, &revoked),
         ChannelCommand::Reload { name } => channel::reload(sources, &name),

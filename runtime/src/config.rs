@@ -217,6 +217,7 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
         }
         Some(resolve(base, text))
     });
+    let tls_roots = section.text("tls_roots").map(|path| resolve(base, &path));
     let public_url = section.entry("public_url").and_then(|entry| agent::base_url(&entry));
     let grace = section.integer("grace_s", 0..=3600).map(Duration::from_secs);
     let pressure = read_marks(&mut section);
@@ -224,6 +225,7 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
     GatewayConfig {
         listen: listen.unwrap_or(default.listen),
         data: data.unwrap_or(default.data),
+        tls_roots,
         public_url,
         grace: grace.unwrap_or(default.grace),
         pressure,

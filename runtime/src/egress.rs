@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::counters::Denial;
 use crate::limit;
 use crate::policy::{Grants, Host, Permit, Scheme, Target};
 use crate::secret::keyring::KeyringError;
@@ -27,6 +28,7 @@ mod counters;
 mod evidence;
 mod exchange;
 mod gate;
+mod log;
 mod prepare;
 mod quota;
 mod socket;
@@ -35,10 +37,11 @@ mod tcp;
 mod websocket;
 
 pub use address::{Resolver, Resolving, SystemResolver};
-pub use counters::{CounterValues, Counters};
+pub use counters::{CounterValues, Counters, Denials};
 pub use evidence::Evidence;
 pub(crate) use evidence::Unanswered;
 pub use gate::{Gate, GateError, GateSettings};
+pub use log::Entry;
 pub use stream::ResponseStream;
 pub use tcp::TcpStream;
 pub use websocket::{Frame, WebSocket};
@@ -141,6 +144,43 @@ pub enum NetError {
     Failed(String),
 }
 
+impl Body {
+    /// Returns how long it is, without the frame of a form.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Multipart(parts) => parts.iter().map(|part| part.data.len()).sum(),
+        }
+    }
+}
+
+impl HttpError {
+    /// Returns it in a word, for the log of requests.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Invalid(_) => "invalid",
+            Self::Unreachable(_) => "unreachable",
+            Self::Interrupted(_) => "interrupted",
+            Self::TooLarge => "too-large",
+            Self::Busy => "busy",
+            Self::ShuttingDown => "shutting-down",
+        }
+    }
+}
+
+impl NetError {
+    /// Returns it in a word, for the log of requests.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Timeout | Self::Closed | Self::Failed(_) => "unreachable",
+            Self::ShuttingDown => "shutting-down",
+        }
+    }
+}
+
 /// The bounds of one channel. The defaults suit ordinary adapters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressLimits {
@@ -201,6 +241,7 @@ pub struct ChannelEgress {
     sockets: Arc<Semaphore>,
     quota: quota::Quota,
     counters: Counters,
+    log: log::Log,
 }
 
 impl ChannelEgress {
@@ -222,6 +263,7 @@ impl ChannelEgress {
             limits,
             shutdown,
             counters: Counters::default(),
+            log: log::Log::default(),
         })
     }
 
@@ -238,6 +280,11 @@ impl ChannelEgress {
     /// Returns what was sent, received and refused so far.
     pub fn counters(&self) -> CounterValues {
         self.counters.values()
+    }
+
+    /// Returns the newest requests and sockets, at most `max`, newest first.
+    pub fn log(&self, max: usize) -> Vec<Entry> {
+        self.log.newest(max)
     }
 
     /// Returns the channel's secrets.
@@ -268,9 +315,11 @@ impl ChannelEgress {
     /// # Errors
     /// When it is not granted, or there is no such secret.
     pub fn reveal(&self, name: &str) -> Result<String, KeyringError> {
-        self.keyring
-            .reveal(name, &self.grants())
-            .map(|secret| secret.expose().to_owned())
+        let revealed = self.keyring.reveal(name, &self.grants());
+        if matches!(revealed, Err(KeyringError::NotGranted(_))) {
+            self.counters.denied(Denial::Secret);
+        }
+        revealed.map(|secret| secret.expose().to_owned())
     }
 
     /// Sends a request and returns its whole answer.
@@ -298,6 +347,7 @@ impl ChannelEgress {
         evidence: &Evidence,
         body_bytes_max: usize,
     ) -> Result<Response, HttpError> {
+        let mut entry = Entry::of_url(&request.method, &request.url, request.body.bytes());
         let result = self
             .unless_shut_down(
                 self.exchange(request, evidence, body_bytes_max),
@@ -305,6 +355,14 @@ impl ChannelEgress {
             )
             .await;
         self.counters.http_result(result.as_ref().err());
+        match &result {
+            Ok(response) => {
+                entry.status = Some(response.status);
+                entry.bytes_in = response.body.len() as u64;
+            }
+            Err(error) => entry.outcome = error.word(),
+        }
+        self.log.add(entry);
         result
     }
 
@@ -320,10 +378,16 @@ impl ChannelEgress {
         request: Request,
         evidence: &Evidence,
     ) -> Result<ResponseStream, HttpError> {
+        let mut entry = Entry::of_url(&request.method, &request.url, request.body.bytes());
         let result = self
             .unless_shut_down(ResponseStream::open(self, request, evidence), HttpError::ShuttingDown)
             .await;
         self.counters.http_result(result.as_ref().err());
+        match &result {
+            Ok(stream) => entry.status = Some(stream.status()),
+            Err(error) => entry.outcome = error.word(),
+        }
+        self.log.add(entry);
         result
     }
 
@@ -344,6 +408,9 @@ impl ChannelEgress {
             .unless_shut_down(WebSocket::connect(self, url, headers, evidence), NetError::ShuttingDown)
             .await;
         self.counters.net_result(result.as_ref().err());
+        let mut entry = Entry::of_url("WEBSOCKET", url, 0);
+        entry.outcome = result.as_ref().err().map_or("open", NetError::word);
+        self.log.add(entry);
         result
     }
 
@@ -369,6 +436,9 @@ impl ChannelEgress {
             )
             .await;
         self.counters.net_result(result.as_ref().err());
+        let mut entry = Entry::of_stream(scheme, host, port);
+        entry.outcome = result.as_ref().err().map_or("open", NetError::word);
+        self.log.add(entry);
         result
     }
 
@@ -378,8 +448,10 @@ impl ChannelEgress {
         grants.permit(scheme, host, port).ok_or_else(|| {
             let place = format!("{scheme}://{host}:{port}");
             if grants.is_unrequested(scheme, host, port) {
+                self.counters.denied(Denial::NotRequested);
                 format!("{place} is granted, but the component's description does not ask for it")
             } else {
+                self.counters.denied(Denial::NotGranted);
                 format!("{place} is not granted: the operator can add it to the channel's `grant`")
             }
         })

@@ -117,6 +117,8 @@ pub const STATE_BYTES_MAX: u64 = 16 * MIB as u64;
 pub const BLOB_BYTES_MAX: usize = 50 * MIB;
 /// Bytes of one channel's blobs.
 pub const BLOBS_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// What a blob is charged at least: a block of the disk. Without it a channel could make a thousand million empty files.
+pub const BLOB_BYTES_CHARGED_MIN: usize = 4 * KIB;
 /// How long a blob is kept.
 pub const BLOB_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a done inbound event is kept for deduplication: webhooks are retried for up to three days (Stripe, the longest known).
@@ -418,6 +420,12 @@ pub const SOCKETS_MAX: usize = 16;
 pub const EGRESS_BYTES_PER_MINUTE_MAX: u64 = 512 * MIB as u64;
 /// The span that [`EGRESS_BYTES_PER_MINUTE_MAX`] is counted over.
 pub const EGRESS_QUOTA_PERIOD: Duration = Duration::from_secs(60);
+/// Requests and sockets of one channel that its log remembers.
+pub const EGRESS_LOG_ENTRIES_MAX: usize = 256;
+/// A word of a path, or a method, that the log of requests repeats; longer ones may be tokens.
+pub const EGRESS_LOG_WORD_BYTES_MAX: usize = 32;
+/// The form of a path in the log of requests.
+pub const EGRESS_LOG_PATH_BYTES_MAX: usize = 256;
 /// Finding the addresses of a name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connecting to an address, TLS included: under a delivery's deadline, so that a dead peer is told from a slow one.

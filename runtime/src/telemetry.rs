@@ -1,13 +1,16 @@
 //! Log lines: to standard error, for people on a terminal or for machines as JSON.
 //!
 //! What is logged never contains a secret or a message's text; that is kept at the places that log. Dependencies are
-//! heard from `warn` upwards: their details say little about the gateway.
+//! heard from `warn` upwards, whatever filter is set: nobody redacts what they write for their own developers, such as
+//! every byte of a connection.
 
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// The environment variable with a filter in the syntax of `tracing_subscriber`, such as `debug` or `sluicegate=trace`.
 pub const FILTER_VARIABLE: &str = "SLUICEGATE_LOG";
@@ -58,20 +61,28 @@ pub fn level(default: LevelFilter, verbose: u8, quiet: bool) -> LevelFilter {
 /// # Errors
 /// When the environment's filter is wrong, or a log is set up already.
 pub fn init(format: LogFormat, chosen: Option<LevelFilter>, default: LevelFilter) -> Result<(), Error> {
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter(chosen, default)?);
+    let registry = tracing_subscriber::registry()
+        .with(filter(chosen, default)?)
+        .with(filter_fn(|metadata| may_be_heard(metadata.target(), *metadata.level())));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
             let is_terminal = std::io::stderr().is_terminal();
             let wants_colour = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            tracing::subscriber::set_global_default(builder.with_ansi(wants_colour).with_target(false).finish())?;
+            let lines = lines.with_ansi(wants_colour).with_target(false);
+            tracing::subscriber::set_global_default(registry.with(lines))?;
         }
         LogFormat::Json => {
-            tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())?;
+            tracing::subscriber::set_global_default(registry.with(lines.json().flatten_event(true)))?;
         }
     }
     Ok(())
+}
+
+/// Whether a line may be written at all: from the gateway itself, or urgent enough.
+fn may_be_heard(target: &str, level: tracing::Level) -> bool {
+    let own = target.split("::").next() == Some("sluicegate");
+    own || level <= tracing::Level::WARN
 }
 
 fn filter(chosen: Option<LevelFilter>, default: LevelFilter) -> Result<EnvFilter, Error> {
@@ -92,6 +103,22 @@ fn filter(chosen: Option<LevelFilter>, default: LevelFilter) -> Result<EnvFilter
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dependency_is_heard_from_warnings_upwards_whatever_the_filter_says() {
+        use tracing::Level;
+        for (target, level, heard) in [
+            ("sluicegate::guest", Level::TRACE, true),
+            ("sluicegate", Level::DEBUG, true),
+            ("hyper::proto", Level::WARN, true),
+            ("hyper::proto", Level::ERROR, true),
+            ("hyper::proto", Level::INFO, false),
+            ("reqwest", Level::TRACE, false),
+            ("sluicegate_like", Level::TRACE, false),
+        ] {
+            assert_eq!(may_be_heard(target, level), heard, "{target} {level}");
+        }
+    }
 
     #[test]
     fn flags_move_the_level_and_stop_at_its_ends() {

@@ -251,7 +251,7 @@ pub(super) enum Command {
         #[command(flatten)]
         json: Json,
     },
-    /// Add, list, show, review, grant, reload, pause, resume and remove channels
+    /// Add, list, show, log, review, grant, reload, pause, resume and remove channels
     #[command(subcommand, arg_required_else_help = true)]
     Channel(ChannelCommand),
     /// Check, back up and export the store
@@ -292,6 +292,18 @@ pub(super) enum ChannelCommand {
     Show {
         /// The channel's name
         name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show what a channel of the running gateway reached, or tried to, newest first
+    ///
+    /// The last 256 requests and sockets. A `*` in a path stands for what may be an id or a secret.
+    Log {
+        /// The channel's name
+        name: String,
+        /// How many, 256 at most
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        limit: usize,
         #[command(flatten)]
         json: Json,
     },

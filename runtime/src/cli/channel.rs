@@ -10,8 +10,8 @@ use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::running::Running;
-use super::text::{cell, table};
-use crate::admin::{ChannelView, List};
+use super::text::{cell, table, utc};
+use crate::admin::{ChannelView, EgressView, List, UsageView};
 use crate::component;
 use crate::config::{Access, ChannelConfig, ComponentSource, Config, Reading, Sources};
 use crate::id::ChannelName;
@@ -174,8 +174,11 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     let config = read_leniently(sources);
     let channel = find(&config, name)?;
     let name = &ChannelName::from_trusted(name);
+    let live = live_channels(sources).and_then(|views| views.into_iter().find(|view| view.name == *name));
     if as_json {
-        return Ok(json_text(&entry(&config, name, channel)));
+        let mut entry = entry(&config, name, channel);
+        entry["live"] = json!(live);
+        return Ok(json_text(&entry));
     }
     let mut text = format!("channel {name}\n");
     let mut line = |key: &str, value: &str| {
@@ -211,7 +214,83 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
             limits.requests_in_flight, limits.response_mib
         ),
     );
+    if let Some(live) = &live {
+        line("status", &status_text(live));
+        for (key, value) in usage_lines(&live.usage) {
+            line(key, &value);
+        }
+    }
     Ok(text)
+}
+
+/// What a channel used since the gateway was started.
+fn usage_lines(usage: &UsageView) -> [(&'static str, String); 6] {
+    let denied: Vec<String> = usage
+        .denials
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{count} {}", cell(reason)))
+        .collect();
+    let denied = if denied.is_empty() {
+        "nothing".to_owned()
+    } else {
+        denied.join(", ")
+    };
+    [
+        (
+            "calls",
+            format!(
+                "{}, {} of them trapped, {} too late; {} restarts of the listener",
+                usage.calls, usage.traps, usage.deadlines, usage.restarts
+            ),
+        ),
+        ("cpu", format!("{} ms", usage.cpu_ms)),
+        (
+            "memory at most",
+            format!("{} KiB", usage.memory_bytes_high.div_ceil(1024)),
+        ),
+        (
+            "network",
+            format!(
+                "{} requests, {} sockets, {} bytes out, {} bytes in",
+                usage.egress_requests, usage.egress_sockets, usage.bytes_out, usage.bytes_in
+            ),
+        ),
+        ("denied", denied),
+        (
+            "messages in",
+            format!(
+                "{} stored, {} known before, {} of senders without access",
+                usage.inbound_accepted, usage.inbound_duplicates, usage.inbound_refused
+            ),
+        ),
+    ]
+}
+
+/// Shows what a channel of the running gateway reached, or tried to, newest first.
+pub(super) fn log(sources: &Sources, name: &str, limit: usize, as_json: bool) -> Result<String, Failure> {
+    let query = [("limit", limit.to_string())];
+    let list: List<EgressView> = Running::require(sources)?.get(&["channels", name, "egress"], &query)?;
+    if as_json {
+        return Ok(json_text(&json!(list.items)));
+    }
+    if list.items.is_empty() {
+        return Ok("It reached nothing, and did not try to.\n".to_owned());
+    }
+    let rows = list.items.iter().map(|entry| {
+        [
+            utc(entry.at_ms),
+            cell(&entry.method),
+            cell(&format!("{}{}", entry.place, entry.path)),
+            entry
+                .status
+                .map_or_else(|| cell(&entry.outcome), |status| status.to_string()),
+            entry.bytes_out.to_string(),
+            entry.bytes_in.to_string(),
+        ]
+    });
+    let head = ["TIME", "METHOD", "WHERE", "OUTCOME", "OUT", "IN"].map(str::to_owned);
+    Ok(table(std::iter::once(head).chain(rows)))
 }
 
 /// Stops a channel and removes it from the configuration file. Its data stays.

@@ -17,6 +17,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// The data directory.
     pub data: PathBuf,
+    /// A PEM file with certificates to trust besides the system's.
+    pub tls_roots: Option<PathBuf>,
     /// The address under which platforms reach this gateway, without a slash at its end.
     pub public_url: Option<String>,
     /// How long accepted work may take to finish at shutdown.
@@ -30,6 +32,7 @@ impl Default for GatewayConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7878)),
             data: PathBuf::from("data"),
+            tls_roots: None,
             public_url: None,
             grace: Duration::from_secs(20),
             pressure: Marks::default(),

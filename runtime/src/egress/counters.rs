@@ -17,6 +17,48 @@ pub struct Counters {
     busy: AtomicU64,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
+    not_granted: AtomicU64,
+    not_requested: AtomicU64,
+    address: AtomicU64,
+    secret: AtomicU64,
+}
+
+/// Why something was denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denial {
+    /// The operator did not grant it.
+    NotGranted,
+    /// The operator granted it, and the component's description does not ask for it.
+    NotRequested,
+    /// The name leads to an address that the grant does not reach.
+    Address,
+    /// A secret for another host or place, or one that may not be shown.
+    Secret,
+}
+
+/// How often something was denied, by reason. A socket that goes on after its grant was revoked counts at each use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Denials {
+    /// The operator did not grant it.
+    pub not_granted: u64,
+    /// The operator granted it, and the component's description does not ask for it.
+    pub not_requested: u64,
+    /// The name leads to an address that the grant does not reach.
+    pub address: u64,
+    /// A secret for another host or place, or one that may not be shown.
+    pub secret: u64,
+}
+
+impl Denials {
+    /// Returns them with their names, for the metrics and the operator.
+    pub fn named(&self) -> [(&'static str, u64); 4] {
+        [
+            ("not-granted", self.not_granted),
+            ("not-requested", self.not_requested),
+            ("address", self.address),
+            ("secret", self.secret),
+        ]
+    }
 }
 
 /// The counters at one moment.
@@ -42,6 +84,8 @@ pub struct CounterValues {
     pub bytes_out: u64,
     /// Bytes of responses and frames, headers included, TLS and framing not.
     pub bytes_in: u64,
+    /// Why things were denied.
+    pub denials: Denials,
 }
 
 impl Counters {
@@ -59,6 +103,12 @@ impl Counters {
             busy: read(&self.busy),
             bytes_out: read(&self.bytes_out),
             bytes_in: read(&self.bytes_in),
+            denials: Denials {
+                not_granted: read(&self.not_granted),
+                not_requested: read(&self.not_requested),
+                address: read(&self.address),
+                secret: read(&self.secret),
+            },
         }
     }
 
@@ -82,6 +132,16 @@ impl Counters {
             Some(NetError::Denied(_)) => add(&self.denied, 1),
             Some(NetError::Timeout | NetError::Closed | NetError::Failed(_)) => add(&self.unreachable, 1),
         }
+    }
+
+    pub(super) fn denied(&self, denial: Denial) {
+        let counter = match denial {
+            Denial::NotGranted => &self.not_granted,
+            Denial::NotRequested => &self.not_requested,
+            Denial::Address => &self.address,
+            Denial::Secret => &self.secret,
+        };
+        add(counter, 1);
     }
 
     pub(super) fn sent(&self, bytes: usize) {

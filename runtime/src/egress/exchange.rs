@@ -7,6 +7,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::address::ResolveError;
+use super::counters::Denial;
 use super::evidence::{self, Unanswered};
 use super::prepare::Prepared;
 use super::{ChannelEgress, Evidence, HttpError, Request, Response};
@@ -162,6 +163,7 @@ impl ChannelEgress {
         if let Some(refused) = resolve_error(error) {
             let text = refused.to_string();
             return if refused.is_denial() {
+                self.counters.denied(Denial::Address);
                 HttpError::Denied(text)
             } else {
                 HttpError::Unreachable(text)

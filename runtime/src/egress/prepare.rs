@@ -8,6 +8,7 @@ use futures_util::stream;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::counters::Denial;
 use super::{Body, ChannelEgress, FormPart, HttpError, Request};
 use crate::id::random_hex;
 use crate::limit;
@@ -104,11 +105,14 @@ impl ChannelEgress {
         let (path, query) = whole
             .split_once('?')
             .map_or((whole, None), |(path, query)| (path, Some(query)));
-        let filled_path = self.keyring.fill(path, Place::UrlPath, &asked.host).map_err(denied)?;
+        let filled_path = self
+            .keyring
+            .fill(path, Place::UrlPath, &asked.host)
+            .map_err(|error| self.denied(error))?;
         let filled_query = query
             .map(|query| self.keyring.fill(query, Place::UrlQuery, &asked.host))
             .transpose()
-            .map_err(denied)?;
+            .map_err(|error| self.denied(error))?;
         if matches!(
             (&filled_path, &filled_query),
             (Cow::Borrowed(_), None | Some(Cow::Borrowed(_)))
@@ -133,7 +137,10 @@ impl ChannelEgress {
         let mut headers = HeaderMap::with_capacity(given.len() + 4);
         for (name, value) in given {
             let name = parse_header_name(name)?;
-            let filled = self.keyring.fill(value, Place::Header, &target.host).map_err(denied)?;
+            let filled = self
+                .keyring
+                .fill(value, Place::Header, &target.host)
+                .map_err(|error| self.denied(error))?;
             let mut value = HeaderValue::from_bytes(filled.as_bytes()).map_err(|_| {
                 HttpError::Invalid(format!(
                     "the value of the header {name} has characters that no header may have"
@@ -151,6 +158,14 @@ impl ChannelEgress {
             return Err(HttpError::TooLarge);
         }
         Ok(headers)
+    }
+
+    fn denied(&self, error: FillError) -> HttpError {
+        if matches!(error, FillError::Malformed) {
+            return HttpError::Invalid(error.to_string());
+        }
+        self.counters.denied(Denial::Secret);
+        HttpError::Denied(error.to_string())
     }
 
     fn fill_body(
@@ -175,13 +190,6 @@ impl ChannelEgress {
             }
             Body::Multipart(parts) => multipart(parts, headers),
         }
-    }
-}
-
-fn denied(error: FillError) -> HttpError {
-    match error {
-        FillError::Malformed => HttpError::Invalid(error.to_string()),
-        _ => HttpError::Denied(error.to_string()),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::address::ResolveError;
+use super::counters::Denial;
 use super::evidence::{self, Unanswered};
 use super::{ChannelEgress, Evidence, NetError};
 use crate::limit;
@@ -95,7 +96,12 @@ impl Line {
             .gate
             .resolver(permit)
             .socket_addresses(&self.host, self.port)
-            .await?;
+            .await
+            .inspect_err(|error| {
+                if error.is_denial() {
+                    self.channel.counters.denied(Denial::Address);
+                }
+            })?;
         let connecting = tokio::time::timeout(limit::CONNECT_TIMEOUT, TcpStream::connect(addresses.as_slice()));
         let stream = connecting
             .await

@@ -10,12 +10,13 @@ use super::maker::Review;
 use super::roster::{Altered, Roster};
 use crate::admin::{
     Admin, Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, Done,
-    List, Outgoing, Part, Refusal, ReviewView, Sent, TraceView, TurnView, UsageView,
+    EgressView, List, Outgoing, Part, Refusal, ReviewView, Sent, TraceView, TurnView, UsageView,
 };
 use crate::bus::{Bus, Event};
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::config::Staged;
+use crate::egress::Entry;
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
 use crate::store::{self, ChangeRecord, DeliveryRecord, DeliveryState, EventStore, Page, Trace, TurnRecord};
@@ -131,6 +132,13 @@ impl Admin for Desk {
         views.extend(reviews.into_iter().map(|(name, review)| waiting_view(name, &review)));
         views.sort_by(|one, other| one.name.cmp(&other.name));
         views
+    }
+
+    fn egress(&self, channel: &str, max: usize) -> Result<Vec<EgressView>, Refusal> {
+        let line = self.roster.switchboard.find(channel);
+        let line = line.ok_or_else(|| Refusal::NotFound(format!("channel {channel:?}")))?;
+        let entries = line.channel.services().egress.log(max);
+        Ok(entries.into_iter().map(egress_view).collect())
     }
 
     async fn pause(&self, channel: &str) -> Result<ChannelChanged, Refusal> {
@@ -259,6 +267,19 @@ pub(super) fn failed(error: store::Error) -> Refusal {
     }
 }
 
+fn egress_view(entry: Entry) -> EgressView {
+    EgressView {
+        at_ms: entry.at_ms,
+        method: entry.method,
+        place: entry.place,
+        path: entry.path,
+        outcome: entry.outcome.to_owned(),
+        status: entry.status,
+        bytes_out: entry.bytes_out,
+        bytes_in: entry.bytes_in,
+    }
+}
+
 fn waiting_view(name: ChannelName, review: &Review) -> ChannelView {
     ChannelView {
         component: String::new(),
@@ -281,7 +302,8 @@ fn review_view(name: &ChannelName, review: &Review) -> ReviewView {
 fn channel_view(channel: &Channel, review: Option<Review>) -> ChannelView {
     let status = channel.status();
     let services = channel.services();
-    let usage = &services.usage;
+    let (usage, egress) = (&services.usage, services.egress.counters());
+    let denials = egress.denials.named();
     ChannelView {
         name: services.name.clone(),
         component: channel.inspection().name.clone(),
@@ -299,7 +321,14 @@ fn channel_view(channel: &Channel, review: Option<Review>) -> ChannelView {
             inbound_duplicates: usage.inbound_duplicates.get(),
             inbound_refused: usage.inbound_refused.get(),
             log_lines_dropped: usage.log_lines_dropped.get(),
-            egress_requests: services.egress.counters().requests,
+            egress_requests: egress.requests,
+            egress_sockets: egress.sockets,
+            bytes_out: egress.bytes_out,
+            bytes_in: egress.bytes_in,
+            denials: denials
+                .iter()
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect(),
             clients: services.clients.len() as u64,
         },
     }

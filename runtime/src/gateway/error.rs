@@ -54,6 +54,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The certificates to trust besides the system's can't be used.
+    #[error(transparent)]
+    Roots(crate::egress::GateError),
     /// The machine can't run it.
     #[error("{0}")]
     Machine(String),
@@ -76,7 +79,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Open(OpenError::Locked { .. }) | Self::PortTaken(_) => ErrorKind::Busy,
-            Self::Channels(_) | Self::Agent { .. } => ErrorKind::Configuration,
+            Self::Channels(_) | Self::Agent { .. } | Self::Roots(_) => ErrorKind::Configuration,
             Self::Open(_) | Self::Listen { .. } | Self::File { .. } | Self::Machine(_) | Self::StoreFailed => {
                 ErrorKind::Failed
             }
@@ -94,6 +97,7 @@ impl Error {
                 "check the permissions of the data directory, or choose another one with --data".into()
             }
             Self::StoreFailed => "look for a full or failing disk, then start again".into(),
+            Self::Roots(_) => "mend `[gateway] tls_roots`".into(),
             Self::Agent { .. } => "mend `[agents]` in the configuration".into(),
             Self::Open(_) | Self::Channels(_) | Self::Machine(_) => return None,
         })

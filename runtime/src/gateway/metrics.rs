@@ -50,7 +50,7 @@ struct Figure(&'static str, &'static str, u64);
 /// One figure of each channel.
 struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
 
-const CHANNEL_COUNTERS: [ChannelFigure; 12] = [
+const CHANNEL_COUNTERS: [ChannelFigure; 15] = [
     ChannelFigure("channel_calls", "Calls of the component's exports", |channel| {
         channel.services().usage.calls.get()
     }),
@@ -94,9 +94,18 @@ const CHANNEL_COUNTERS: [ChannelFigure; 12] = [
         "Log lines over the channel's rate",
         |channel| channel.services().usage.log_lines_dropped.get(),
     ),
+    ChannelFigure("channel_egress_sockets", "Sockets that were asked for", |channel| {
+        channel.services().egress.counters().sockets
+    }),
+    ChannelFigure("channel_egress_bytes_out", "Bytes that went out", |channel| {
+        channel.services().egress.counters().bytes_out
+    }),
+    ChannelFigure("channel_egress_bytes_in", "Bytes that came in", |channel| {
+        channel.services().egress.counters().bytes_in
+    }),
     ChannelFigure(
         "channel_egress_requests",
-        "Outgoing requests that were let through",
+        "Outgoing requests, refused ones too",
         |channel| channel.services().egress.counters().requests,
     ),
 ];
@@ -212,6 +221,7 @@ impl Collector for Sources {
                 ConstGauge::new(as_gauge(read(channel)))
             })?;
         }
+        encode_denials(&mut encoder, &channels)?;
         self.encode_reviews(&mut encoder, &channels)
     }
 }
@@ -239,6 +249,20 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// Writes how often each channel was denied something, by reason.
+fn encode_denials(encoder: &mut DescriptorEncoder<'_>, channels: &[Arc<Channel>]) -> Result<(), std::fmt::Error> {
+    let kind = ConstCounter::new(0_u64).metric_type();
+    let mut rows = encoder.encode_descriptor("channel_denials", "What was denied, by reason", None, kind)?;
+    for channel in channels {
+        let services = channel.services();
+        for (reason, count) in services.egress.counters().denials.named() {
+            let labels = [("channel", services.name.as_str()), ("reason", reason)];
+            ConstCounter::new(count).encode(rows.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn as_gauge(value: u64) -> i64 {

@@ -17,7 +17,7 @@ use crate::clock::{Clock, SteadyClock};
 use crate::component::Inspection;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Drafts;
-use crate::egress::{Gate, GateSettings};
+use crate::egress::{Gate, GateError, GateSettings};
 use crate::http::AdminToken;
 use crate::id::ChannelName;
 use crate::store::sqlite::SqliteStore;
@@ -44,7 +44,7 @@ impl Gateway {
         let clock: Arc<dyn Clock> = steady.clone();
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), clock.clone()));
-        let maker = Maker::new(&data, store.clone(), bus.clone(), clock.clone(), gate()?)?;
+        let maker = Maker::new(&data, store.clone(), bus.clone(), clock.clone(), gate(&config)?)?;
         let Connected {
             lines,
             waiting,
@@ -170,10 +170,16 @@ async fn open_store(data: &Path, marks: Marks) -> Result<Arc<dyn EventStore>, Er
     Ok(Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??))
 }
 
-fn gate() -> Result<Arc<Gate>, Error> {
-    Ok(Arc::new(
-        Gate::new(GateSettings::default()).map_err(|error| Error::Machine(error.to_string()))?,
-    ))
+fn gate(config: &Config) -> Result<Arc<Gate>, Error> {
+    let settings = GateSettings {
+        roots: config.gateway.tls_roots.clone(),
+        ..GateSettings::default()
+    };
+    let gate = Gate::new(settings).map_err(|error| match error {
+        roots @ GateError::Roots { .. } => Error::Roots(roots),
+        other => Error::Machine(other.to_string()),
+    })?;
+    Ok(Arc::new(gate))
 }
 
 fn summarised(config: &Config, switchboard: &Switchboard) -> Vec<ChannelSummary> {

@@ -25,7 +25,7 @@ use crate::limit;
 /// Why a channel is paused that the operator paused.
 const BY_OPERATOR: &str = "by the operator";
 /// Why a channel is paused that is about to go.
-const BEING_REPLACED: &str = "it is being replaced";
+const BEING_STOPPED: &str = "it is being stopped";
 
 /// A change that was made, and what the operator should know about it.
 #[derive(Debug)]
@@ -403,7 +403,7 @@ impl Roster {
 
     /// Takes a channel out of work and waits for the calls that run.
     async fn drain(&self, line: &Line) {
-        line.channel.set_status(Status::Paused(BEING_REPLACED.to_owned()));
+        line.channel.set_status(Status::Paused(BEING_STOPPED.to_owned()));
         self.stop_listening(line).await;
         if !line.channel.rest(limit::CHANNEL_DRAIN_TIMEOUT).await {
             let channel = line.channel.services().name.as_str();

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `GET channels` | the channels with status and usage |
 //! | `POST channels/{name}/pause`, `…/resume` | what was done, and the channel as it is then |
+//! | `GET channels/{name}/egress?limit=` | what it reached, or tried to, newest first |
 //! | `POST channels/{name}` with a staged configuration | makes the channel what that says |
 //! | `POST messages` with `{"channel": …, "conversation": …, "text": …}` | stores a message to be delivered: `{"delivery_key": …}` |
 //! | `GET outbox?channel=&after=&limit=` | what waits to be delivered, oldest first |
@@ -32,8 +33,8 @@ use serde::Deserialize;
 
 use super::Surface;
 use crate::admin::{
-    Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, List,
-    Outgoing, Part, Refusal, Sent, TraceView, TurnView,
+    Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, EgressView,
+    List, Outgoing, Part, Refusal, Sent, TraceView, TurnView,
 };
 use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
@@ -43,6 +44,7 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
     Router::new()
         .route("/channels", get(channels))
         .route("/channels/{name}", post(apply))
+        .route("/channels/{name}/egress", get(egress))
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
         .route(
@@ -179,6 +181,15 @@ fn list<T>(items: Vec<T>) -> Json<List<T>> {
 
 async fn channels(State(surface): State<Surface>) -> Json<List<ChannelView>> {
     list(surface.admin.channels())
+}
+
+async fn egress(
+    State(surface): State<Surface>,
+    Path(name): Path<String>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Answer<List<EgressView>> {
+    let max = rows(page?.limit);
+    Ok(list(surface.admin.egress(&name, max)?))
 }
 
 async fn pause(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelChanged> {

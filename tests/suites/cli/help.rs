@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{binary, golden};
 
-const COMMANDS: [&[&str]; 41] = [
+const COMMANDS: [&[&str]; 42] = [
     &[],
     &["run"],
     &["chat"],
@@ -12,6 +12,7 @@ const COMMANDS: [&[&str]; 41] = [
     &["channel", "add"],
     &["channel", "list"],
     &["channel", "show"],
+    &["channel", "log"],
     &["channel", "review"],
     &["channel", "grant"],
     &["channel", "reload"],

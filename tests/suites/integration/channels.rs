@@ -232,18 +232,42 @@ async fn what_is_neither_reviewed_nor_kept_does_not_run() {
     platform.wait_for_accepted("c1", 1).await;
 }
 
-#[tokio::test]
-async fn a_replacement_that_does_not_start_leaves_the_old_one_at_work() {
-    let fake = TelegramFake::start().await.expect("a free port");
+/// A gateway with the channel `tg`, which polls the fake.
+fn telegram(fake: &TelegramFake) -> Setup {
     let base = fake.base_url();
-    let setup = Setup::new()
+    Setup::new()
         .echo()
         .env("TELEGRAM_TOKEN", &fake.token())
         .section(&format!(
             "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
          settings = {{ mode = \"poll\", api-base = \"{base}\", poll-seconds = 2 }}\n\
          secrets = {{ bot-token = {{ env = \"TELEGRAM_TOKEN\" }} }}"
-        ));
+        ))
+}
+
+#[tokio::test]
+async fn the_log_of_requests_has_the_form_of_a_path_and_no_token() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    let gateway = telegram(&fake).start().await;
+    fake.say(5001, 5001, "hello");
+    let calls = fake.await_calls("sendMessage", 1, PATIENCE).await;
+    assert!(calls.is_ok(), "{calls:?}");
+    let log = eventually("the request is in the log", async || {
+        let log = json_of(&gateway, &["channel", "log", "tg"]).await.to_string();
+        log.contains("sendMessage").then_some(log)
+    })
+    .await;
+    assert!(
+        log.contains("/bot{{bot-token}}/sendMessage") && log.contains("/bot{{bot-token}}/getUpdates"),
+        "{log}"
+    );
+    assert!(!log.contains(&fake.token()) && !log.contains("hello"), "{log}");
+}
+
+#[tokio::test]
+async fn a_replacement_that_does_not_start_leaves_the_old_one_at_work() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    let setup = telegram(&fake);
     let gateway = setup.start().await;
     let good = file(&gateway);
     let path = gateway.folder().join("sluicegate.toml");
@@ -290,6 +314,34 @@ async fn what_is_revoked_is_denied_from_the_next_use_on_over_pooled_connections_
     .await;
     assert!(denied.contains("is not granted"), "{denied}");
     assert_eq!(platform.accepted("c1").len(), 1, "nothing went out");
+    let log = json_of(&gateway, &["channel", "log", "hook"]).await;
+    assert_eq!(
+        (&log[0]["outcome"], &log[0]["place"]),
+        (&json!("denied"), &json!(grant)),
+        "{log}"
+    );
+    let first = log.as_array().and_then(|log| log.last()).expect("two entries");
+    assert_eq!(
+        (&first["outcome"], &first["status"]),
+        (&json!("answered"), &json!(200)),
+        "{log}"
+    );
+    assert!(first["bytes_out"].as_u64() > Some(0), "{log}");
+    let table = done(&gateway, &["channel", "log", "hook"]).await;
+    assert!(table.starts_with("TIME") && table.contains("denied"), "{table}");
+    let shown = json_of(&gateway, &["channel", "show", "hook"]).await;
+    let usage = &shown["live"]["usage"];
+    assert!(usage["denials"]["not-granted"].as_u64() >= Some(1), "{shown}");
+    assert!(
+        usage["bytes_out"].as_u64() > Some(0) && usage["calls"].as_u64() > Some(1),
+        "{shown}"
+    );
+    let text = done(&gateway, &["channel", "show", "hook"]).await;
+    assert!(text.contains("not-granted") && text.contains("bytes out"), "{text}");
+    let counted = gateway
+        .metric("sluicegate_channel_denials_total", "reason=\"not-granted\"")
+        .await;
+    assert!(counted >= 1.0, "{counted}");
     platform.next("c2", [Act::Accept]);
     let said = done(&gateway, &["channel", "grant", "hook", &grant]).await;
     assert!(said.contains(&format!("granted to hook: {grant}")), "{said}");

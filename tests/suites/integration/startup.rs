@@ -135,6 +135,22 @@ async fn a_file_that_is_no_component_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn certificates_that_can_not_be_read_are_named_before_anything_starts() {
+    let folder = TempFolder::new();
+    let setup = Setup::new().echo().websocket().toml();
+    let config = setup.replace("[gateway]\n", "[gateway]\ntls_roots = \"ca.pem\"\n");
+    let file = folder.write("sluicegate.toml", &config);
+    for written in [None, Some("no certificate at all")] {
+        if let Some(text) = written {
+            folder.write("ca.pem", text);
+        }
+        let (code, errors) = refused(&folder, &file, &[]).await;
+        assert_eq!(code, CONFIGURATION, "{errors}");
+        says(&errors, &["ca.pem", "PEM file", "tls_roots"]);
+    }
+}
+
+#[tokio::test]
 async fn a_start_that_failed_gives_the_port_back() {
     let folder = TempFolder::new();
     let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");

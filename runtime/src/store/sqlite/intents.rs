@@ -446,7 +446,10 @@ impl EventStore for SqliteStore {
         let name = channel.clone();
         let kept = self.readers.read(move |db| reader::blob_bytes(db, &name)).await?;
         // Asked again with the row; here it only saves writing a file for nothing.
-        if keep::is_past(kept.saturating_add(outbox::count(size)), limit::BLOBS_BYTES_MAX) {
+        if keep::is_past(
+            kept.saturating_add(keep::charged(outbox::count(size))),
+            limit::BLOBS_BYTES_MAX,
+        ) {
             return Err(keep::blob_quota());
         }
         let blob = format!("blob_{}", random_hex::<16>());

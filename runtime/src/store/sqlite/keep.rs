@@ -127,13 +127,13 @@ impl Work<'_> {
         let id = self.channel_id(channel)?;
         let sql = "SELECT blob_bytes FROM channel WHERE id = ?1";
         let bytes: i64 = self.sql(sql)?.query_row([id], |row| row.get(0))?;
-        if is_past(bytes + count(size), limit::BLOBS_BYTES_MAX) {
+        if is_past(bytes + charged(count(size)), limit::BLOBS_BYTES_MAX) {
             return Err(blob_quota().into());
         }
         self.sql("INSERT INTO blob (id, channel, media_type, size, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![blob, id, media_type, count(size), now])?;
         self.sql("UPDATE channel SET blob_bytes = blob_bytes + ?2 WHERE id = ?1")?
-            .execute(params![id, count(size)])?;
+            .execute(params![id, charged(count(size))])?;
         Ok(())
     }
 
@@ -255,10 +255,15 @@ impl Work<'_> {
         for (id, channel, size) in &old {
             self.sql("DELETE FROM blob WHERE id = ?1")?.execute([id])?;
             self.sql("UPDATE channel SET blob_bytes = blob_bytes - ?2 WHERE id = ?1")?
-                .execute(params![channel, size])?;
+                .execute(params![channel, charged(*size)])?;
         }
         Ok(old.into_iter().map(|(id, ..)| id).collect())
     }
+}
+
+/// Returns what a blob of a size takes of its channel's bytes: a file takes a whole block of the disk, and a row.
+pub(super) fn charged(size: i64) -> i64 {
+    size.max(count(limit::BLOB_BYTES_CHARGED_MIN))
 }
 
 /// Returns what a full blob store answers.
@@ -269,4 +274,14 @@ pub(super) fn blob_quota() -> Error {
 /// Returns whether an amount is past its bound.
 pub(super) fn is_past(amount: i64, bound: u64) -> bool {
     u64::try_from(amount).is_ok_and(|amount| amount > bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_blob_takes_a_block_of_the_disk_and_a_large_one_its_size() {
+        assert_eq!((charged(0), charged(4096), charged(4097)), (4096, 4096, 4097));
+    }
 }
