@@ -1,5 +1,5 @@
 //! On which threads guests run: brief work on those that serve everyone, and what takes longer on threads of its own, of
-//! the lowest priority.
+//! a low priority.
 //!
 //! Most calls use a fraction of a millisecond, and handing them to another thread would cost more than they do. A guest
 //! that goes on is worth no neighbour's wait: it is moved, in the middle of its call, to where the operating system runs
@@ -90,18 +90,19 @@ impl Drop for SlowLane {
     }
 }
 
-/// Gives every other thread of the machine the right of way.
+/// Gives the other threads of the machine the right of way.
 fn give_way() {
     // On Linux a priority belongs to a thread; elsewhere it would slow down the whole process.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+    if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
         tracing::warn!(%error, "long calls of guests run with the priority of everything else");
     }
 }
 
-/// The nice value of the thread that yields to all others: setpriority(2).
+/// The nice value of these threads, setpriority(2): a tenth of what others get where all want the core, and not less,
+/// because a guest may hold a lock of the host for a moment that others then wait for.
 #[cfg(target_os = "linux")]
-const LOWEST_PRIORITY: i32 = 19;
+const LOW_PRIORITY: i32 = 10;
 
 /// How the brief part of a call ended.
 enum End<F: Future> {
