@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::desk::{Desk, failed};
 use crate::admin::{Outgoing, OutgoingFile, Refusal, Sent};
 use crate::bus::Event;
-use crate::event::{Action, Attachment, AttachmentSource, Conversation, OutboundEvent};
+use crate::event::{Action, Attachment, AttachmentSource, Conversation, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey, random_hex};
 use crate::limit;
 
@@ -42,6 +42,7 @@ impl Desk {
             text: message.text,
             choices: Vec::new(),
             cause: None,
+            purpose: Purpose::Answer,
             extra: Vec::new(),
         };
         let now = self.clock.now_ms();
