@@ -66,7 +66,8 @@ impl Email {
     }
 }
 
-const TEXT: &str = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+const TEXT: &str =
+    "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
 
 #[async_trait]
 impl Platform for Email {
@@ -90,7 +91,9 @@ impl Platform for Email {
             Case::Edit => Some("a mail that was sent can't be changed"),
             Case::Typing | Case::Draft => Some("a mail is there or not"),
             Case::Long => Some("no answer is too long for a mail"),
-            Case::RateLimited | Case::Unavailable => Some("these servers refuse nothing for a moment; the native tests do"),
+            Case::RateLimited | Case::Unavailable => {
+                Some("these servers refuse nothing for a moment; the native tests do")
+            }
             Case::Gone => Some("a mail that can't be delivered comes back later, as a bounce"),
             Case::Oracle => Some("the servers are no fakes"),
             _ => None,
@@ -123,7 +126,8 @@ impl Platform for Email {
     }
 
     async fn reply(&self, room: &Room, to: &Shown, text: &str) -> MessageId {
-        self.deliver(room, &format!("In-Reply-To: <{}>\r\n{TEXT}", to.id.0), text).await;
+        self.deliver(room, &format!("In-Reply-To: <{}>\r\n{TEXT}", to.id.0), text)
+            .await;
         to.id.clone()
     }
 
@@ -134,11 +138,19 @@ impl Platform for Email {
              Content-Disposition: attachment; filename=\"{}\"\r\n\r\n{contents}\r\n--b--",
             file.media_type, file.name
         );
-        self.deliver(room, "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n", &body).await;
+        self.deliver(
+            room,
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n",
+            &body,
+        )
+        .await;
     }
 
     async fn echo_own(&self, room: &Room, text: &str) {
-        let mail = format!("From: {BOT}\r\nTo: {}\r\nSubject: own\r\n{TEXT}\r\n{text}\r\n", room.conversation);
+        let mail = format!(
+            "From: {BOT}\r\nTo: {}\r\nSubject: own\r\n{TEXT}\r\n{text}\r\n",
+            room.conversation
+        );
         self.servers.hand_in(BOT, BOT, &mail).await;
     }
 
@@ -148,7 +160,10 @@ impl Platform for Email {
     }
 
     async fn bot_says(&self, room: &Room, text: &str) {
-        let mail = format!("From: {}\r\nTo: {BOT}\r\nAuto-Submitted: auto-replied\r\n{TEXT}\r\n{text}\r\n", room.conversation);
+        let mail = format!(
+            "From: {}\r\nTo: {BOT}\r\nAuto-Submitted: auto-replied\r\n{TEXT}\r\n{text}\r\n",
+            room.conversation
+        );
         self.servers.hand_in(&room.conversation, BOT, &mail).await;
     }
 
@@ -156,7 +171,9 @@ impl Platform for Email {
         let mails = self.servers.mails_of(&room.conversation);
         let parsed = mails.iter().filter_map(|mail| MessageParser::default().parse(mail));
         let in_thread = parsed.filter(|mail| match &room.thread {
-            Some(thread) => mail.header_raw("References").is_some_and(|ids| ids.contains(&format!("<{thread}>"))),
+            Some(thread) => mail
+                .header_raw("References")
+                .is_some_and(|ids| ids.contains(&format!("<{thread}>"))),
             None => mail.header_raw("References").is_none(),
         });
         in_thread.map(|mail| shown(&mail)).collect()
@@ -181,7 +198,10 @@ impl Platform for Email {
         for mail in [
             "\r\n".to_owned(),
             "Subject: nobody wrote this\r\n\r\nx\r\n".to_owned(),
-            format!("From: <{}>\r\nContent-Type: multipart/mixed; boundary=\r\n\r\n--\r\n--", room.conversation.replace('@', "")),
+            format!(
+                "From: <{}>\r\nContent-Type: multipart/mixed; boundary=\r\n\r\n--\r\n--",
+                room.conversation.replace('@', "")
+            ),
             "From: =?x?q?=zz?= <>\r\nDate: never\r\nMessage-ID: <>\r\n\r\n\u{0}\r\n".to_owned(),
         ] {
             self.servers.hand_in("", BOT, &mail).await;

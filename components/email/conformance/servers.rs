@@ -30,7 +30,12 @@ impl Servers {
         let dovecot = program("dovecot", "dovecot-imapd, dovecot-lmtpd and dovecot-submissiond")?;
         let smtpd = program("smtpd", "opensmtpd")?;
         let folder = TempFolder::new();
-        let ports = [free_port().await, free_port().await, free_port().await, free_port().await];
+        let ports = [
+            free_port().await,
+            free_port().await,
+            free_port().await,
+            free_port().await,
+        ];
         let [imap, lmtp, submission, relay] = ports;
         certify(folder.path());
         folder.write("users", &user(password));
@@ -41,9 +46,19 @@ impl Servers {
         let dovecot = start(&dovecot, &["-F", "-c"], &file);
         let file = folder.write("smtpd.conf", &smtpd_configuration(relay, lmtp));
         let smtpd = start(&smtpd, &["-d", "-f"], &file);
-        let servers = Self { imap, submission, lmtp, folder, dovecot, smtpd };
+        let servers = Self {
+            imap,
+            submission,
+            lmtp,
+            folder,
+            dovecot,
+            smtpd,
+        };
         for port in ports {
-            eventually("a mail server is up", async || TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)).await;
+            eventually("a mail server is up", async || {
+                TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
+            })
+            .await;
         }
         Ok(servers)
     }
@@ -74,7 +89,9 @@ impl Servers {
 
     /// Hands a mail in as another server would.
     pub(super) async fn hand_in(&self, from: &str, to: &str, mail: &str) {
-        let stream = TcpStream::connect(("127.0.0.1", self.lmtp)).await.expect("Dovecot is up");
+        let stream = TcpStream::connect(("127.0.0.1", self.lmtp))
+            .await
+            .expect("Dovecot is up");
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         stream.read_line(&mut line).await.expect("a greeting");
@@ -87,7 +104,10 @@ impl Servers {
             (format!("{mail}{ends}."), "250 "),
         ];
         for (command, expected) in commands {
-            stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("Dovecot takes it");
+            stream
+                .write_all(format!("{command}\r\n").as_bytes())
+                .await
+                .expect("Dovecot takes it");
             loop {
                 line.clear();
                 let count = stream.read_line(&mut line).await.expect("an answer");
@@ -101,8 +121,12 @@ impl Servers {
 
     /// Returns whether somebody waits for the bot's mails: Dovecot writes that into the title of its process.
     pub(super) fn is_watched(&self) -> bool {
-        let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-        let titles = processes.filter_map(Result::ok).filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        let Ok(processes) = std::fs::read_dir("/proc") else {
+            return false;
+        };
+        let titles = processes
+            .filter_map(Result::ok)
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         let mut titles = titles.map(|title| String::from_utf8_lossy(&title).into_owned());
         titles.any(|title| title.contains("imap") && title.contains("[bot ") && title.contains("IDLE"))
     }
@@ -111,7 +135,9 @@ impl Servers {
     pub(super) fn mails_of(&self, address: &str) -> Vec<Vec<u8>> {
         let name = address.split('@').next().unwrap_or_default();
         let folder = self.folder.path().join("mail").join(name).join("new");
-        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            return Vec::new();
+        };
         let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         files.sort();
         files.iter().filter_map(|file| std::fs::read(file).ok()).collect()

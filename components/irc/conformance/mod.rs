@@ -126,7 +126,9 @@ impl Platform for Irc {
 
     fn lacks(&self, case: Case) -> Option<&'static str> {
         match case {
-            Case::Edit | Case::Reply | Case::ThreadIn | Case::ThreadOut | Case::FileIn => Some("IRC has no such thing"),
+            Case::Edit | Case::Reply | Case::ThreadIn | Case::ThreadOut | Case::FileIn | Case::FileOut => {
+                Some("IRC has no such thing")
+            }
             Case::Typing | Case::Draft => Some("a line that was sent stays as it is"),
             Case::OwnEcho | Case::Duplicate => Some("this server sends nobody his own lines, nor anything twice"),
             Case::RateLimited => Some("a server that is flooded hangs up; the channel keeps its pace"),
@@ -205,7 +207,13 @@ impl Platform for Irc {
     async fn malformed(&self, room: &Room) {
         let person = self.person(room).await;
         person.wait_for(NICK).await;
-        for line in ["\u{1}VERSION\u{1}", "\u{1}", "\u{3}04,", "\u{2}\u{f}", "\u{1}ACTION\u{1}"] {
+        for line in [
+            "\u{1}VERSION\u{1}",
+            "\u{1}",
+            "\u{3}04,",
+            "\u{2}\u{f}",
+            "\u{1}ACTION\u{1}",
+        ] {
             person.send(&format!("PRIVMSG {NICK} :{line}")).await;
         }
         person.send(&format!("INVITE {NICK} #nowhere")).await;

@@ -26,11 +26,7 @@ impl Person {
         let writer = Arc::new(Mutex::new(writer));
         let lines: Arc<Record<String>> = Arc::default();
         let reading = tokio::spawn(read(BufReader::new(reader), Arc::clone(&lines), Arc::clone(&writer)));
-        let person = Self {
-            writer,
-            lines,
-            reading,
-        };
+        let person = Self { writer, lines, reading };
         person
             .send(&format!("PASS {password}\r\nNICK {nick}\r\nUSER {nick} 0 * :{nick}"))
             .await;
@@ -41,7 +37,10 @@ impl Person {
     /// Sends a line, or several.
     pub(super) async fn send(&self, line: &str) {
         let mut writer = self.writer.lock().await;
-        writer.write_all(format!("{line}\r\n").as_bytes()).await.expect("the server takes it");
+        writer
+            .write_all(format!("{line}\r\n").as_bytes())
+            .await
+            .expect("the server takes it");
     }
 
     /// Waits until somebody of this nick is there.
@@ -66,7 +65,8 @@ impl Person {
         let from = format!(":{nick}!");
         let lines = self.lines.all().into_iter();
         let said = lines.filter(|line| line.starts_with(&from) && line.contains(" PRIVMSG "));
-        said.filter_map(|line| Some(line.split_once(" :")?.1.to_owned())).collect()
+        said.filter_map(|line| Some(line.split_once(" :")?.1.to_owned()))
+            .collect()
     }
 
     /// Returns the first line with these words that came after so many.

@@ -41,16 +41,14 @@ use crate::limit;
 
 /// Makes the routes below `/api/v1`.
 pub(super) fn routes(surface: &Surface) -> Router<Surface> {
+    let with_files = DefaultBodyLimit::max(limit::OPERATOR_SEND_BODY_BYTES_MAX);
     Router::new()
         .route("/channels", get(channels))
         .route("/channels/{name}", post(apply))
         .route("/channels/{name}/egress", get(egress))
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
-        .route(
-            "/messages",
-            post(send).layer(DefaultBodyLimit::max(limit::OPERATOR_SEND_BODY_BYTES_MAX)),
-        )
+        .route("/messages", post(send).layer(with_files))
         .route("/outbox", get(outbox))
         .route("/outbox/{key}", get(waiting).delete(drop_waiting))
         .route("/outbox/{key}/hold", post(hold))

@@ -24,7 +24,7 @@ const STARTS: usize = 6;
 /// Gateways that recover at once.
 const AT_ONCE: usize = 2;
 /// The most moments at which the store is opened in one test.
-const OPENINGS_MAX: usize = 120;
+const OPENINGS_MAX: usize = 40;
 /// Stands between a message's id and what makes it long.
 const PADDING: char = '~';
 /// A time that is later than everything in these runs, Unix milliseconds.
