@@ -182,7 +182,7 @@ impl Platform for Telegram {
         let all = self.fake.messages(chat_of(room)).into_iter();
         let answered = all
             .map(|message| message.message)
-            .find(|message| message["message_id"].to_string() == to.id.0);
+            .find(|message| message["message_id"].as_i64() == to.id.0.parse().ok());
         let answered = answered.expect("the bot's message is there");
         self.push(room, json!({"text": text, "reply_to_message": answered}));
         to.id.clone()

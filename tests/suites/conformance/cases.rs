@@ -219,7 +219,10 @@ async fn run(platform: &dyn Platform, wanted: &dyn Fn(Case) -> bool) -> Vec<Outc
     });
     let mut outcomes: Vec<Option<Outcome>> = side_by_side.buffered(platform.cases_at_once()).collect().await;
     for ((case, _, words), outcome) in CASES.iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_none()) {
-        let run = async { Ok(case.run_alone(platform, &mut gateway, &model).await) };
+        let run = async {
+            case.run_alone(platform, &mut gateway, &model).await;
+            Ok(())
+        };
         *outcome = Some(settle(words, run).await);
     }
     if outcomes.contains(&Some(Outcome::Failed)) {

@@ -229,6 +229,6 @@ mod tests {
     #[test]
     fn a_write_is_cut_at_the_borders_of_the_disk_not_of_the_write() {
         assert_eq!(sectors(500, 600).collect::<Vec<_>>(), [0..12, 12..524, 524..600]);
-        assert_eq!(sectors(512, 512).collect::<Vec<_>>(), [0..512]);
+        assert!(sectors(512, 512).eq(std::iter::once(0..512)));
     }
 }
