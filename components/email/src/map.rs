@@ -311,7 +311,10 @@ pub fn outbound(
         _ if subject.to_ascii_lowercase().starts_with("re:") => subject,
         _ => format!("Re: {subject}"),
     };
+    // What nobody wrote first, such as an operator's message, has no references of its own: the thread's first mail does.
+    let thread = message.conversation.thread.as_deref();
     let references: Vec<String> = kept(REFERENCES_KEY)
+        .or(thread)
         .unwrap_or_default()
         .split(' ')
         .filter(|id| is_message_id(id))

@@ -91,6 +91,11 @@ impl Platform for Matrix {
         }
     }
 
+    /// Synapse limits the account's rate, so also what another case sends meanwhile, and a draft is not sent again.
+    fn cases_at_once(&self) -> usize {
+        1
+    }
+
     async fn gateway_is_up(&self, _gateway: &mut TestGateway) {
         self.gate.wait_for_listening().await;
     }

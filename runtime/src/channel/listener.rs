@@ -193,3 +193,29 @@ async fn run_instance(
     let guest = indices.load(&mut store, &instance)?;
     guest.call_run(&mut store).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crashes_in_a_row_give_up_and_failures_that_say_why_never_do() {
+        let mut restarts = Restarts::new();
+        let failed = Fall::Failed("the server is down".to_owned());
+        let crashed = Fall::Crashed("it panicked".to_owned());
+        for _ in 0..1000 {
+            assert!(!restarts.note(Duration::ZERO, &failed));
+        }
+        for _ in 1..limit::LISTENER_CRASHES_MAX {
+            assert!(!restarts.note(Duration::ZERO, &crashed));
+        }
+        assert!(
+            !restarts.note(Duration::ZERO, &failed),
+            "a failure that says why begins anew"
+        );
+        for _ in 1..limit::LISTENER_CRASHES_MAX {
+            assert!(!restarts.note(Duration::ZERO, &crashed));
+        }
+        assert!(restarts.note(Duration::ZERO, &crashed));
+    }
+}

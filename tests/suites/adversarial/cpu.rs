@@ -73,7 +73,7 @@ async fn a_guest_that_sleeps_for_ever_is_ended_at_its_deadline_and_uses_no_cpu()
     let rig = Rig::new().up().await;
     let began = Instant::now();
     assert_eq!(rig.failure("sleep").await, Failure::DeadlineExceeded);
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!((rig.usage().deadlines.get(), rig.usage().traps.get()), (1, 0));
     assert!(rig.usage().cpu_ms.get() < 200, "{} ms", rig.usage().cpu_ms.get());
     rig.survived().await;

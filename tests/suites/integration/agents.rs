@@ -69,7 +69,7 @@ async fn the_key_and_the_system_prompt_reach_the_model_and_the_key_no_log() {
     assert_eq!(contents(&model.asked().all()[0]), ["You are brief.", "hi"]);
     gateway.terminate().await;
     let log = gateway.program().errors().all().join("\n");
-    assert!(log.len() > 1000, "the log must say much at this level:\n{log}");
+    assert!(log.contains("channel=\"hook\""), "the log is written:\n{log}");
     assert!(!log.contains("sk-very-secret-indeed"), "the key is in the log:\n{log}");
 }
 
