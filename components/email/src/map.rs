@@ -312,7 +312,8 @@ pub fn outbound(
         _ => format!("Re: {subject}"),
     };
     // What nobody wrote first, such as an operator's message, has no references of its own: the thread's first mail does.
-    let thread = message.conversation.thread.as_deref();
+    let is_first = message.in_reply_to.is_none();
+    let thread = message.conversation.thread.as_deref().filter(|_| is_first);
     let references: Vec<String> = kept(REFERENCES_KEY)
         .or(thread)
         .unwrap_or_default()
