@@ -63,8 +63,27 @@ fn sections(platform: &TelegramFake) -> anyhow::Result<String> {
                     "settings = {{ mode = \"poll\", api-base = \"{api}\" }}\ngrant = [\"{api}\"]\n"
                 )?;
             }
-            _ => {}
+            name => sections.push_str(elsewhere(name)),
         }
     }
     Ok(sections)
+}
+
+/// What a component needs to be started whose platform is not here: its listener finds nobody, and tries again.
+fn elsewhere(component: &str) -> &'static str {
+    match component {
+        "discord" => "secrets = { bot-token = { env = \"TELEGRAM_TOKEN\" } }\n",
+        "email" => {
+            "secrets = { password = { env = \"TELEGRAM_TOKEN\" } }\n\
+             settings = { address = \"bot@example.org\", imap = \"tls://127.0.0.1:9\", smtp = \"tls://127.0.0.1:9\" }\n"
+        }
+        "irc" => "settings = { server = \"tls://127.0.0.1:9\", nick = \"bot\" }\n",
+        "matrix" => {
+            "secrets = { access-token = { env = \"TELEGRAM_TOKEN\" } }\n\
+             settings = { homeserver = \"http://127.0.0.1:9\" }\n"
+        }
+        "slack" => "secrets = { bot-token = { env = \"TELEGRAM_TOKEN\" }, app-token = { env = \"TELEGRAM_TOKEN\" } }\n",
+        "webhook-out" => "settings = { url = \"http://127.0.0.1:9/\" }\n",
+        _ => "",
+    }
 }
