@@ -157,14 +157,17 @@ impl Cut<'_> {
         }
         // For each border the last place that still fits, with how far the part is filled there.
         let mut last = [None::<(usize, usize)>; Border::BEST_FIRST.len()];
+        // The last place between two characters, for a line that has no border at all: a fence of which already the
+        // info string is too long.
+        let mut last_character = None;
         let mut filled = 0;
         for (offset, character) in rest.grapheme_indices(true) {
             let at = self.start + offset;
-            if offset > 0
-                && let Some(border) = self.border(at)
-                && filled + self.unit.measure(&self.closing(at)) <= self.room
-            {
-                last[border as usize] = Some((at, filled));
+            if offset > 0 && filled + self.unit.measure(&self.closing(at)) <= self.room {
+                last_character = Some(at);
+                if let Some(border) = self.border(at) {
+                    last[border as usize] = Some((at, filled));
+                }
             }
             filled += self.unit.measure(character);
             if filled > self.room {
@@ -177,6 +180,7 @@ impl Cut<'_> {
                 let (at, filled) = last[border as usize]?;
                 (filled >= self.room / border.least_filling_divisor()).then_some(at)
             })
+            .or(last_character)
             .unwrap_or_else(|| self.inside_a_character())
     }
 

@@ -109,6 +109,18 @@ fn no_part_begins_with_a_fence_that_was_none() {
     assert!(parts.iter().all(|part| !part.starts_with("```")), "{parts:?}");
 }
 
+#[test]
+fn an_info_string_longer_than_a_part_is_cut_between_characters() {
+    let text = format!("```{}\ncode\n```", "👩\u{200d}👧".repeat(20));
+    let borders: Vec<usize> = text.grapheme_indices(true).map(|(at, _)| at).chain([text.len()]).collect();
+    let mut at = 0;
+    for part in parts(&text, 40, Unit::Utf16) {
+        at += part.body.len();
+        assert!(borders.contains(&at), "cut inside a character at {at}");
+    }
+    assert_eq!(at, text.len());
+}
+
 /// Texts made of what matters to the splitter: words, borders, fences, and characters of every width.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
