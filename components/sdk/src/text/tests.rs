@@ -112,7 +112,11 @@ fn no_part_begins_with_a_fence_that_was_none() {
 #[test]
 fn an_info_string_longer_than_a_part_is_cut_between_characters() {
     let text = format!("```{}\ncode\n```", "👩\u{200d}👧".repeat(20));
-    let borders: Vec<usize> = text.grapheme_indices(true).map(|(at, _)| at).chain([text.len()]).collect();
+    let borders: Vec<usize> = text
+        .grapheme_indices(true)
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .collect();
     let mut at = 0;
     for part in parts(&text, 40, Unit::Utf16) {
         at += part.body.len();
