@@ -19,6 +19,9 @@ use crate::id::ChannelName;
 use crate::policy::{Grant, GrantEntry, Request};
 use crate::secret::SecretSource;
 
+/// The bundled component, and the channel of that name, that serves clients as long as no channel is configured.
+const SERVED_BY_DEFAULT: &str = "websocket";
+
 /// Adds a channel to the configuration file.
 ///
 /// # Errors
@@ -29,18 +32,16 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
     let mut editor = Editor::open(&file)?;
     console.say(&card(&inspection))?;
     let draft = draft(args, &inspection, editor.path(), console)?;
+    let before = Config::parse(editor.before(), Some(editor.path()), &bundled_names());
+    let kept = kept_defaults(&draft, before.config.channels_are_default);
     editor.add_channel(&draft)?;
-    let before = Config::read(
-        &Sources {
-            file: sources.existing_file(),
-            ..Sources::default()
-        },
-        &bundled_names(),
-    );
+    for default in &kept {
+        editor.add_channel(default)?;
+    }
     let after = Config::parse(&editor.text(), Some(editor.path()), &bundled_names());
     let missing = refuse_new_faults(&draft.name, after.faults)?;
     let changed = apply::put(sources, &editor, &draft.name)?;
-    let mut text = summary(&draft, editor.path(), &missing, before.config.channels_are_default);
+    let mut text = summary(&draft, editor.path(), &missing, &kept);
     text.push_str(&apply::report(changed.as_ref()));
     Ok(text)
 }
@@ -308,7 +309,26 @@ fn refuse_new_faults(name: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Failu
     }
 }
 
-fn summary(draft: &Draft, file: &Path, missing: &[Fault], replaces_default: bool) -> String {
+/// Returns the channels that were there by default and go on beside the first one that is written. The terminal is not
+/// among them: one that is written also reads a service's input, and ends the service with it.
+fn kept_defaults(first: &Draft, defaults_were_there: bool) -> Vec<Draft> {
+    let is_its_like = first.component == SERVED_BY_DEFAULT || first.name == SERVED_BY_DEFAULT;
+    if !defaults_were_there || is_its_like {
+        return Vec::new();
+    }
+    vec![Draft {
+        name: SERVED_BY_DEFAULT.to_owned(),
+        component: SERVED_BY_DEFAULT.to_owned(),
+        sha256: None,
+        agent: None,
+        access: Some(Access::Open),
+        secrets: BTreeMap::new(),
+        settings: BTreeMap::new(),
+        grants: Vec::new(),
+    }]
+}
+
+fn summary(draft: &Draft, file: &Path, missing: &[Fault], kept: &[Draft]) -> String {
     let mut text = format!("added channel {} to {}\n", draft.name, file.display());
     let grants: Vec<String> = draft.grants.iter().map(ToString::to_string).collect();
     let granted = if grants.is_empty() {
@@ -320,18 +340,12 @@ fn summary(draft: &Draft, file: &Path, missing: &[Fault], replaces_default: bool
     for fault in missing {
         text.push_str(&format!("before the start: {}: {}\n", fault.problem, fault.remedy));
     }
-    if replaces_default {
-        let others: Vec<&str> = ["terminal", "websocket"]
-            .into_iter()
-            .filter(|name| *name != draft.component)
-            .collect();
-        let names = others.join(" and ");
+    for default in kept {
         text.push_str(&format!(
-            "As long as no channel was configured there was {names} by default; to keep it:\n"
+            "channel {}, there by default so far, stands in the file now too; `sluicegate channel add terminal --open \
+             --yes` keeps the terminal as well\n",
+            default.name
         ));
-        for name in others {
-            text.push_str(&format!("  sluicegate channel add {name} --open --yes\n"));
-        }
     }
     text
 }

@@ -485,6 +485,7 @@ pub(super) enum DbCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum InboxCommand {
     /// List messages that were given up, newest first
+    #[command(visible_alias = "list")]
     Dead {
         /// How many, 500 at most
         #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]

@@ -306,7 +306,7 @@ pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
         .config
         .channels_are_default
     {
-        text.push_str("No channel is configured any more: the default ones, terminal and websocket, are started.\n");
+        text.push_str("No channel is configured any more: from the next start on the default ones are there, terminal and websocket.\n");
     }
     text.push_str(&apply::report(changed.as_ref()));
     Ok(text)

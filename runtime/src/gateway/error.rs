@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::Beacon;
 use crate::config::ConfigError;
 use crate::store::sqlite::OpenError;
 
@@ -24,6 +25,14 @@ pub enum Error {
     /// The data directory can't be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A gateway already runs in the data directory, and has the port.
+    #[error("a gateway already runs in the data directory {}: process {}, on {}", data.display(), beacon.pid, beacon.address)]
+    AlreadyRuns {
+        /// The data directory.
+        data: PathBuf,
+        /// The gateway.
+        beacon: Beacon,
+    },
     /// The port is in use.
     #[error("{0} is in use by another program")]
     PortTaken(SocketAddr),
@@ -78,7 +87,7 @@ impl Error {
     /// Returns who has to act.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Open(OpenError::Locked { .. }) | Self::PortTaken(_) => ErrorKind::Busy,
+            Self::Open(OpenError::Locked { .. }) | Self::AlreadyRuns { .. } | Self::PortTaken(_) => ErrorKind::Busy,
             Self::Channels(_) | Self::Agent { .. } | Self::Roots(_) => ErrorKind::Configuration,
             Self::Open(_) | Self::Listen { .. } | Self::File { .. } | Self::Machine(_) | Self::StoreFailed => {
                 ErrorKind::Failed
@@ -89,6 +98,9 @@ impl Error {
     /// Returns what to do about it, where the message does not say so itself.
     pub fn remedy(&self) -> Option<String> {
         Some(match self {
+            Self::AlreadyRuns { .. } => {
+                "talk to it with `sluicegate chat`, or stop it; a second one takes another --data and --listen".into()
+            }
             Self::PortTaken(_) => {
                 "stop that program, or choose another address with --listen or `[gateway] listen`".into()
             }

@@ -1,6 +1,7 @@
 //! From a configuration to a gateway that is ready to run: data directory, port, components, channels, agents.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::error::Error;
 use super::maker::{Maker, Review, second_terminal, unusable};
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
-use super::{Gateway, agents};
+use super::{Beacon, Gateway, agents};
 use crate::agent::AgentTable;
 use crate::bus::Bus;
 use crate::clock::{Clock, SteadyClock};
@@ -149,9 +150,20 @@ struct Connected {
 async fn listen(config: &Config) -> Result<TcpListener, Error> {
     let address = config.gateway.listen;
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => Error::PortTaken(address),
+        std::io::ErrorKind::AddrInUse => port_taken(&config.gateway.data, address),
         _ => Error::Listen { address, source },
     })
+}
+
+/// Says who has the port, where that can be known.
+fn port_taken(data: &Path, address: SocketAddr) -> Error {
+    match Beacon::find(data) {
+        Ok(Some(beacon)) if beacon.address.port() == address.port() => Error::AlreadyRuns {
+            data: data.to_owned(),
+            beacon,
+        },
+        _ => Error::PortTaken(address),
+    }
 }
 
 /// Returns the whole path of the configuration file, with links followed where it exists.

@@ -47,6 +47,37 @@ fn a_channel_is_added_listed_shown_and_removed() {
 }
 
 #[test]
+fn the_channel_that_served_by_default_goes_on_beside_the_first_that_is_written() {
+    let folder = folder();
+    let add = binary::run(folder.path(), ["channel", "add", "webhook", "hook", "--open", "--yes"]);
+    assert_eq!(add.code, Some(0), "{}", add.err);
+    assert!(
+        add.out.contains("channel websocket, there by default so far"),
+        "{}",
+        add.out
+    );
+    let list = json(&binary::run(folder.path(), ["channel", "list", "--json"]));
+    let names: Vec<_> = list
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    assert_eq!(names, ["hook", "websocket"]);
+    assert_eq!(
+        binary::run(folder.path(), ["channel", "remove", "websocket"]).code,
+        Some(0)
+    );
+    let second = binary::run(folder.path(), ["channel", "add", "webhook", "other", "--open", "--yes"]);
+    assert_eq!(second.code, Some(0), "{}", second.err);
+    assert!(
+        !file_in(folder.path()).contains("websocket"),
+        "{}",
+        file_in(folder.path())
+    );
+}
+
+#[test]
 fn what_is_asked_for_is_not_granted_by_silence() {
     let folder = folder();
     let silent = binary::run(folder.path(), ["channel", "add", "terminal", "--open"]);

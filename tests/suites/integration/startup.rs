@@ -50,6 +50,17 @@ async fn a_taken_port_is_named_with_the_remedy_and_no_data_directory_is_left() {
 }
 
 #[tokio::test]
+async fn a_second_start_names_the_gateway_that_runs() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let (data, address) = (gateway.data().display().to_string(), gateway.address().to_string());
+    let (code, errors) = refused(&folder, &file, &["--data", &data, "--listen", &address]).await;
+    assert_eq!(code, BUSY, "{errors}");
+    says(&errors, &["already runs", &data, &address, "fix:", "sluicegate chat"]);
+}
+
+#[tokio::test]
 async fn a_data_directory_in_use_is_named_and_its_gateway_goes_on() {
     let gateway = Setup::new().echo().websocket().start().await;
     let folder = TempFolder::new();
