@@ -7,6 +7,7 @@
 pub mod blobs;
 pub mod clients;
 pub mod clock;
+pub mod folder;
 pub mod http;
 pub mod inbox;
 pub mod log;

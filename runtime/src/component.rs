@@ -143,6 +143,8 @@ pub struct Inspection {
     pub single_receiver: bool,
     /// Whether it wants the process's terminal.
     pub terminal: bool,
+    /// What it would put into a folder that it is granted; none where it asks for none.
+    pub folder: Option<String>,
     /// Standard interfaces that it imports and that lead nowhere here, such as `wasi:sockets/tcp`.
     pub powerless_imports: Vec<String>,
 }

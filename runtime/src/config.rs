@@ -29,6 +29,7 @@ pub use self::model::{
 use self::section::{Notes, Place, Section, resolve};
 pub use self::staged::Staged;
 use crate::id::ChannelName;
+use crate::policy::GrantEntry;
 
 /// The file that is looked for in the working directory.
 pub const FILE_NAME: &str = "sluicegate.toml";
@@ -118,6 +119,7 @@ impl Config {
             reading.config.gateway.listen = listen;
         }
         warn_of_open_listener(&mut reading);
+        refuse_own_folder(&mut reading);
         reading
     }
 
@@ -293,6 +295,33 @@ fn warn_of_open_listener(reading: &mut Reading) {
         problem: format!("{listen} can be reached from other machines, without encryption"),
         remedy: "listen on 127.0.0.1 behind a TLS proxy, or make sure that a firewall stands before it".to_owned(),
     });
+}
+
+/// Refuses to grant a channel the gateway's own data directory, or a folder above or below it.
+fn refuse_own_folder(reading: &mut Reading) {
+    // One that is not there yet has no other name.
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    let Some(data) = real(&reading.config.gateway.data) else {
+        return;
+    };
+    for (name, channel) in &reading.config.channels {
+        let folders = channel.grants.iter().filter_map(|grant| match grant {
+            GrantEntry::Folder(path) => real(path),
+            _ => None,
+        });
+        let own = folders.filter(|path| path.starts_with(&data) || data.starts_with(path));
+        reading.faults.extend(own.map(|path| Fault {
+            kind: FaultKind::Contradiction,
+            file: reading.config.file.clone(),
+            line: None,
+            key: format!("channels.{name}.grant"),
+            problem: format!(
+                "the folder {} is, holds or is in the gateway's data directory",
+                path.display()
+            ),
+            remedy: "grant a folder of its own, such as folder:/srv/outbox".to_owned(),
+        }));
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! * **Durable when:** never; what a delivery attempt may have left behind on the network is kept in its [`Evidence`].
 //! * **On failure:** [`HttpError`] or [`NetError`] says whether anything can have been sent.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -454,6 +455,17 @@ impl ChannelEgress {
                 self.counters.denied(Denial::NotGranted);
                 format!("{place} is not granted: the operator can add it to the channel's `grant`")
             }
+        })
+    }
+
+    /// Returns the folder that files may be put into at present.
+    ///
+    /// # Errors
+    /// In words, where none is granted.
+    pub(crate) fn folder(&self) -> Result<PathBuf, String> {
+        self.grants().folder().map(Path::to_owned).ok_or_else(|| {
+            self.counters.denied(Denial::NotGranted);
+            "no folder is granted: the operator can add \"folder:/absolute/path\" to the channel's `grant`".to_owned()
         })
     }
 

@@ -119,6 +119,14 @@ pub const BLOB_BYTES_MAX: usize = 50 * MIB;
 pub const BLOBS_BYTES_MAX: u64 = 1024 * MIB as u64;
 /// What a blob is charged at least: a block of the disk. Without it a channel could make a thousand million empty files.
 pub const BLOB_BYTES_CHARGED_MIN: usize = 4 * KIB;
+/// The name of a file in a granted folder: file systems take 255, and people add to names.
+pub const FOLDER_NAME_BYTES_MAX: usize = 200;
+/// Files in a granted folder, others' included: it is read before each new one.
+pub const FOLDER_FILES_MAX: usize = 10_000;
+/// Bytes in a granted folder, others' included: twenty of the largest files, which somebody should have fetched by then.
+pub const FOLDER_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// After how long an unfinished file in a granted folder is one that a crash left: the largest takes minutes at most.
+pub const FOLDER_LEFT_OVER_AGE: Duration = Duration::from_secs(3600);
 /// How long a blob is kept.
 pub const BLOB_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a done inbound event is kept for deduplication: webhooks are retried for up to three days (Stripe, the longest known).

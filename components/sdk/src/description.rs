@@ -21,6 +21,7 @@ impl Description {
             replays_for_s: None,
             single_receiver: false,
             terminal: false,
+            folder: None,
         }
     }
 
@@ -75,6 +76,12 @@ impl Description {
     /// Asks for the process's terminal.
     pub fn terminal(mut self) -> Self {
         self.terminal = true;
+        self
+    }
+
+    /// Asks for a folder to put files into; `reason` says what for.
+    pub fn folder(mut self, reason: &str) -> Self {
+        self.folder = Some(reason.to_owned());
         self
     }
 }

@@ -46,6 +46,8 @@ pub mod clock;
 pub mod connections;
 mod contract;
 mod description;
+pub mod document;
+pub mod folder;
 pub mod http;
 pub mod inbox;
 pub mod log;

@@ -2,37 +2,18 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sluicegate_sdk::document::Document;
 use sluicegate_sdk::http::Response;
-use sluicegate_sdk::{Action, Attachment, AttachmentSource, DeliveryError, OutboundMessage, Receipt, text};
+use sluicegate_sdk::{Attachment, AttachmentSource, DeliveryError, OutboundMessage, Receipt};
 
-use crate::wire::{File, Posted, Taken};
+use crate::wire::{File, Taken};
 
 /// How long to wait where the receiver does not say, milliseconds.
 const RETRY_AFTER_MS: u64 = 5_000;
 
 /// Returns what is posted for a message.
-pub(crate) fn posted(message: &OutboundMessage, files: Vec<File>) -> Posted<'_> {
-    let (kind, changed, emoji) = match &message.action {
-        Action::Send => ("message.sent", None, None),
-        Action::Edit(id) => ("message.edited", Some(id.as_str()), None),
-        Action::Delete(id) => ("message.deleted", Some(id.as_str()), None),
-        Action::React(reaction) => {
-            let emoji = Some(reaction.emoji.as_str());
-            ("message.reacted", Some(reaction.message_id.as_str()), emoji)
-        }
-    };
-    Posted {
-        kind,
-        delivery_key: &message.delivery_key,
-        conversation: &message.conversation.id,
-        thread: message.conversation.thread.as_deref(),
-        in_reply_to: message.in_reply_to.as_deref(),
-        message: changed,
-        emoji,
-        text: text::with_numbered(&message.text, &message.choices),
-        files,
-        attempt: message.attempt,
-    }
+pub(crate) fn posted(message: &OutboundMessage, files: Vec<File>) -> Document<'_, File> {
+    Document::of(message, files).attempt(message.attempt)
 }
 
 /// Returns a file as it is posted; `bytes` are those of one without a link.
@@ -86,7 +67,7 @@ pub(crate) fn receipt(response: &Response, key: &str, now_ms: u64) -> Result<Rec
 
 #[cfg(test)]
 mod tests {
-    use sluicegate_sdk::{Conversation, Reaction, WaitScope, serde_json};
+    use sluicegate_sdk::{Action, Conversation, Reaction, WaitScope, serde_json};
 
     use super::*;
 

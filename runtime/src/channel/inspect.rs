@@ -106,6 +106,10 @@ pub(super) fn validated(
         replays_for_s: description.replays_for_s,
         single_receiver: description.single_receiver,
         terminal: description.terminal,
+        folder: description
+            .folder
+            .map(|reason| line("folder reason", reason))
+            .transpose()?,
         powerless_imports,
     };
     refuse_repeated(

@@ -1,7 +1,7 @@
 //! What all instances of one channel may use together, so that many small uses do not add up to the whole machine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use crate::limit;
 pub struct Share {
     cpu: Mutex<Earnings>,
     memory_bytes: AtomicUsize,
+    folder: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// CPU time that may still be used; below zero while the channel is slowed down.
@@ -31,6 +32,7 @@ impl Default for Share {
         Self {
             cpu: Mutex::new(earnings),
             memory_bytes: AtomicUsize::new(0),
+            folder: Arc::default(),
         }
     }
 }
@@ -53,6 +55,11 @@ impl Share {
     /// Returns whether the channel has used up its share, so that its next call is a long one from the start.
     pub(super) fn is_overdrawn(&self) -> bool {
         self.cpu.lock().unwrap_or_else(PoisonError::into_inner).left_s < 0.0
+    }
+
+    /// Waits for the turn to write into the granted folder, which ends when the guard is dropped.
+    pub(crate) async fn folder_turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.folder).lock_owned().await
     }
 
     /// Takes memory for an instance, within `bytes_max` for all together. Returns whether there was so much.

@@ -93,14 +93,52 @@ fn channel_name(args: &AddArgs, it: &Inspection) -> Result<String, Failure> {
 
 /// Something that the component asks for, and why.
 pub(super) struct Wanted {
-    entry: GrantEntry,
+    what: What,
     reason: String,
+}
+
+/// What is asked for.
+#[derive(PartialEq)]
+enum What {
+    /// This, which needs a yes or a no.
+    Entry(GrantEntry),
+    /// A folder, which the operator has to name.
+    Folder,
 }
 
 impl Wanted {
     /// Whether a grant gives it, wholly or in part.
     pub(super) fn is_covered_by(&self, grant: &GrantEntry) -> bool {
-        covers(grant, &self.entry)
+        match &self.what {
+            What::Entry(entry) => covers(grant, entry),
+            What::Folder => matches!(grant, GrantEntry::Folder(_)),
+        }
+    }
+
+    /// Returns it as it is granted on the command line.
+    fn flag(&self) -> String {
+        match &self.what {
+            What::Entry(entry) => format!("--grant {entry}"),
+            What::Folder => "--grant folder:/PATH".to_owned(),
+        }
+    }
+
+    /// Asks a person for it; none where they refuse.
+    fn ask(&self, console: &mut Console) -> Result<Option<GrantEntry>, Failure> {
+        match &self.what {
+            What::Entry(entry) => {
+                let yes = console.confirm(&format!("Grant {entry} ({})?", self.reason))?;
+                Ok(yes.then(|| entry.clone()))
+            }
+            What::Folder => {
+                let answer = console.ask(&format!(
+                    "Into which folder may it put files ({})? An absolute path; nothing grants none:",
+                    self.reason
+                ))?;
+                let named = (!answer.is_empty()).then(|| grant_entry(&format!("folder:{answer}")));
+                named.transpose()
+            }
+        }
     }
 }
 
@@ -117,9 +155,10 @@ pub(super) fn wanted(
                 endpoint,
                 private: false,
             });
-            if !wanted.iter().any(|earlier| earlier.entry == entry) {
+            let what = What::Entry(entry);
+            if !wanted.iter().any(|earlier| earlier.what == what) {
                 wanted.push(Wanted {
-                    entry,
+                    what,
                     reason: plain(&request.reason),
                 });
             }
@@ -128,8 +167,14 @@ pub(super) fn wanted(
     if it.terminal {
         let reason = "to read and write the terminal of the gateway's process".to_owned();
         wanted.push(Wanted {
-            entry: GrantEntry::Terminal,
+            what: What::Entry(GrantEntry::Terminal),
             reason,
+        });
+    }
+    if let Some(reason) = &it.folder {
+        wanted.push(Wanted {
+            what: What::Folder,
+            reason: plain(reason),
         });
     }
     for secret in it
@@ -139,7 +184,7 @@ pub(super) fn wanted(
     {
         let reason = format!("to see the plain value of {}; it could pass it on", plain(&secret.name));
         wanted.push(Wanted {
-            entry: GrantEntry::Reveal(secret.name.clone()),
+            what: What::Entry(GrantEntry::Reveal(secret.name.clone())),
             reason,
         });
     }
@@ -211,16 +256,26 @@ pub(super) fn granted(asked: Asked<'_>, wanted: &[Wanted], console: &mut Console
         .iter()
         .filter(|it| !grants.iter().any(|entry| it.is_covered_by(entry)))
         .collect();
-    if asked.all {
-        grants.extend(open.iter().map(|it| it.entry.clone()));
-    } else if console.is_interactive() {
+    let must_be_named = open.iter().any(|it| it.what == What::Folder);
+    if console.is_interactive() && (!asked.all || must_be_named) {
         for it in open {
-            if console.confirm(&format!("Grant {} ({})?", it.entry, it.reason))? {
-                grants.push(it.entry.clone());
+            match &it.what {
+                What::Entry(entry) if asked.all => grants.push(entry.clone()),
+                _ => grants.extend(it.ask(console)?),
             }
         }
+    } else if asked.all && must_be_named {
+        return Err(usage(
+            "the component asks for a folder, and --yes names none",
+            "say --grant folder:/PATH as well",
+        ));
+    } else if asked.all {
+        grants.extend(open.iter().filter_map(|it| match &it.what {
+            What::Entry(entry) => Some(entry.clone()),
+            What::Folder => None,
+        }));
     } else if asked.flags.is_empty() && !open.is_empty() {
-        let flags: Vec<String> = open.iter().map(|it| format!("--grant {}", it.entry)).collect();
+        let flags: Vec<String> = open.iter().map(|it| it.flag()).collect();
         let remedy = format!("say {}, or --yes for all of it", flags.join(" "));
         return Err(usage(
             "the component asks for something, and nobody is there to be asked",

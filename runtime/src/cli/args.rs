@@ -315,7 +315,7 @@ pub(super) enum ChannelCommand {
     Grant {
         /// The channel's name
         name: String,
-        /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, or `reveal:SECRET`
+        /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, `reveal:SECRET`, or `folder:/PATH`
         #[arg(value_name = "GRANT")]
         grants: Vec<String>,
         /// Take a grant away
@@ -519,7 +519,7 @@ pub(super) struct AddArgs {
     pub(super) component: String,
     /// The channel's name [default: the component's]
     pub(super) name: Option<String>,
-    /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, or `reveal:SECRET`
+    /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, `reveal:SECRET`, or `folder:/PATH`
     #[arg(long = "grant", value_name = "GRANT")]
     pub(super) grants: Vec<String>,
     /// Say where a secret is: NAME=env:VARIABLE or NAME=file:PATH

@@ -121,6 +121,7 @@ pub(super) fn card(it: &Inspection) -> String {
 pub(super) fn requests(it: &Inspection) -> Vec<String> {
     let mut requests: Vec<String> = it.endpoints.iter().map(endpoint_line).collect();
     requests.extend(it.terminal.then(|| "the terminal of the gateway's process".to_owned()));
+    requests.extend(it.folder.as_deref().map(folder_line));
     for secret in &it.secrets {
         let places: Vec<String> = secret
             .placements
@@ -165,6 +166,7 @@ fn recipe_line(recipe: &WebhookRecipe) -> String {
 fn asks(it: &Inspection) -> Vec<String> {
     let mut asks: Vec<String> = it.endpoints.iter().map(endpoint_line).collect();
     asks.extend(it.terminal.then(|| "the terminal of the gateway's process".to_owned()));
+    asks.extend(it.folder.as_deref().map(folder_line));
     let reveals = it.secrets.iter().filter(|secret| secret.reveal);
     asks.extend(reveals.map(|secret| format!("the plain value of the secret {}", plain(&secret.name))));
     if asks.is_empty() {
@@ -231,6 +233,13 @@ fn endpoint_line(endpoint: &EndpointRequest) -> String {
         "{}://{host}{port}: {}",
         plain(&endpoint.scheme),
         plain(&endpoint.reason)
+    )
+}
+
+fn folder_line(reason: &str) -> String {
+    format!(
+        "a folder of your choice, to put new files into (it can neither read nor change what is there): {}",
+        plain(reason)
     )
 }
 

@@ -384,7 +384,7 @@ fn read_grants(entry: &Entry<'_>, secrets: &BTreeMap<String, SecretSource>) -> V
 }
 
 const GRANT_FORM: &str = "write an endpoint such as \"https://api.example.com\", { url = \"https://nas.example\", private = true }, \
-                          \"terminal\" or \"reveal:NAME\"";
+                          \"terminal\", \"reveal:NAME\" or \"folder:/path\"";
 
 fn read_grant(item: &Entry<'_>) -> Option<GrantEntry> {
     // What was written is not repeated: people put tokens into URLs.

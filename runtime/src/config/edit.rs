@@ -329,7 +329,7 @@ fn grant_value(grant: &GrantEntry) -> Value {
             Value::from(inline([("url", url), ("private", Value::from(true))]))
         }
         GrantEntry::Endpoint(endpoint) => Value::from(endpoint.endpoint.to_string()),
-        GrantEntry::Terminal | GrantEntry::Reveal(_) => Value::from(grant.to_string()),
+        GrantEntry::Terminal | GrantEntry::Reveal(_) | GrantEntry::Folder(_) => Value::from(grant.to_string()),
     }
 }
 

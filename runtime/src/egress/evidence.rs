@@ -57,7 +57,7 @@ impl Unanswered {
     }
 
     /// Notes that certainly nothing of the request was sent.
-    pub(super) fn withdraw(self) {
+    pub(crate) fn withdraw(self) {
         self.0.0.unanswered.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -210,7 +210,8 @@ impl<'a> Setup<'a> {
                 ),
             }
         }
-        let grants = Grants::new(requested, self.config.grants.iter().cloned());
+        let mut grants = Grants::new(requested, self.config.grants.iter().cloned());
+        self.folder(&mut grants);
         for endpoint in grants.ungranted() {
             self.warnings.push(format!(
                 "channel {}: `{endpoint}` is asked for and not granted; to allow it, add \"{endpoint}\" to `grant`",
@@ -225,6 +226,25 @@ impl<'a> Setup<'a> {
             ));
         }
         grants
+    }
+
+    /// A folder needs both sides, as an endpoint does.
+    fn folder(&mut self, grants: &mut Grants) {
+        let name = self.name;
+        match &self.inspection.folder {
+            Some(_) if grants.folder().is_none() => self.warnings.push(format!(
+                "channel {name}: a folder is asked for and not granted; to allow one, add \"folder:/absolute/path\" to `grant`"
+            )),
+            Some(_) => {}
+            None => {
+                if let Some(path) = grants.without_folder() {
+                    self.warnings.push(format!(
+                        "channel {name}: `folder:{}` is granted, but its component never asks for a folder",
+                        path.display()
+                    ));
+                }
+            }
+        }
     }
 
     /// Naming the bundled terminal is as clear as granting it the terminal; a stranger's component needs the grant.

@@ -1,6 +1,7 @@
 //! Endpoints: what a grant names, `scheme://host[:port]`, and how an operator writes it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -99,6 +100,9 @@ pub enum EndpointError {
     /// `private` beside an address.
     #[error("`private` belongs to names: an address is granted by naming it")]
     PrivateAddress,
+    /// A folder that depends on where the gateway was started, or is not said plainly.
+    #[error("a folder is an absolute path without `..`, such as folder:/srv/outbox")]
+    Folder,
 }
 
 /// Where a channel may connect to.
@@ -239,15 +243,32 @@ pub enum GrantEntry {
     Terminal,
     /// The plain value of a secret: `"reveal:NAME"`.
     Reveal(String),
+    /// A folder to put files into: `"folder:/absolute/path"`.
+    Folder(PathBuf),
 }
 
 impl GrantEntry {
-    /// Whether both are about the same: two grants of one endpoint, one private and one not, contradict each other.
+    /// Whether both are about the same: two grants of one endpoint, one private and one not, contradict each other, and so
+    /// do two folders, because a channel has one.
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Endpoint(one), Self::Endpoint(other)) => one.endpoint == other.endpoint,
+            (Self::Folder(_), Self::Folder(_)) => true,
             _ => self == other,
         }
+    }
+}
+
+/// Reads the path of a granted folder.
+fn folder(text: &str) -> Result<PathBuf, EndpointError> {
+    let path = Path::new(text);
+    let is_plain = path
+        .components()
+        .all(|part| !matches!(part, std::path::Component::ParentDir));
+    if path.is_absolute() && is_plain {
+        Ok(path.to_owned())
+    } else {
+        Err(EndpointError::Folder)
     }
 }
 
@@ -255,10 +276,15 @@ impl FromStr for GrantEntry {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        match text.strip_prefix("reveal:") {
-            Some(name) => Ok(Self::Reveal(name.to_owned())),
-            None if text == "terminal" => Ok(Self::Terminal),
-            None => text.parse().map(Self::Endpoint),
+        if let Some(name) = text.strip_prefix("reveal:") {
+            return Ok(Self::Reveal(name.to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("folder:") {
+            return folder(path).map(Self::Folder);
+        }
+        match text {
+            "terminal" => Ok(Self::Terminal),
+            endpoint => endpoint.parse().map(Self::Endpoint),
         }
     }
 }
@@ -269,6 +295,7 @@ impl fmt::Display for GrantEntry {
             Self::Endpoint(grant) => grant.fmt(f),
             Self::Terminal => f.write_str("terminal"),
             Self::Reveal(name) => write!(f, "reveal:{name}"),
+            Self::Folder(path) => write!(f, "folder:{}", path.display()),
         }
     }
 }
@@ -330,7 +357,7 @@ impl Serialize for GrantEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Endpoint(grant) => grant.serialize(serializer),
-            Self::Terminal | Self::Reveal(_) => serializer.collect_str(self),
+            Self::Terminal | Self::Reveal(_) | Self::Folder(_) => serializer.collect_str(self),
         }
     }
 }

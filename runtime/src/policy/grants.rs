@@ -4,6 +4,7 @@
 //! description (which the operator read) asks for.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::endpoint::{Endpoint, EndpointError, Grant, GrantEntry, Scheme, split_port};
 use super::host::{Host, HostPattern};
@@ -101,6 +102,7 @@ pub struct Grants {
     granted: Vec<Grant>,
     reveal: BTreeSet<String>,
     terminal: bool,
+    folder: Option<PathBuf>,
 }
 
 impl Grants {
@@ -117,6 +119,7 @@ impl Grants {
                     grants.reveal.insert(name);
                 }
                 GrantEntry::Terminal => grants.terminal = true,
+                GrantEntry::Folder(path) => grants.folder = Some(path),
             }
         }
         grants
@@ -165,6 +168,16 @@ impl Grants {
     /// Whether the channel has the process's terminal.
     pub fn terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Returns the folder that files may be put into.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// Takes the folder away again, where the component does not ask for one. Returns it.
+    pub fn without_folder(&mut self) -> Option<PathBuf> {
+        self.folder.take()
     }
 
     /// Returns what was granted, in the operator's order.
@@ -336,6 +349,6 @@ mod tests {
     fn nothing_is_granted_by_default() {
         let grants = Grants::default();
         assert_eq!(permit(&grants, "https://a.example.com"), None);
-        assert!(!grants.terminal() && !grants.reveals("token"));
+        assert!(!grants.terminal() && !grants.reveals("token") && grants.folder().is_none());
     }
 }

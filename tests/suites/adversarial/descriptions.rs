@@ -67,7 +67,7 @@ async fn descriptions_that_are_too_long_are_refused() {
 
 #[tokio::test]
 async fn descriptions_that_drive_a_terminal_or_a_file_are_refused() {
-    for lie in ["controls", "bidi", "name", "empty name", "version", "key"] {
+    for lie in ["controls", "bidi", "folder", "name", "empty name", "version", "key"] {
         refused(lie).await;
     }
 }

@@ -8,6 +8,7 @@
 mod coverage;
 mod cpu;
 mod descriptions;
+mod folder;
 mod listener;
 mod logs;
 mod malformed;

@@ -92,6 +92,11 @@ impl Rig {
         self
     }
 
+    /// Grants a folder.
+    pub(crate) fn folder(self, path: &Path) -> Self {
+        self.grant(&format!("folder:{}", path.display()))
+    }
+
     /// Lets only these people talk.
     pub(crate) fn access(mut self, access: Access) -> Self {
         self.access = access;
@@ -159,8 +164,12 @@ fn egress(grants: &[String], shutdown: &CancellationToken) -> Arc<ChannelEgress>
             tcp_text: false,
         },
     };
-    let requested = grants.iter().map(|text| text.parse().expect("an endpoint")).collect();
-    let granted: Vec<GrantEntry> = grants.iter().map(|text| text.parse().expect("an endpoint")).collect();
+    let granted: Vec<GrantEntry> = grants.iter().map(|text| text.parse().expect("a grant")).collect();
+    let endpoints = granted.iter().filter_map(|entry| match entry {
+        GrantEntry::Endpoint(grant) => Some(grant.endpoint.clone()),
+        _ => None,
+    });
+    let requested = endpoints.collect();
     let settings = ChannelSettings {
         grants: Grants::new(requested, granted),
         keyring: Keyring::new(BTreeMap::from([("token".to_owned(), bound)])),

@@ -6,6 +6,7 @@ mod agents;
 mod changes;
 mod channels;
 mod delivery;
+mod folder;
 mod operator;
 mod pressure;
 mod restart;

@@ -32,6 +32,7 @@ export function describe() {
     replaysForS: 12 * 3600,
     singleReceiver: false,
     terminal: false,
+    folder: undefined,
   };
 }
 

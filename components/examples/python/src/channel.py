@@ -81,6 +81,7 @@ class Descriptor(exports.Descriptor):
             replays_for_s=365 * 24 * 3600,
             single_receiver=False,
             terminal=False,
+            folder=None,
         )
 
 

@@ -54,6 +54,7 @@ fn inspection() -> Inspection {
         replays_for_s: None,
         single_receiver: true,
         terminal: false,
+        folder: None,
         powerless_imports: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod clients_flood;
 mod confirm;
 mod environment;
 mod files;
+mod folder;
 mod http;
 mod idle;
 mod log_controls;
@@ -39,6 +40,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "confirm" => confirm::run(argument),
         "environment" => environment::run(),
         "files" => files::run(),
+        "folder" => folder::run(argument),
         "http" => http::run(argument),
         "idle" => idle::run(argument),
         "log_controls" => log_controls::run(),

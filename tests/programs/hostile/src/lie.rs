@@ -1,8 +1,8 @@
 //! What the channel says of itself: the plain truth, or a lie that a test chose.
 
 use sluicegate_sdk::{
-    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, WebhookRecipe, http, inbox,
-    net, secrets, settings, state,
+    Conversation, Description, Endpoint, InboundMessage, Scheme, Secret, Sender, Setting, WebhookRecipe, folder, http,
+    inbox, net, secrets, settings, state,
 };
 
 /// The name of the lie stands here in the file: a test writes it over the dots, since nothing else reaches a component
@@ -45,6 +45,7 @@ pub(crate) fn describe() -> Description {
         "summary" => truth.summary = "x".repeat(5_000_000),
         "controls" => truth.summary = "Harmless\u{1b}[2K\rAsks for nothing".to_owned(),
         "bidi" => truth.endpoints[0].reason = "for \u{202e}gro.live".to_owned(),
+        "folder" => truth.folder = Some("a folder\n\u{1b}[2K".to_owned()),
         "name" => truth.name = "../../etc".to_owned(),
         "empty name" => truth.name = String::new(),
         "version" => truth.version = "1 2\n3".to_owned(),
@@ -93,6 +94,7 @@ fn powers() -> String {
         ("http", http::Request::get("http://127.0.0.1:1/").send().is_ok()),
         ("net", net::TcpStream::connect("127.0.0.1", 1, false).is_ok()),
         ("settings", settings::get("listener").is_some()),
+        ("folder", folder::put("a", &folder::Content::Bytes(Vec::new())).is_ok()),
         (
             "secrets",
             secrets::available("token") || secrets::reveal("token").is_ok(),
