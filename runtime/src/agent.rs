@@ -2,11 +2,12 @@
 //!
 //! An agent is `echo`, a model behind an OpenAI-compatible server, or a program. Which one serves a channel may change
 //! while the gateway runs. What a turn yields is stored before anything else happens with it, so a crash asks a model
-//! again only when it had not finished its answer.
+//! again only when it had not finished its answer, or the last of it had not been read and stored: a few milliseconds.
 //!
 //! * Takes: due turns from the store, at most one for each session.
 //! * Gives: the outcome of each turn to the store (done, history, outbound events); signs of life to the [`Presence`].
-//! * Durable when: the turn is committed, as one transaction. The answer alone survives the process a moment earlier.
+//! * Durable when: the turn is committed, as one transaction. Where that waits for a draft, the answer alone survives the
+//!   process from before the wait on.
 //! * On failure: the turn waits by the kind of its failure and runs again; the person is told when that takes long, and
 //!   when it is given up.
 

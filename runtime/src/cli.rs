@@ -28,6 +28,7 @@ mod send;
 mod text;
 mod trace;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -37,12 +38,17 @@ use tracing::level_filters::LevelFilter;
 use self::args::{ChannelCommand, Cli, Command, ComponentCommand, ConfigCommand, Shared};
 use self::failure::{Failure, Kind};
 use crate::config::{Config, Sources};
-use crate::gateway::Mode;
+use crate::gateway::{Mode, guard};
 use crate::telemetry;
 
 /// Does what the process's command line says and returns its exit code: 0 done, 1 failed, 2 wrong command line, 3 wrong
 /// configuration, 4 port or data directory in use.
 pub fn main() -> ExitCode {
+    // Not a command for people: the gateway starts itself like this before the program of an agent.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == guard::SUBCOMMAND) {
+        return run_guard(args);
+    }
     let cli = Cli::parse();
     let outcome = set_up_log(&cli.shared, cli.command.as_ref()).and_then(|()| dispatch(cli));
     match outcome.and_then(|text| write_out(&text)) {
@@ -50,6 +56,18 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             eprintln!("{failure}");
             failure.kind.into()
+        }
+    }
+}
+
+/// Guards an agent's program, whose exit code is passed on.
+fn run_guard(mut command: impl Iterator<Item = OsString>) -> ExitCode {
+    let program = command.next().unwrap_or_default();
+    match guard::run(&program, command) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("{} can't be started: {error}", program.display());
+            guard::failed_to_start(&error).into()
         }
     }
 }

@@ -43,6 +43,7 @@ mod switchboard;
 mod timekeeper;
 mod watch;
 
+pub use crate::agent::command::guard;
 pub use crate::store::sqlite::{Archive, ArchiveError};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};

@@ -70,7 +70,7 @@ pub struct ClaimedTurn {
     pub event: InboundEvent,
     /// How often its turn failed before; a failure whose wait a new message of the session cut short is not counted.
     pub failures: u32,
-    /// The agent's answer, when an earlier run of this turn got as far as [`EventStore::record_answer`].
+    /// The agent's answer, when an earlier run of this turn got as far as [`EventStore::lazy_record_answer`].
     pub answer: Option<String>,
     /// What the writes for this turn must carry.
     pub fence: TurnFence,

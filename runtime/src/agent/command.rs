@@ -10,7 +10,8 @@
 //! | `{"error":"…","retry":true}` | no answer; `retry` says whether another run may help (false by default) |
 //!
 //! Its standard error goes to the log. The program gets PATH, HOME and LANG of the gateway and what is configured for
-//! it, nothing else of the environment.
+//! it, nothing else of the environment. It ends with its turn at the latest, and with the gateway, however that ends:
+//! see [`guard`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use tracing::{debug, warn};
 use super::{Agent, AgentError, Growing, Turn};
 use crate::limit;
 
+pub mod guard;
 mod lines;
 mod wire;
 
@@ -39,6 +41,8 @@ const ENVIRONMENT: [&str; 3] = ["PATH", "HOME", "LANG"];
 /// Which program, and how it is started.
 #[derive(Clone)]
 pub struct Settings {
+    /// The gateway's executable, which guards the program.
+    pub guard: PathBuf,
     /// The program: a path, or a name that is looked up in PATH.
     pub program: String,
     /// Its arguments.
@@ -66,14 +70,15 @@ impl CommandAgent {
 
     fn spawn(&self) -> Result<Process, AgentError> {
         let Settings {
+            guard,
             program,
             args,
             env,
             directory,
             ..
         } = &self.settings;
-        let mut command = Command::new(program);
-        command.args(args).env_clear();
+        let mut command = Command::new(guard);
+        command.args([guard::SUBCOMMAND, program]).args(args).env_clear();
         for name in ENVIRONMENT {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -93,11 +98,11 @@ impl CommandAgent {
     }
 
     fn not_started(&self, fault: &std::io::Error) -> AgentError {
-        use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
         let text = format!("the program {} can't be started: {fault}", self.settings.program);
-        match fault.kind() {
-            NotFound | PermissionDenied | InvalidInput | NotADirectory => AgentError::Misconfigured(text),
-            _ => AgentError::Unreachable(text),
+        if guard::is_misconfiguration(fault) {
+            AgentError::Misconfigured(text)
+        } else {
+            AgentError::Unreachable(text)
         }
     }
 
@@ -125,9 +130,16 @@ impl CommandAgent {
         let status = process.end(matches!(read, Some(Err(_)))).await?;
         tail.log(status);
         read.unwrap_or(Ok(()))?;
-        output.finish(status.success()).inspect_err(|_| {
+        let answer = output.finish(status.success());
+        if answer.is_err() {
             warn!(%status, stderr = %tail, "the program gave no answer");
-        })
+            if status.code() == Some(guard::NOT_STARTED.into()) {
+                let program = &self.settings.program;
+                let text = format!("the program {program}, or one that it starts, is not there or may not be run");
+                return Err(AgentError::Misconfigured(text));
+            }
+        }
+        answer
     }
 }
 
@@ -163,7 +175,7 @@ async fn read_answer(stdout: ChildStdout, output: &mut Output, growing: &Growing
 /// A running program with everything that it started: all of it is killed when this is dropped.
 struct Process {
     child: Child,
-    /// The process group that the program leads.
+    /// The process group of the program, which its guard leads.
     group: Pid,
 }
 

@@ -262,20 +262,19 @@ async fn read_stream(response: reqwest::Response, growing: &Growing<'_>) -> Resu
             growing(answer.text());
         }
         if answer.is_done() {
-            drain(&mut chunks).await;
+            drain(chunks);
             break;
         }
     }
     answer.finish()
 }
 
-/// Reads the little that follows the end of an answer (usage, `[DONE]`), so that the connection can be used again.
-async fn drain<T>(chunks: &mut (impl StreamExt<Item = Result<T, reqwest::Error>> + Unpin)) {
-    // A server that goes on is cut off: the answer is whole.
-    let _rest = timeout(limit::MODEL_DRAIN_TIMEOUT, async {
-        while let Some(Ok(_)) = chunks.next().await {}
-    })
-    .await;
+/// Reads the little that follows the end of an answer (usage, `[DONE]`), so that the connection can be used again: in a
+/// task of its own, since the answer is whole and nothing may stand between it and the store.
+fn drain<T: Send>(mut chunks: impl StreamExt<Item = Result<T, reqwest::Error>> + Unpin + Send + 'static) {
+    let rest = async move { while let Some(Ok(_)) = chunks.next().await {} };
+    // A server that goes on is cut off.
+    tokio::spawn(timeout(limit::MODEL_DRAIN_TIMEOUT, rest));
 }
 
 /// Reads a body, at most `bytes_max` of it.

@@ -5,7 +5,7 @@
 //! the answer can replace it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -33,8 +33,54 @@ pub(super) struct Showing {
     /// When the growing answer was copied last; none before its beginning, which is shown also where nothing follows it
     /// for a while.
     sampled_at: Mutex<Option<Instant>>,
+    /// Shared with the task, which asks it before each draft.
+    stage: Arc<Stage>,
     /// Ends with the turn, also with one that is dropped in the middle.
     task: AbortOnDropHandle<()>,
+}
+
+/// How far the drafts of a turn are. Under a lock, so that no draft begins once the answer is finished.
+#[derive(Default)]
+struct Stage(Mutex<StageKind>);
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum StageKind {
+    /// Nothing is on its way.
+    #[default]
+    Quiet,
+    /// A draft is.
+    Drafting,
+    /// The answer is finished: no draft may follow.
+    Finished,
+}
+
+impl Stage {
+    fn lock(&self) -> MutexGuard<'_, StageKind> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves from `from` to `to`. Returns whether it was there.
+    fn step(&self, from: StageKind, to: StageKind) -> bool {
+        let mut kind = self.lock();
+        let is_there = *kind == from;
+        if is_there {
+            *kind = to;
+        }
+        is_there
+    }
+}
+
+/// A draft that was on its way to the channel when the answer was finished.
+pub(super) struct LastDraft {
+    task: AbortOnDropHandle<()>,
+}
+
+impl LastDraft {
+    /// Gives it a little time to arrive.
+    pub(super) async fn arrived(self) {
+        // Its panic, or that it took too long, changes nothing for the turn.
+        let _shown = timeout(limit::DRAFT_SETTLE_MAX, self.task).await;
+    }
 }
 
 impl Showing {
@@ -42,10 +88,12 @@ impl Showing {
     pub(super) fn begin(signs: Arc<Signs>, event: &InboundEvent) -> Self {
         let (growing_tx, growing_rx) = watch::channel(String::new());
         let answer = OutboundEvent::reply(event, 0, String::new());
-        let task = AbortOnDropHandle::new(tokio::spawn(signs.show(answer, growing_rx)));
+        let stage = Arc::<Stage>::default();
+        let task = AbortOnDropHandle::new(tokio::spawn(signs.show(answer, growing_rx, Arc::clone(&stage))));
         Self {
             growing_tx,
             sampled_at: Mutex::new(None),
+            stage,
             task,
         }
     }
@@ -59,20 +107,19 @@ impl Showing {
         }
     }
 
-    /// Ends the signs. A draft that is on its way gets a little time to arrive.
-    pub(super) async fn settle(self) {
-        let Self { growing_tx, task, .. } = self;
-        drop(growing_tx);
-        // Its panic, or that it took too long, changes nothing for the turn.
-        let _shown = timeout(limit::DRAFT_SETTLE_MAX, task).await;
+    /// Ends the signs, without a wait: the answer is finished. Returns the draft that is on its way just then.
+    pub(super) fn finish(self) -> Option<LastDraft> {
+        let Self { stage, task, .. } = self;
+        let before = std::mem::replace(&mut *stage.lock(), StageKind::Finished);
+        (before == StageKind::Drafting).then_some(LastDraft { task })
     }
 }
 
 impl Signs {
     /// Shows a turn until its end of `growing_rx` closes.
-    async fn show(self: Arc<Self>, answer: OutboundEvent, mut growing_rx: watch::Receiver<String>) {
+    async fn show(self: Arc<Self>, answer: OutboundEvent, mut growing_rx: watch::Receiver<String>, stage: Arc<Stage>) {
         let mut typing = std::pin::pin!(self.keep_typing(&answer));
-        let mut drafts = std::pin::pin!(self.show_drafts(&answer, &mut growing_rx));
+        let mut drafts = std::pin::pin!(self.show_drafts(&answer, &mut growing_rx, &stage));
         tokio::select! {
             () = &mut typing => {}
             () = &mut drafts => {}
@@ -93,7 +140,7 @@ impl Signs {
     }
 
     /// Ends when the answer is finished, after the draft that is on its way then.
-    async fn show_drafts(&self, answer: &OutboundEvent, growing_rx: &mut watch::Receiver<String>) {
+    async fn show_drafts(&self, answer: &OutboundEvent, growing_rx: &mut watch::Receiver<String>, stage: &Stage) {
         let mut shown_at = Instant::now();
         loop {
             if growing_rx.changed().await.is_err() {
@@ -107,7 +154,13 @@ impl Signs {
                 () = tokio::time::sleep_until(shown_at + limit::DRAFT_PERIOD) => {}
             }
             let text = growing_rx.borrow_and_update().clone();
+            if !stage.step(StageKind::Quiet, StageKind::Drafting) {
+                return;
+            }
             self.show_draft(OutboundEvent { text, ..answer.clone() }).await;
+            if !stage.step(StageKind::Drafting, StageKind::Quiet) {
+                return;
+            }
             shown_at = Instant::now();
         }
     }

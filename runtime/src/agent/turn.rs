@@ -74,10 +74,19 @@ impl Context {
             Ok(answer) => answer,
             Err(failed) => return Ok(Err(failed)),
         };
-        let write = || self.store.lazy_record_answer(claimed.fence, &event.id, &answer);
-        retry::while_busy(write).await?;
-        showing.settle().await;
+        if let Some(draft) = showing.finish() {
+            // The commit comes after the draft, so that the answer replaces it: until then the answer is kept like this.
+            retry::while_busy(|| self.record(claimed, &answer)).await?;
+            draft.arrived().await;
+        }
         Ok(Ok(answer))
+    }
+
+    /// Keeps a finished answer apart from its commit, so that it need not be asked for again.
+    async fn record(&self, claimed: &ClaimedTurn, answer: &str) -> Result<(), store::Error> {
+        self.store
+            .lazy_record_answer(claimed.fence, &claimed.event.id, answer)
+            .await
     }
 
     async fn ask(&self, turn: Turn<'_>, showing: &Showing) -> Result<String, AgentError> {
@@ -112,7 +121,7 @@ impl Context {
                 role: Role::Assistant,
                 text: answer.clone(),
             });
-            outbound.push(OutboundEvent::reply(event, 0, answer));
+            outbound.push(OutboundEvent::reply(event, 0, answer.clone()));
         }
         let commit = TurnCommit {
             event: event.id.clone(),
@@ -120,7 +129,13 @@ impl Context {
             history,
             outbound,
         };
-        retry::while_busy(|| self.store.commit_turn(claimed.fence, commit.clone(), now)).await?;
+        let committed = retry::while_busy(|| self.store.commit_turn(claimed.fence, commit.clone(), now)).await;
+        if let Err(refused @ store::Error::Refused(_)) = committed {
+            // The next run tries the commit again, without the agent.
+            self.record(claimed, &answer).await?;
+            return Err(refused);
+        }
+        committed?;
         count(if silent {
             &self.counters.silent
         } else {

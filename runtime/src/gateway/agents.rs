@@ -40,7 +40,7 @@ async fn make(config: &AgentConfig) -> Result<Chosen, String> {
         AgentConfig::Automatic => automatic().await?,
         AgentConfig::Echo => configured(Arc::new(Echo)),
         AgentConfig::OpenAi(config) => configured(Arc::new(openai(config)?)),
-        AgentConfig::Command(config) => configured(Arc::new(CommandAgent::new(command_settings(config)))),
+        AgentConfig::Command(config) => configured(Arc::new(CommandAgent::new(command_settings(config)?))),
     })
 }
 
@@ -77,8 +77,10 @@ fn openai(config: &OpenAiConfig) -> Result<OpenAi, String> {
     .map_err(|error| error.to_string())
 }
 
-fn command_settings(config: &CommandConfig) -> command::Settings {
-    command::Settings {
+fn command_settings(config: &CommandConfig) -> Result<command::Settings, String> {
+    let guard = command::guard::own_executable().map_err(|error| format!("the gateway can't find itself: {error}"))?;
+    Ok(command::Settings {
+        guard,
         program: config.program.display().to_string(),
         args: config.args.clone(),
         env: config
@@ -88,5 +90,5 @@ fn command_settings(config: &CommandConfig) -> command::Settings {
             .collect(),
         directory: config.directory.clone(),
         timeout: config.timeout,
-    }
+    })
 }

@@ -150,6 +150,8 @@ async fn accept(listener: TcpListener, handler: Handler) {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
+                    // What is said to be written has left: some tests kill whoever reads it right then.
+                    let _ = stream.set_nodelay(true);
                     connections.spawn(converse(stream, Arc::clone(&handler)));
                 }
             }

@@ -175,9 +175,35 @@ async fn a_program_that_outlasts_the_grace_ends_with_the_gateway() {
     let file = gateway.folder().join("pid");
     let program = eventually("the program has started", async || std::fs::read_to_string(&file).ok()).await;
     assert!(gateway.terminate().await.success(), "a stop in order");
-    let process = format!("/proc/{}", program.trim());
-    eventually("the program has ended", async || {
-        (!std::path::Path::new(&process).exists()).then_some(())
+    wait_gone(program.trim()).await;
+}
+
+/// Waits until a process has ended.
+async fn wait_gone(id: &str) {
+    let status = format!("/proc/{id}/stat");
+    eventually(&format!("the process {id} has ended"), async || {
+        // One that nobody has collected yet is a zombie: it runs no more.
+        let found = std::fs::read_to_string(&status).unwrap_or_default();
+        let state = found.rsplit(')').next().unwrap_or_default().trim_start();
+        (state.is_empty() || state.starts_with('Z')).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_killed_takes_the_program_and_what_that_started_along() {
+    let platform = FakePlatform::start().await;
+    let folder = TempFolder::new();
+    // Nothing here would notice by itself: neither reads nor writes, and their pipes are closed.
+    let script = "sleep 600 <&- >&- 2>&- &\necho $$ $! > pids.new\nmv pids.new pids\nexec sleep 600 <&- >&- 2>&-\n";
+    let path = folder.write("agent.sh", script).display().to_string();
+    let setup = Setup::new().command(&["sh", &path]).webhook("hook", &platform);
+    let mut gateway = TestGateway::start(setup, folder).await;
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    let file = gateway.folder().join("pids");
+    let pids = eventually("the program has started", async || std::fs::read_to_string(&file).ok()).await;
+    gateway.kill().await;
+    for pid in pids.split_whitespace() {
+        wait_gone(pid).await;
+    }
 }

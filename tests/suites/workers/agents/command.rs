@@ -12,6 +12,7 @@ use super::{history, message};
 
 fn settings(script: &str) -> Settings {
     Settings {
+        guard: harness::sluicegate_binary(),
         program: "sh".to_owned(),
         args: vec!["-c".to_owned(), script.to_owned()],
         env: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
