@@ -17,10 +17,9 @@ pub mod relay;
 pub mod secrets;
 pub mod settings;
 pub mod state;
-pub mod wasi_http;
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::types;
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::types;
 
 impl types::Host for Guest {}
 

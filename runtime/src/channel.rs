@@ -10,38 +10,22 @@
 
 mod cache;
 mod call;
-mod clients;
 mod convert;
 mod engine;
 mod gap;
-mod guest;
 mod inspect;
 mod lane;
 mod listener;
 mod loaded;
-mod meter;
-mod output;
-mod relay;
-mod services;
-mod share;
-mod usage;
-
-pub mod bindings;
 
 pub use cache::CodeCache;
 pub use call::{CallError, Channel, ChannelBounds, Status};
-pub use clients::{Clients, SendError};
 pub use engine::ComponentEngine;
-pub use guest::Guest;
 pub use inspect::CONTRACT;
 pub use listener::Ended;
 pub use loaded::LoadedComponent;
-pub use output::{ChannelLog, Level, printable};
-pub use relay::Relay;
-pub(crate) use relay::RelayError;
-pub use services::Services;
-pub use share::Share;
-pub use usage::{Counter, Usage};
+
+use crate::guest::printable;
 
 /// Why a component can't be used. The texts are for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -17,8 +17,9 @@
 //!
 //! 1. Arrows point down: `cli` → `gateway` → {`http`, `channel`, `agent`, `delivery`} → {`store`, `bus`, `policy`,
 //!    `egress`, `secret`} → {`event`, `id`, `limit`, `clock`}. The stages never use each other (but for the plain data of
-//!    a delivery attempt, which `channel` carries out); [`gateway`] alone knows all of them.
-//! 2. Only `channel` and `capability` name wasmtime; only `http` and `gateway` name axum; only `store` speaks SQL.
+//!    a delivery attempt, which `channel` carries out); a `channel` runs a component, its `capability` files fill the
+//!    component's imports, over what the `guest` was given; [`gateway`] alone knows all of them.
+//! 2. Only `channel`, `capability` and `guest` name wasmtime; only `http` and `gateway` name axum; only `store` speaks SQL.
 //! 3. A platform gets its success only after the inbound event is committed.
 //! 4. An inbound event is done, its history written and its outbound events stored in one transaction.
 //! 5. A delivery may happen twice; both attempts carry the same key. Nothing promises more than that.
@@ -44,6 +45,8 @@ pub mod ingress;
 pub mod channel;
 
 pub mod capability;
+
+pub mod guest;
 
 pub mod agent;
 

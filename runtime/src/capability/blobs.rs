@@ -1,7 +1,7 @@
 //! `blobs`: files that go with messages, kept by the host for a while.
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::blobs::Host;
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::blobs::Host;
 use crate::limit;
 
 impl Host for Guest {

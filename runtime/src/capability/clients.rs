@@ -1,7 +1,7 @@
 //! `clients`: frames to the clients of a serving channel.
 
-use crate::channel::bindings::sluicegate::channel::clients::{Host, SendError as WitSendError};
-use crate::channel::{Guest, SendError};
+use crate::guest::bindings::sluicegate::channel::clients::{Host, SendError as WitSendError};
+use crate::guest::{Guest, SendError};
 
 impl Host for Guest {
     async fn send(&mut self, client_id: String, frame: String) -> wasmtime::Result<Result<(), WitSendError>> {

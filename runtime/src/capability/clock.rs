@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::clock::Host;
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::clock::Host;
 use crate::limit;
 
 impl Host for Guest {

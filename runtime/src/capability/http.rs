@@ -5,13 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
-use crate::channel::bindings::sluicegate::channel::http as wit;
-use crate::channel::{Guest, Services};
 use crate::egress::{self, HttpError};
+use crate::guest::bindings::sluicegate::channel::http as wit;
+use crate::guest::{Guest, Services, StreamHandle};
 use crate::limit;
-
-/// An open response stream of a guest.
-pub struct StreamHandle(egress::ResponseStream);
 
 impl From<HttpError> for wit::HttpError {
     fn from(error: HttpError) -> Self {

@@ -1,9 +1,9 @@
 //! `inbox`: the way in. Checks and stamps messages, and stores them with the cursor before the guest hears success.
 
-use crate::channel::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
-use crate::channel::{Guest, Level, Services};
 use crate::clock::millis;
 use crate::event::{self, InboundEvent};
+use crate::guest::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
+use crate::guest::{Guest, Level, Services};
 use crate::id::EventId;
 use crate::limit;
 use crate::store::{Accepted, Error};

@@ -1,7 +1,7 @@
 //! `log`: lines for the operator.
 
-use crate::channel::bindings::sluicegate::channel::log::{Host, Level as WitLevel};
-use crate::channel::{Guest, Level};
+use crate::guest::bindings::sluicegate::channel::log::{Host, Level as WitLevel};
+use crate::guest::{Guest, Level};
 
 impl Host for Guest {
     async fn write(&mut self, level: WitLevel, message: String) -> wasmtime::Result<()> {

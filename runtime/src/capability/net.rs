@@ -4,16 +4,10 @@ use std::time::Duration;
 
 use wasmtime::component::Resource;
 
-use crate::channel::bindings::sluicegate::channel::net as wit;
-use crate::channel::{Guest, Relay};
 use crate::egress::{self, NetError};
+use crate::guest::bindings::sluicegate::channel::net as wit;
+use crate::guest::{Guest, Relay, TcpHandle, WebSocketHandle};
 use crate::limit;
-
-/// A connected WebSocket of a guest.
-pub struct WebSocketHandle(egress::WebSocket);
-
-/// A connected byte stream of a guest.
-pub struct TcpHandle(egress::TcpStream);
 
 impl From<NetError> for wit::NetError {
     fn from(error: NetError) -> Self {

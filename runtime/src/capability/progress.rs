@@ -1,10 +1,10 @@
 //! `progress`: parts that went out, confirmations that come later, conversations that can be reached again.
 
 use crate::bus::{self, Letter};
-use crate::channel::bindings::sluicegate::channel::progress::{DeliveryError, Host};
-use crate::channel::{Guest, Services};
 use crate::clock::UnixMillis;
 use crate::event::{self, SentPart};
+use crate::guest::bindings::sluicegate::channel::progress::{DeliveryError, Host};
+use crate::guest::{Guest, Services};
 use crate::id::DeliveryKey;
 use crate::limit;
 use crate::store::DeliveryRecord;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::channel::bindings::sluicegate::channel::relay::{Host, RelayError as WitRelayError};
-use crate::channel::{Guest, RelayError};
+use crate::guest::bindings::sluicegate::channel::relay::{Host, RelayError as WitRelayError};
+use crate::guest::{Guest, RelayError};
 use crate::limit;
 
 impl From<RelayError> for WitRelayError {

@@ -1,7 +1,7 @@
 //! `secrets`: using a secret without seeing it; seeing it only under a grant of its own.
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::secrets::{Host, Signing as WitSigning};
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::secrets::{Host, Signing as WitSigning};
 use crate::secret::Signing;
 
 impl Host for Guest {

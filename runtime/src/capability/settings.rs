@@ -1,7 +1,7 @@
 //! `settings`: the operator's settings of the channel, with the component's own defaults filled in.
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::settings::Host;
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::settings::Host;
 
 impl Host for Guest {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {

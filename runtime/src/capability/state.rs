@@ -1,7 +1,7 @@
 //! `state`: small durable values, shared by a channel's instances and seen by no other channel.
 
-use crate::channel::Guest;
-use crate::channel::bindings::sluicegate::channel::state::Host;
+use crate::guest::Guest;
+use crate::guest::bindings::sluicegate::channel::state::Host;
 use crate::store::Error;
 
 /// Tells what a guest can act on from what must end it.

@@ -11,15 +11,13 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 
-use super::bindings::exports::sluicegate::channel as exports;
-use super::guest::{Bounds, CallContext, Guest};
 use super::loaded::LoadedComponent;
-use super::output::Level;
-use super::services::Services;
 use crate::bus::Event;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
 use crate::event::{Conversation, DeliveryError, Receipt};
+use crate::guest::bindings::exports::sluicegate::channel as exports;
+use crate::guest::{Bounds, CallContext, Guest, Level, Services};
 use crate::ingress::{ClientId, CloseReason, WebhookReply, WebhookRequest};
 use crate::limit;
 
@@ -590,6 +588,6 @@ pub(super) fn trap_reason(error: &wasmtime::Error) -> String {
         Some(Trap::StackOverflow) => "it ran out of stack".into(),
         Some(Trap::UnreachableCodeReached) => "it panicked (unreachable code)".into(),
         Some(trap) => trap.to_string(),
-        None => super::output::printable(&error.root_cause().to_string()),
+        None => crate::guest::printable(&error.root_cause().to_string()),
     }
 }

@@ -1,9 +1,9 @@
 //! Between the contract's types and the host's own, both ways. Pure; checking is done where messages enter.
 
-use super::bindings::exports::sluicegate::channel::connections;
-use super::bindings::sluicegate::channel::types as wit;
 use crate::delivery::DeliveryRequest;
 use crate::event;
+use crate::guest::bindings::exports::sluicegate::channel::connections;
+use crate::guest::bindings::sluicegate::channel::types as wit;
 use crate::ingress::CloseReason;
 
 impl From<wit::Sender> for event::Sender {

@@ -10,10 +10,10 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine};
 
 use super::Error;
-use super::bindings::Host_;
 use super::cache::CodeCache;
-use super::guest::Guest;
 use super::lane::SlowLane;
+use crate::guest::Guest;
+use crate::guest::bindings::Host_;
 use crate::limit;
 
 /// The engine with everything that components are linked against. Cheap to clone.
@@ -164,7 +164,7 @@ fn pause(duration: Duration) {
 pub(super) fn plain(error: &wasmtime::Error) -> String {
     let (first, root) = (error.to_string(), error.root_cause().to_string());
     // A component's own names are in it.
-    super::output::printable(&if first == root {
+    crate::guest::printable(&if first == root {
         first
     } else {
         format!("{first}: {root}")

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::call::Channel;
-use super::output::Level;
 use crate::bus::Event;
 use crate::clock::{UnixMillis, millis};
+use crate::guest::Level;
 use crate::limit;
 
 /// Returns from when until when messages may have been missed, where the channel listened until `seen` and again from

@@ -9,8 +9,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::Error;
-use super::bindings::exports::sluicegate::channel::descriptor as wit;
 use crate::component::{EndpointRequest, Inspection, Placement, SecretRequest, Setting, SettingKind, WebhookRecipe};
+use crate::guest::bindings::exports::sluicegate::channel::descriptor as wit;
 use crate::limit;
 use crate::policy::webhook::{RecipeError, RecipeSource, SignatureScheme, Verifier};
 use crate::secret::Secret;
@@ -289,7 +289,7 @@ fn host(host: String) -> Result<String, Error> {
     if inner.is_empty() || inner.len() > limit::DESCRIPTION_WORD_BYTES_MAX * 4 || !inner.bytes().all(plain) {
         return Err(Error::Description(format!(
             "`{}` is no host",
-            super::output::printable(&host)
+            crate::guest::printable(&host)
         )));
     }
     Ok(host)
@@ -299,7 +299,7 @@ fn host(host: String) -> Result<String, Error> {
 fn word(what: &str, text: String) -> Result<String, Error> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
     if text.is_empty() || text.len() > limit::DESCRIPTION_WORD_BYTES_MAX || !text.bytes().all(plain) {
-        let shown = super::output::printable(&text);
+        let shown = crate::guest::printable(&text);
         return Err(Error::Description(format!(
             "its {what} `{shown}` is not a plain word of at most 64 characters"
         )));
@@ -312,7 +312,7 @@ fn line(what: &str, text: String) -> Result<String, Error> {
     if text.len() > limit::DESCRIPTION_LINE_BYTES_MAX {
         return Err(Error::Description(format!("its {what} has {} bytes", text.len())));
     }
-    if super::output::printable(&text) != text {
+    if crate::guest::printable(&text) != text {
         return Err(Error::Description(format!("its {what} has control characters")));
     }
     Ok(text)

@@ -6,6 +6,7 @@
 //! it only when nobody else wants the core. So an idle machine serves a heavy guest at full speed, and a busy one serves
 //! everyone else first.
 
+use crate::guest::{Meter, Metered};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,8 +15,6 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
-
-use super::meter::{Meter, Metered};
 
 /// The threads of long calls. One for each process; dropping it ends what still runs there.
 pub(super) struct SlowLane {

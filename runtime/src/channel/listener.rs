@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Channel, Status, trap_reason};
-use super::guest::{Bounds, CallContext};
 use super::loaded::LoadedComponent;
-use super::services::Services;
+use crate::guest::{Bounds, CallContext, Services};
 use crate::limit;
 use crate::retry;
 

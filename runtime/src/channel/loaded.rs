@@ -6,13 +6,12 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use super::Error;
-use super::bindings::exports::sluicegate::channel as exports;
 use super::engine::ComponentEngine;
-use super::guest::{self, Bounds, CallContext, Guest};
 use super::inspect;
 use super::lane::SlowLane;
-use super::services::Services;
 use crate::component::Inspection;
+use crate::guest::bindings::exports::sluicegate::channel as exports;
+use crate::guest::{self, Bounds, CallContext, Guest, Services};
 use crate::limit;
 
 /// The exports of a component, as far as it has them.

@@ -49,7 +49,7 @@ pub(super) fn report(changed: Option<&ChannelChanged>) -> String {
     };
     let mut text = format!("{}\n", words(changed.done));
     for note in &changed.notes {
-        text.push_str(&format!("note: {}\n", crate::channel::printable(note)));
+        text.push_str(&format!("note: {}\n", crate::guest::printable(note)));
     }
     text
 }

@@ -10,9 +10,9 @@ use super::json_text;
 use super::running::Running;
 use super::text::{cell, cell_or_dash, from_now, table, utc};
 use crate::admin::{Changed, DeliveryState, DeliveryView};
-use crate::channel::printable;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Sources;
+use crate::guest::printable;
 
 /// Does what stands after `outbox`.
 pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String, Failure> {

@@ -193,7 +193,7 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let words = said.as_ref().and_then(|said| said["error"].as_str()).map(|words| {
         words
             .lines()
-            .map(crate::channel::printable)
+            .map(crate::guest::printable)
             .collect::<Vec<_>>()
             .join("\n")
     });

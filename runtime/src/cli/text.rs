@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::channel::printable;
 use crate::clock::UnixMillis;
+use crate::guest::printable;
 
 /// Characters of a cell; longer texts are cut.
 const CELL_CHARS_MAX: usize = 48;

@@ -13,15 +13,13 @@ use super::setup::{Ready, Setup};
 use super::shelf::{Shelf, read_component};
 use super::switchboard::Line;
 use crate::bus::Bus;
-use crate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay, Services, Share,
-    Usage,
-};
+use crate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
 use crate::clock::Clock;
 use crate::component;
 use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind, Guarantee};
 use crate::delivery::Guarantees;
 use crate::egress::{ChannelEgress, Gate};
+use crate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
 use crate::id::ChannelName;
 use crate::limit;
 use crate::store::EventStore;

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
-use sluicegate::channel::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::channel::{
     Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay, Services, Share,
     Status, Usage,
@@ -17,6 +16,7 @@ use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
+use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;

@@ -17,8 +17,8 @@ wasmtime::component::bindgen!({
     imports: { default: async | trappable },
     exports: { default: async },
     with: {
-        "sluicegate:channel/http.response-stream": crate::capability::http::StreamHandle,
-        "sluicegate:channel/net.websocket": crate::capability::net::WebSocketHandle,
-        "sluicegate:channel/net.tcp-stream": crate::capability::net::TcpHandle,
+        "sluicegate:channel/http.response-stream": crate::guest::StreamHandle,
+        "sluicegate:channel/net.websocket": crate::guest::WebSocketHandle,
+        "sluicegate:channel/net.tcp-stream": crate::guest::TcpHandle,
     },
 });

@@ -7,19 +7,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::channel::Services;
+use super::Services;
 use crate::egress::{self, Evidence, HttpError};
 use crate::limit;
 
 /// Sends what a guest's HTTP library wants sent, under the channel's grants.
-pub struct GateHooks {
+pub(super) struct GateHooks {
     services: Option<Arc<Services>>,
     evidence: Evidence,
 }
 
 impl GateHooks {
     /// Makes the hooks of one instance.
-    pub fn new(services: Option<Arc<Services>>, evidence: Evidence) -> Self {
+    pub(super) fn new(services: Option<Arc<Services>>, evidence: Evidence) -> Self {
         Self { services, evidence }
     }
 }

@@ -39,7 +39,7 @@ impl Default for Share {
 
 impl Share {
     /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
-    pub(super) fn use_cpu(&self, used: Duration) -> Option<Duration> {
+    pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
         let mut earnings = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let percent = f64::from(limit::CHANNEL_CPU_PERCENT) / 100.0;
@@ -53,7 +53,7 @@ impl Share {
     }
 
     /// Returns whether the channel has used up its share, so that its next call is a long one from the start.
-    pub(super) fn is_overdrawn(&self) -> bool {
+    pub(crate) fn is_overdrawn(&self) -> bool {
         self.cpu.lock().unwrap_or_else(PoisonError::into_inner).left_s < 0.0
     }
 
@@ -63,7 +63,7 @@ impl Share {
     }
 
     /// Takes memory for an instance, within `bytes_max` for all together. Returns whether there was so much.
-    pub(super) fn take_memory(&self, bytes: usize, bytes_max: usize) -> bool {
+    pub(crate) fn take_memory(&self, bytes: usize, bytes_max: usize) -> bool {
         let grown = |held: usize| held.checked_add(bytes).filter(|held| *held <= bytes_max);
         self.memory_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
@@ -71,7 +71,7 @@ impl Share {
     }
 
     /// Gives memory back.
-    pub(super) fn give_memory(&self, bytes: usize) {
+    pub(crate) fn give_memory(&self, bytes: usize) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 

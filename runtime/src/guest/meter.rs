@@ -21,7 +21,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// Runs a call's future under this meter: only what is polled through here counts.
-    pub(super) fn run<F: Future>(self: Arc<Self>, future: F) -> Metered<F> {
+    pub(crate) fn run<F: Future>(self: Arc<Self>, future: F) -> Metered<F> {
         Metered {
             meter: self,
             future: Box::pin(future),
@@ -30,7 +30,7 @@ impl Meter {
 
     /// Returns what was used since it was last asked, up to this moment. To be called from within the call, or when no
     /// thread runs it.
-    pub(super) fn take(&self) -> Duration {
+    pub(crate) fn take(&self) -> Duration {
         if self.read_at.load(Ordering::Relaxed) > 0 {
             self.read();
         }
@@ -38,12 +38,12 @@ impl Meter {
     }
 
     /// Calls the call long, from now on.
-    pub(super) fn mark_long(&self) {
+    pub(crate) fn mark_long(&self) {
         self.is_long.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether it was called long.
-    pub(super) fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.is_long.load(Ordering::Relaxed)
     }
 
@@ -59,7 +59,7 @@ impl Meter {
 }
 
 /// A future whose polls a meter counts.
-pub(super) struct Metered<F> {
+pub(crate) struct Metered<F> {
     meter: Arc<Meter>,
     future: Pin<Box<F>>,
 }

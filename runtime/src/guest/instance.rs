@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::meter::Meter;
 use super::output::LogOutput;
 use super::services::Services;
-use crate::capability::wasi_http::GateHooks;
+use super::wasi_http::GateHooks;
 use crate::egress::Evidence;
 use crate::ingress::ClientId;
 use crate::limit;
@@ -81,7 +81,7 @@ pub(crate) struct CallContext {
 }
 
 /// Makes the store for one call (or one listener), with all bounds set.
-pub(super) fn store(
+pub(crate) fn store(
     engine: &wasmtime::Engine,
     services: Option<Arc<Services>>,
     context: CallContext,
