@@ -8,14 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sluicegate::bus::Bus;
-use sluicegate::channel::{
-    CallError, Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay,
-    Services, Share, Status, Usage,
-};
+use sluicegate::channel::{CallError, Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
+use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::ingress::{WebhookReply, WebhookRequest};
 use sluicegate::policy::{Access, GrantEntry, Grants, HostPattern};
