@@ -3,8 +3,8 @@
 mod place;
 
 use self::place::{Place, PutError};
-use crate::channel::bindings::sluicegate::channel::folder::{Content, FolderError, Host};
-use crate::channel::{Guest, Services, printable};
+use crate::guest::bindings::sluicegate::channel::folder::{Content, FolderError, Host};
+use crate::guest::{Guest, Services, printable};
 use crate::limit;
 
 impl From<PutError> for FolderError {

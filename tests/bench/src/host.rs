@@ -8,15 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
-use sluicegate::channel::{
-    Channel, ChannelBounds, ChannelLog, Clients, CodeCache, ComponentEngine, LoadedComponent, Relay, Services, Share,
-    Status, Usage,
-};
+use sluicegate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
+use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sluicegate::bus::Bus;
-use sluicegate::channel::{CallError, Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
+use sluicegate::channel::{CallError, Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
