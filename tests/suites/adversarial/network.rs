@@ -169,6 +169,18 @@ async fn a_server_that_never_answers_holds_a_call_until_its_deadline_and_no_long
 }
 
 #[tokio::test]
+async fn a_component_that_traps_after_its_request_was_answered_leaves_an_outcome_that_nobody_knows() {
+    let (_server, address) = server(|_| Reply::Whole(Response::new(200, "taken"))).await;
+    let rig = Rig::new().grant(&format!("http://{address}")).up().await;
+    let attempt = rig.deliver(&format!("post_and_panic http://{address}/")).await;
+    assert!(matches!(attempt.result, Err(Failure::Trapped(_))), "{attempt:?}");
+    assert!(attempt.bytes_left, "the platform has it, and nobody says so");
+    let refused = rig.deliver("post_and_panic http://127.0.0.1:1/").await;
+    assert!(!refused.bytes_left, "{refused:?}");
+    rig.survived().await;
+}
+
+#[tokio::test]
 async fn a_flood_of_streams_and_sockets_ends_at_the_channels_bound() {
     let (_server, address) = server(|_| Reply::Chunks {
         media_type: "text/event-stream",

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use harness::{MockModel, PATIENCE, Saying, Setup, Stop, TestGateway, Toll, eventually};
+use harness::{FakePlatform, MockModel, PATIENCE, Saying, Setup, Stop, TestGateway, Toll, eventually};
 use serde_json::json;
 use telegram_fake::{BotMessage, Call, Fault, TelegramFake};
 
@@ -77,6 +77,42 @@ async fn a_text_is_answered_as_a_reply_to_it() {
     assert!(answered.is_i64(), "{}", calls[0].params);
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(texts(&fake.messages(ADA)), ["hello"]);
+    behaved(&fake);
+}
+
+#[tokio::test]
+async fn a_poll_waits_in_publish_while_the_inbox_is_full_and_nothing_is_lost() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let full = Setup::new()
+        .section("[gateway.pressure]\ninbox_rows = 1")
+        .model(&model)
+        .webhook("hook", &platform);
+    let gateway = telegram(full, &fake).start().await;
+    model.hold();
+    fake.say(ADA, ADA, "one");
+    model.asked().wait_for_len("the model is asked", 1).await;
+    gateway.wait_for_metric("sluicegate_intake_open", 0.0).await;
+    let before = gateway.metric("sluicegate_channel_egress_bytes_in_total", "tg").await;
+    fake.say(ADA, ADA, "two");
+    eventually("the second message has been fetched", async || {
+        let now = gateway.metric("sluicegate_channel_egress_bytes_in_total", "tg").await;
+        (now > before).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        // As long as that takes, the one who polls would need to store it.
+        let message = json!({"id": "m", "conversation": "c", "sender": "ada", "text": "hi"});
+        assert_eq!(gateway.post("hook", &message).await.status, 503);
+    }
+    assert!(
+        gateway.metric("sluicegate_inbox_waiting", "").await < 1.5,
+        "it is stored all the same"
+    );
+    model.release();
+    let answered = messages(&fake, ADA, 2).await;
+    assert_eq!(texts(&answered), ["re: one", "re: two"]);
+    assert!(fake.await_confirmed(PATIENCE).await.is_ok());
     behaved(&fake);
 }
 

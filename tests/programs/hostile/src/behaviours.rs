@@ -14,6 +14,7 @@ mod log_flood;
 mod log_line;
 mod panic;
 mod parts_flood;
+mod post_and_panic;
 mod print_flood;
 mod publish;
 mod publish_flood;
@@ -48,6 +49,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "log_line" => log_line::run(argument),
         "panic" => panic::run(argument),
         "parts_flood" => parts_flood::run(argument),
+        "post_and_panic" => post_and_panic::run(argument),
         "print_flood" => print_flood::run(),
         "publish" => publish::run(argument),
         "publish_flood" => publish_flood::run(),
