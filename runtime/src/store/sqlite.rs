@@ -25,6 +25,7 @@ mod reader;
 mod records;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod work;
 mod writer;
 

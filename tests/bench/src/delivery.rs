@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::report::Report;
 use crate::sample::Sample;
-use crate::store::{file_pairs, floor_pairs, flush_ms};
+use crate::store::{file_pairs, floor_pairs, flush_ms, flush_of};
 
 /// The channel of everything that goes out.
 pub(crate) const CHANNEL: &str = "out";
@@ -179,19 +179,35 @@ async fn finished(running: &mut JoinSet<Result<(), sluicegate::store::Error>>) -
 
 // ---- one turn commit
 
-/// Measures `delivery.commit_p50_over_flush`: what eight clients wait for a turn commit, over a bare flush.
+/// Measures `delivery.commit_p50_over_flush`: what eight clients wait for a turn commit, over a bare flush; and of what
+/// that wait is made, as far as it can be seen from outside.
 pub(crate) async fn commit(report: &mut Report) -> anyhow::Result<()> {
     const SESSIONS: usize = 8;
-    let rounds = if report.quick { 100 } else { 400 };
+    let rounds: usize = if report.quick { 100 } else { 400 };
     let dir = tempfile::tempdir_in(".")?;
     let store = Arc::new(SqliteStore::open(dir.path())?);
-    accept(&store, SESSIONS, rounds).await?;
+    accept(&store, SESSIONS, rounds + rounds.div_ceil(SESSIONS)).await?;
     let before = flush_ms();
+    let written = bytes_written()?;
+    let sample = commits(&store, SESSIONS, SESSIONS * rounds).await?;
+    let bytes = (bytes_written()? - written) / (SESSIONS * rounds) as u64;
+    let flush = f64::midpoint(before, flush_ms());
+    report.figure("delivery.commit_flush_ms", flush, "ms");
+    report.figure("delivery.commit_p50_ms", sample.median_ms(), "ms");
+    report.figure("delivery.commit_p50_over_flush", sample.median_ms() / flush, "times");
+    report.figure("delivery.commit_bytes", bytes as f64, "bytes");
+    report.figure("delivery.commit_flush_same_bytes_ms", flush_of(bytes), "ms");
+    parts(&store, rounds, report).await?;
+    store.close().await?;
+    Ok(())
+}
+
+/// Commits `count` turns, of `clients` sessions at once.
+async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyhow::Result<Sample> {
     let (mut sample, mut running) = (Sample::default(), JoinSet::new());
-    let mut left = SESSIONS * rounds;
-    while left > 0 {
-        for turn in store.claim_turns(SESSIONS - running.len(), now()).await? {
-            let store = Arc::clone(&store);
+    for _ in 0..count {
+        for turn in store.claim_turns(clients - running.len(), now()).await? {
+            let store = Arc::clone(store);
             running.spawn(async move {
                 let began = Instant::now();
                 store.commit_turn(turn.fence, outcome(&turn), now()).await?;
@@ -199,14 +215,36 @@ pub(crate) async fn commit(report: &mut Report) -> anyhow::Result<()> {
             });
         }
         sample.add(running.join_next().await.context("a turn runs")???);
-        left -= 1;
     }
-    let flush = f64::midpoint(before, flush_ms());
-    report.figure("delivery.commit_flush_ms", flush, "ms");
-    report.figure("delivery.commit_p50_ms", sample.median_ms(), "ms");
-    report.figure("delivery.commit_p50_over_flush", sample.median_ms() / flush, "times");
-    store.close().await?;
+    Ok(sample)
+}
+
+/// Says what a client waits for that is alone: for a command that does nothing (there and back again), for one that writes
+/// a little and is not flushed, and for a turn commit. Beside the last, the rest of the wait of eight is for each other.
+async fn parts(store: &Arc<SqliteStore>, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+    let (mut empty, mut lazy) = (Sample::default(), Sample::default());
+    let turn = store.claim_turns(1, now()).await?.pop().context("a turn is due")?;
+    for _ in 0..rounds {
+        let began = Instant::now();
+        store.next_turn_due().await?;
+        empty.add(began.elapsed());
+        let began = Instant::now();
+        store.lazy_record_answer(turn.fence, &turn.event.id, TEXT).await?;
+        lazy.add(began.elapsed());
+    }
+    store.release_turn(turn.fence, &turn.event.id).await?;
+    let alone = commits(store, 1, rounds).await?;
+    report.figure("delivery.commit_part_hops_ms", empty.median_ms(), "ms");
+    report.figure("delivery.commit_part_lazy_write_ms", lazy.median_ms(), "ms");
+    report.figure("delivery.commit_part_alone_ms", alone.median_ms(), "ms");
     Ok(())
+}
+
+/// Returns how many bytes this process has written to files.
+fn bytes_written() -> anyhow::Result<u64> {
+    let counts = std::fs::read_to_string("/proc/self/io").context("the kernel counts what is written")?;
+    let written = counts.lines().find_map(|line| line.strip_prefix("wchar: "));
+    Ok(written.context("the kernel counts bytes")?.trim().parse()?)
 }
 
 // ---- backlogs

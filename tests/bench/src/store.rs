@@ -48,12 +48,19 @@ pub(crate) fn run(out: &mut impl FnMut(&str, f64, &str), quick: bool) {
 
 /// Returns the median time of a 4 KiB write with its flush, milliseconds.
 pub(crate) fn flush_ms() -> f64 {
+    flush_of(4096)
+}
+
+/// Returns the median time of a write of `bytes` with its flush, milliseconds: into a file that has room already.
+pub(crate) fn flush_of(bytes: u64) -> f64 {
+    const FLUSHES: u64 = 100;
     let dir = tempfile::tempdir_in(".").expect("a directory for the measurement");
-    let mut file = preallocated(&dir.path().join("log"), 4 * 1024 * 1024);
-    let mut times: Vec<f64> = (0..100)
+    let mut file = preallocated(&dir.path().join("log"), (FLUSHES * bytes).next_multiple_of(1024 * 1024));
+    let page = vec![7; usize::try_from(bytes).expect("a write fits into memory")];
+    let mut times: Vec<f64> = (0..FLUSHES)
         .map(|_| {
             let began = Instant::now();
-            file.write_all(&[7; 4096]).expect("the disk takes a page");
+            file.write_all(&page).expect("the disk takes a write");
             file.sync_data().expect("the disk flushes");
             began.elapsed().as_secs_f64() * 1000.0
         })

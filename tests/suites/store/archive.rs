@@ -115,6 +115,14 @@ fn a_check_finds_what_is_wrong() {
             "UPDATE session SET due_at = NULL",
             "waiting inbound messages that nothing will answer",
         ),
+        (
+            "UPDATE history SET before = seq + 9",
+            "1 lines of a history that are cut off",
+        ),
+        (
+            "UPDATE session SET last_line = NULL",
+            "1 sessions that do not know the last line",
+        ),
         ("UPDATE blob SET size = size + 1", "has 9 of 10 bytes"),
     ] {
         let dir = tempfile::tempdir().expect("a directory");

@@ -396,6 +396,37 @@ pub(crate) async fn history_is_cut_from_the_old_end(open: Open<'_>) {
     assert!(store.history(&nobody, 9, 999).await.expect("history").is_empty());
 }
 
+pub(crate) async fn each_session_has_its_own_history(open: Open<'_>) {
+    let mut store = open();
+    for round in 0..3 {
+        accept(
+            &*store,
+            &[(&format!("{round}a"), "ada"), (&format!("{round}b"), "bob")],
+            NOW,
+        )
+        .await;
+        for turn in claim_turns(&*store, NOW).await {
+            let mut end = end_of(&turn, Vec::new());
+            let said = |role, text| HistoryEntry { role, text };
+            end.history = vec![
+                said(Role::User, turn.event.message.id.clone()),
+                said(Role::Assistant, format!("to {}", turn.event.message.id)),
+            ];
+            store.commit_turn(turn.fence, end, NOW).await.expect("commit");
+        }
+        // What a line follows is known after a restart as before it.
+        drop(store);
+        store = open();
+    }
+    for (place, name) in [("ada", "a"), ("bob", "b")] {
+        let session = SessionKey::from_trusted(format!("family/{place}"));
+        let lines = store.history(&session, 5, 999).await.expect("history");
+        let texts: Vec<_> = lines.iter().map(|line| line.text.clone()).collect();
+        let expected = ["to 0", "1", "to 1", "2", "to 2"].map(|line| format!("{line}{name}"));
+        assert_eq!(texts, expected);
+    }
+}
+
 pub(crate) async fn the_next_due_turn_is_known(open: Open<'_>) {
     let store = open();
     assert_eq!(store.next_turn_due().await.expect("next"), None);

@@ -63,6 +63,7 @@ on_each_backend! {
         a_buried_turn_is_gone_but_known,
         a_released_turn_is_as_before,
         history_is_cut_from_the_old_end,
+        each_session_has_its_own_history,
         the_next_due_turn_is_known;
     outbox:
         a_lane_is_sent_in_order_one_at_a_time,

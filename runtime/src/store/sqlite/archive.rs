@@ -19,7 +19,7 @@ use super::records;
 const FAULTS_MAX: usize = 100;
 
 /// What must not be found, and the words for it with the number of rows.
-const MUST_BE_NONE: [(&str, &str); 6] = [
+const MUST_BE_NONE: [(&str, &str); 8] = [
     (
         "waiting inbound messages without their text",
         "SELECT count(*) FROM inbox WHERE state = 0 AND seq NOT IN (SELECT seq FROM inbox_body)",
@@ -48,6 +48,16 @@ const MUST_BE_NONE: [(&str, &str); 6] = [
         "waiting inbound messages that nothing will answer",
         "SELECT count(*) FROM inbox LEFT JOIN session ON session.id = inbox.session
             WHERE state = 0 AND session.due_at IS NULL",
+    ),
+    (
+        "lines of a history that are cut off from those before them",
+        "SELECT count(*) FROM history AS line WHERE before IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM history WHERE seq = line.before AND session = line.session)",
+    ),
+    (
+        "sessions that do not know the last line of their history",
+        "SELECT count(*) FROM session LEFT JOIN (SELECT session, max(seq) AS seq FROM history GROUP BY session) AS newest
+            ON newest.session = session.id WHERE last_line IS NOT newest.seq",
     ),
 ];
 
@@ -233,7 +243,7 @@ impl Archive {
             writeln!(out, "{line}").map_err(at(Path::new("the output")))
         };
         let sql = "SELECT session.key, role, text FROM history JOIN session ON session.id = history.session
-            ORDER BY session, seq";
+            ORDER BY history.seq";
         let mut history = state.prepare(sql)?;
         let mut rows = history.query([])?;
         while let Some(row) = rows.next()? {

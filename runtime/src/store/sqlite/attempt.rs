@@ -43,7 +43,7 @@ impl Work<'_> {
         if self.sql(sql)?.execute(params![claim.row, now, receipt])? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
-        self.drop_text(claim.row)?;
+        self.drop_text(claim.row);
         self.memory.counts.outbox -= 1;
         self.index_sent(claim.row)?;
         self.give_back(claim, lane)
@@ -166,7 +166,7 @@ impl Work<'_> {
     fn deliver_late(&mut self, seq: i64, lane: i64, state: i64, now: UnixMillis) -> Result<(), Failure> {
         let sql = "UPDATE outbox SET state = 4, finished_at = ?2, parts = NULL, note = NULL WHERE seq = ?1";
         self.sql(sql)?.execute(params![seq, now])?;
-        self.drop_text(seq)?;
+        self.drop_text(seq);
         self.memory.counts.outbox -= 1;
         self.memory.counts.awaiting -= i64::from(state == AWAITING);
         self.refresh_lane(lane)

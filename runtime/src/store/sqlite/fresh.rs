@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::outbox::{Claimed, Outgoing};
+use super::texts::runs;
 use super::work::Work;
 use super::writer::Failure;
 use crate::clock::UnixMillis;
@@ -249,10 +250,8 @@ impl Work<'_> {
     pub(super) fn mark_fresh(&mut self, mut rows: Vec<i64>, now: UnixMillis) -> Result<(), Failure> {
         rows.sort_unstable();
         let sql = "UPDATE outbox SET state = 12, attempts = 1, attempt_at = ?3 WHERE seq BETWEEN ?1 AND ?2";
-        for run in rows.chunk_by(|one, next| one + 1 == *next) {
-            if let [first, .., last] | [first @ last] = run {
-                self.sql(sql)?.execute([*first, *last, now])?;
-            }
+        for (first, last) in runs(&rows) {
+            self.sql(sql)?.execute([first, last, now])?;
         }
         Ok(())
     }
@@ -270,7 +269,7 @@ impl Work<'_> {
         }
         self.sql("UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL WHERE seq = ?1")?
             .execute(params![claim.row, now, receipt])?;
-        self.drop_text(claim.row)?;
+        self.drop_text(claim.row);
         self.memory.counts.outbox -= 1;
         self.index_sent(claim.row)?;
         self.memory.give_lane(claim.row);

@@ -248,20 +248,20 @@ impl Work<'_> {
         }
         self.sql("UPDATE inbox SET state = 1, note = NULL, finished_at = ?2 WHERE seq = ?1")?
             .execute(params![turn.seq, now])?;
-        self.sql("DELETE FROM inbox_body WHERE seq = ?1")?.execute([turn.seq])?;
+        self.memory.texts.inbox.push(turn.seq);
         self.memory.counts.inbox -= 1;
         self.end_turn(&end.event, turn)
     }
 
     fn append_history(&mut self, session: &str, lines: &[HistoryEntry]) -> Result<(), Failure> {
-        let session = self.session_id(session)?;
+        let id = self.session_id(session)?;
+        let mut last = self.last_line(id)?;
         for line in lines {
-            let seq = self.next_seq();
             let is_assistant = line.role == Role::Assistant;
-            self.sql("INSERT INTO history (session, seq, role, text) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![session, seq, is_assistant, line.text])?;
+            let sql = "INSERT INTO history (session, before, role, text) VALUES (?1, ?2, ?3, ?4)";
+            last = Some(self.sql(sql)?.insert(params![id, last, is_assistant, line.text])?);
         }
-        Ok(())
+        self.set_last_line(id, last)
     }
 
     pub(super) fn postpone_turn(

@@ -123,7 +123,7 @@ impl Work<'_> {
         };
         let sql = "UPDATE outbox SET state = 6, finished_at = ?2, note = ?3, parts = NULL WHERE seq = ?1";
         self.sql(sql)?.execute(params![target.seq, now, DROPPED])?;
-        self.drop_text(target.seq)?;
+        self.drop_text(target.seq);
         self.memory.counts.outbox -= 1;
         self.memory.counts.awaiting -= i64::from(target.state == AWAITING);
         self.refresh_lane(target.lane)?;
@@ -185,7 +185,7 @@ impl Work<'_> {
         };
         self.sql("UPDATE outbox SET state = 6, finished_at = ?2, parts = NULL WHERE seq = ?1")?
             .execute(params![seq, now])?;
-        self.drop_text(seq)?;
+        self.drop_text(seq);
         self.memory.counts.dead -= 1;
         Ok(true)
     }
@@ -223,7 +223,7 @@ impl Work<'_> {
         let Some(seq) = found.optional()? else {
             return Ok(false);
         };
-        self.sql("DELETE FROM inbox_body WHERE seq = ?1")?.execute([seq])?;
+        self.memory.texts.inbox.push(seq);
         self.memory.counts.dead_inbound -= 1;
         Ok(true)
     }

@@ -156,10 +156,9 @@ impl Work<'_> {
         self.push_fresh(&new, now)
     }
 
-    /// Drops the text of a row that needs it no longer.
-    pub(super) fn drop_text(&mut self, seq: i64) -> Result<(), Failure> {
-        self.sql("DELETE FROM outbox_body WHERE seq = ?1")?.execute([seq])?;
-        Ok(())
+    /// Drops, at the end of the transaction, the text of a row that needs it no longer.
+    pub(super) fn drop_text(&mut self, seq: i64) {
+        self.memory.texts.outbox.push(seq);
     }
 
     /// Returns the lane that an event belongs to.

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::outbox::count;
 use crate::clock::UnixMillis;
 use crate::store::{Error, HistoryEntry, Role, Usage};
 
@@ -87,20 +86,24 @@ pub(super) fn history(
     entries_max: usize,
     bytes_max: usize,
 ) -> rusqlite::Result<Vec<HistoryEntry>> {
-    let sql = "SELECT role, text FROM history WHERE session = (SELECT id FROM session WHERE key = ?1)
-        ORDER BY seq DESC LIMIT ?2";
-    let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![session, count(entries_max)])?;
+    let newest = db
+        .prepare_cached("SELECT last_line FROM session WHERE key = ?1")?
+        .query_row([session], |row| row.get(0));
+    let mut next: Option<i64> = newest.optional()?.flatten();
+    let mut line = db.prepare_cached("SELECT before, role, text FROM history WHERE seq = ?1")?;
     let mut lines = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let text: String = row.get(1)?;
+    // Lines don't change, so it does not matter that each is read for itself.
+    while let Some(seq) = next.filter(|_| lines.len() < entries_max) {
+        let (before, is_assistant, text): (_, bool, String) =
+            line.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         bytes += text.len();
         if bytes > bytes_max {
             break;
         }
-        let role = if row.get(0)? { Role::Assistant } else { Role::User };
+        let role = if is_assistant { Role::Assistant } else { Role::User };
         lines.push(HistoryEntry { role, text });
+        next = before;
     }
     lines.reverse();
     Ok(lines)

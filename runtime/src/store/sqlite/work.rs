@@ -8,11 +8,12 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::flusher::Lsn;
 use super::fresh::Fresh;
+use super::texts::Texts;
 use super::writer::Failure;
 use crate::id::EventId;
 use crate::store::{DeliveryClaim, Depth};
 
-/// Names of lanes and channels that are remembered; above it they are looked up again.
+/// Names of lanes, channels and sessions that are remembered; above it they are looked up again.
 const NAMES_MAX: usize = 16_384;
 
 /// What readers see of the writer without asking it.
@@ -81,6 +82,7 @@ enum Undo {
 pub(super) struct Mark {
     undo: usize,
     counts: Counts,
+    texts: (usize, usize),
 }
 
 /// What the writer knows besides the database. Which turns and lanes are in work is kept only here: a process that dies
@@ -97,8 +99,12 @@ pub(super) struct Memory {
     sessions: HashSet<i64>,
     undo: Vec<Undo>,
     pub(super) fresh: Fresh,
+    pub(super) texts: Texts,
     channel_ids: HashMap<String, i64>,
     lane_ids: HashMap<(i64, String, String), i64>,
+    session_ids: HashMap<String, i64>,
+    /// The newest line of sessions' histories.
+    last_lines: HashMap<i64, Option<i64>>,
     /// Whose turn it is among the channels.
     pub(super) rotation: usize,
     /// Where the last sweep of each table stopped.
@@ -148,8 +154,11 @@ impl Memory {
             sessions: HashSet::new(),
             undo: Vec::new(),
             fresh: Fresh::load(db, |_| false)?,
+            texts: Texts::default(),
             channel_ids: HashMap::new(),
             lane_ids: HashMap::new(),
+            session_ids: HashMap::new(),
+            last_lines: HashMap::new(),
             rotation: 0,
             swept: Swept::default(),
             is_cursor_touched: false,
@@ -180,8 +189,9 @@ impl Memory {
         self.is_state_touched = false;
     }
 
-    /// Writes the counters into the transaction.
+    /// Writes the counters into the transaction, and drops the texts that go with it.
     pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.texts.drop_from(db)?;
         self.counts.fresh_from = self.fresh.oldest().unwrap_or(self.counts.next_seq);
         if self.counts != self.saved {
             let Counts {
@@ -230,11 +240,13 @@ impl Memory {
         Mark {
             undo: self.undo.len(),
             counts: self.counts,
+            texts: self.texts.mark(),
         }
     }
 
     pub(super) fn roll_back_to(&mut self, mark: Mark) {
         self.counts = mark.counts;
+        self.texts.roll_back_to(mark.texts);
         // They may name rows that are gone with the rollback.
         self.forget_names();
         while self.undo.len() > mark.undo {
@@ -252,6 +264,7 @@ impl Memory {
         self.roll_back_to(Mark {
             undo: 0,
             counts: self.saved,
+            texts: (0, 0),
         });
         self.is_cursor_touched = false;
         self.is_state_touched = false;
@@ -260,6 +273,8 @@ impl Memory {
     pub(super) fn forget_names(&mut self) {
         self.channel_ids.clear();
         self.lane_ids.clear();
+        self.session_ids.clear();
+        self.last_lines.clear();
         self.fresh.forget_idle();
     }
 
@@ -416,16 +431,42 @@ impl<'a> Work<'a> {
     }
 
     /// Returns the row of a session, made where it is missing.
-    pub(super) fn session_id(&self, key: &str) -> rusqlite::Result<i64> {
+    pub(super) fn session_id(&mut self, key: &str) -> rusqlite::Result<i64> {
+        if let Some(id) = self.memory.session_ids.get(key) {
+            return Ok(*id);
+        }
         let found = self
             .sql("SELECT id FROM session WHERE key = ?1")?
             .query_row([key], |row| row.get(0))
             .optional()?;
-        match found {
-            Some(id) => Ok(id),
-            None => self
-                .sql("INSERT INTO session (key) VALUES (?1) RETURNING id")?
-                .query_row([key], |row| row.get(0)),
+        let id = match found {
+            Some(id) => id,
+            None => self.sql("INSERT INTO session (key) VALUES (?1)")?.insert([key])?,
+        };
+        if self.memory.session_ids.len() >= NAMES_MAX {
+            self.memory.forget_names();
         }
+        self.memory.session_ids.insert(key.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Returns the newest line of a session's history.
+    pub(super) fn last_line(&self, session: i64) -> rusqlite::Result<Option<i64>> {
+        if let Some(line) = self.memory.last_lines.get(&session) {
+            return Ok(*line);
+        }
+        self.sql("SELECT last_line FROM session WHERE id = ?1")?
+            .query_row([session], |row| row.get(0))
+    }
+
+    /// Sets the newest line of a session's history.
+    pub(super) fn set_last_line(&mut self, session: i64, line: Option<i64>) -> Result<(), Failure> {
+        self.sql("UPDATE session SET last_line = ?2 WHERE id = ?1")?
+            .execute(params![session, line])?;
+        if self.memory.last_lines.len() >= NAMES_MAX {
+            self.memory.forget_names();
+        }
+        self.memory.last_lines.insert(session, line);
+        Ok(())
     }
 }

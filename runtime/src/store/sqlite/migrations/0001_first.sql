@@ -27,20 +27,24 @@ CREATE TABLE channel (
 
 -- due_at: when the first of its waiting turns is due; null where none waits. floor_at: no turn runs before it.
 CREATE TABLE session (
-    id       INTEGER PRIMARY KEY,
-    key      TEXT NOT NULL UNIQUE,
-    due_at   INTEGER,
-    floor_at INTEGER NOT NULL DEFAULT 0
+    id        INTEGER PRIMARY KEY,
+    key       TEXT NOT NULL UNIQUE,
+    due_at    INTEGER,
+    floor_at  INTEGER NOT NULL DEFAULT 0,
+    last_line INTEGER            -- the newest line of its history; null where there is none
 ) STRICT;
 CREATE INDEX session_due ON session (due_at) WHERE due_at IS NOT NULL;
 
+-- The lines of all sessions in the order of their commits, each with the one before it in its session: a turn adds to the
+-- end of one table, where a place of its own for each session would cost every commit a page. Lines are never deleted, so
+-- their numbers, which are their own, are not used again.
 CREATE TABLE history (
+    seq     INTEGER PRIMARY KEY,
     session INTEGER NOT NULL,
-    seq     INTEGER NOT NULL,
+    before  INTEGER,            -- null at the first
     role    INTEGER NOT NULL,   -- 0 user, 1 assistant
-    text    TEXT NOT NULL,
-    PRIMARY KEY (session, seq)
-) STRICT, WITHOUT ROWID;
+    text    TEXT NOT NULL
+) STRICT;
 
 -- state: 0 waiting (or running: which ones run is known to the process only), 1 done, 2 dead.
 CREATE TABLE inbox (
