@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sluicegate_sdk::http::{HttpError, Response};
+use sluicegate_sdk::recovery::Remedy;
 use sluicegate_sdk::{DeliveryError, serde_json};
 
 use crate::wire::ErrorBody;
@@ -47,19 +48,6 @@ pub enum Failure {
     Unreadable(String),
     /// No answer.
     Http(HttpError),
-}
-
-/// What the listener does about a failed call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
-    /// Wait this long, milliseconds, and ask again.
-    Wait(u64),
-    /// Wait a little longer each time, and ask again.
-    BackOff,
-    /// Stop with these words for the operator.
-    GiveUp(String),
-    /// The channel is being shut down.
-    Shutdown,
 }
 
 impl Failure {

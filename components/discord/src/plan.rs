@@ -1,9 +1,10 @@
 //! What an outbound message becomes on Discord: parts, their nonces, the bodies of the calls. Pure, so that a resumed
 //! delivery plans the same parts again.
 
+use sluicegate_sdk::parts::Part;
 use sluicegate_sdk::serde_json::{Value, json};
 use sluicegate_sdk::text::{self, Unit};
-use sluicegate_sdk::{Attachment, Conversation, OutboundMessage};
+use sluicegate_sdk::{Conversation, OutboundMessage};
 
 use crate::markup::to_discord;
 
@@ -14,21 +15,10 @@ const NONCE_CHARACTERS_MAX: usize = 25;
 /// The characters of a nonce that say which part it is.
 const PART_CHARACTERS: usize = 3;
 
-/// One message on Discord.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Part<'a> {
-    /// A text in Discord's form, at most [`TEXT_UNITS_MAX`] long.
-    Text(String),
-    /// A file.
-    File(&'a Attachment),
-}
-
 /// Returns the parts in the order of sending, texts first; empty where there is nothing to send.
 pub fn parts(message: &OutboundMessage) -> Vec<Part<'_>> {
-    let texts = text_parts(&text::with_numbered(&message.text, &message.choices))
-        .into_iter()
-        .map(Part::Text);
-    texts.chain(message.attachments.iter().map(Part::File)).collect()
+    let texts = text_parts(&text::with_numbered(&message.text, &message.choices));
+    sluicegate_sdk::parts::of(texts, message)
 }
 
 /// Converts a text and splits it; parts that Discord would find empty are left out.
@@ -82,7 +72,7 @@ pub fn edit(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluicegate_sdk::{Action, AttachmentSource, Choice};
+    use sluicegate_sdk::{Action, Attachment, AttachmentSource, Choice};
 
     use super::*;
 

@@ -9,12 +9,13 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use sluicegate_sdk::http::Request;
 use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::net::{Frame as SocketFrame, NetError, Websocket};
+use sluicegate_sdk::recovery::Backoff;
 use sluicegate_sdk::serde_json::{self, Value};
 use sluicegate_sdk::{
     Attachment, AttachmentSource, Conversation, InboundMessage, clock, debug, error, info, settings, warn,
 };
 
-use crate::failure::{Failure, Remedy};
+use crate::failure::Failure;
 use crate::map::{self, Place};
 use crate::rest::Rest;
 use crate::session::{Saved, Session, Step};
@@ -50,37 +51,18 @@ const MESSAGE_CONTENT: u64 = 1 << 15;
 /// Words for the operator where connecting again is of no use.
 pub fn receive_until_shutdown() -> Result<(), String> {
     let rest = Rest::from_settings();
-    let mut backoff_ms = BACKOFF_MS.0;
+    let mut backoff = Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1);
     let me = loop {
         match rest.me() {
             Ok(me) => break me,
             Err(failure) => {
-                if !wait_for(&failure, "asking who the bot is", &mut backoff_ms)? {
+                if !failure.remedy("asking who the bot is").follow(&mut backoff, &failure)? {
                     return Ok(());
                 }
             }
         }
     };
     Receiver::new(rest, me).run()
-}
-
-/// Does what a failed call asks for. False at shutdown.
-fn wait_for(failure: &Failure, doing: &str, backoff_ms: &mut u64) -> Result<bool, String> {
-    let wait_ms = match failure.remedy(doing) {
-        Remedy::GiveUp(words) => return Err(words),
-        Remedy::Shutdown => return Ok(false),
-        Remedy::Wait(wait_ms) => wait_ms,
-        Remedy::BackOff => next_wait(backoff_ms),
-    };
-    warn!("{doing} failed, the next try comes in {wait_ms} ms: {failure}");
-    Ok(clock::sleep_ms(wait_ms))
-}
-
-fn next_wait(backoff_ms: &mut u64) -> u64 {
-    let wait_ms = *backoff_ms;
-    *backoff_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-    // Half of it at random, so that many gateways do not come back as one.
-    wait_ms / 2 + random() % (wait_ms / 2 + 1)
 }
 
 /// Returns any number: each hasher of the standard library starts from the host's randomness.
@@ -94,7 +76,7 @@ struct Receiver {
     session: Session,
     /// What Discord said of channels: whether they are threads, and their names.
     channels: HashMap<String, Channel>,
-    backoff_ms: u64,
+    backoff: Backoff,
     /// Connections in a row that failed.
     failures: u32,
 }
@@ -132,7 +114,7 @@ impl Receiver {
             rest,
             me,
             channels: HashMap::new(),
-            backoff_ms: BACKOFF_MS.0,
+            backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
             failures: 0,
         }
     }
@@ -147,7 +129,7 @@ impl Receiver {
                 End::Again(wait_ms) => wait_ms,
                 End::Failed(why) => {
                     self.failures = self.failures.saturating_add(1);
-                    let wait_ms = next_wait(&mut self.backoff_ms);
+                    let wait_ms = self.backoff.next();
                     warn!("{why}; the next try comes in {wait_ms} ms");
                     wait_ms
                 }
@@ -221,7 +203,7 @@ impl Receiver {
                 }
             }
             Step::Up => {
-                self.backoff_ms = BACKOFF_MS.0;
+                self.backoff.reset();
                 self.failures = 0;
                 info!("the gateway's session is up");
                 if !self.save() {
@@ -259,7 +241,8 @@ impl Receiver {
                 },
                 Err(failure) => failure,
             };
-            match wait_for(&failure, "asking for the gateway's address", &mut self.backoff_ms) {
+            let remedy = failure.remedy("asking for the gateway's address");
+            match remedy.follow(&mut self.backoff, &failure) {
                 Ok(true) => {}
                 Ok(false) => return Err(End::Shutdown),
                 Err(words) => return Err(End::Stop(words)),

@@ -1,13 +1,12 @@
 //! Sending: messages in parts, drafts, edits, deletions, reactions.
 
 use sluicegate_sdk::http::segment_escaped;
+use sluicegate_sdk::parts::{self, Place, Slot, Target};
 use sluicegate_sdk::serde_json::Value;
-use sluicegate_sdk::{
-    Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug, progress,
-};
+use sluicegate_sdk::{Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug};
 
 use crate::failure::Failure;
-use crate::plan::{self, Part};
+use crate::plan;
 use crate::rest::{Rest, file_part};
 
 /// The calls, with their ids left out.
@@ -22,10 +21,13 @@ const TYPING: &str = "POST /channels/typing";
 /// # Errors
 /// As the host's contract says; parts that were accepted before the error stay accepted, and are reported as such.
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
-    let channel = Channel::of(&message.conversation);
+    let mut channel = Channel::of(&message.conversation);
     match &message.action {
-        Action::Send => send_parts(&channel, message, message.draft_id.as_deref().map(Target::Draft)),
-        Action::Edit(id) => send_parts(&channel, message, Some(Target::Own(own_message(id)?))),
+        Action::Send => parts::send(&mut channel, message, &plan::parts(message), Target::of(message)),
+        Action::Edit(id) => {
+            let target = Some(Target::Own(own_message(id)?));
+            parts::send(&mut channel, message, &plan::parts(message), target)
+        }
         Action::Delete(id) => delete(&channel, own_message(id)?),
         Action::React(reaction) => react(&channel, reaction),
     }
@@ -43,7 +45,7 @@ pub fn draft(message: &OutboundMessage) -> Result<String, DeliveryError> {
         .ok_or_else(|| DeliveryError::Rejected("there is nothing to show yet".to_owned()))?;
     match &message.draft_id {
         Some(id) => {
-            channel.edit(id, text)?;
+            channel.update(id, text)?;
             Ok(id.clone())
         }
         None => Ok(channel.create(text, &plan::nonce(&message.delivery_key, None), answered(message))?),
@@ -58,82 +60,9 @@ pub fn typing(conversation: &Conversation) {
     }
 }
 
-/// An earlier message that the first part is written into.
-#[derive(Debug, Clone, Copy)]
-enum Target<'a> {
-    /// The answer's own draft: where it has gone, the answer is sent anew.
-    Draft(&'a str),
-    /// A message that is to be edited: where it has gone, there is nothing to edit.
-    Own(&'a str),
-}
-
-fn send_parts(
-    channel: &Channel,
-    message: &OutboundMessage,
-    target: Option<Target<'_>>,
-) -> Result<Receipt, DeliveryError> {
-    let parts = plan::parts(message);
-    if parts.is_empty() {
-        return Err(DeliveryError::Rejected(
-            "the message has neither text nor files nor choices".to_owned(),
-        ));
-    }
-    let mut sent = Vec::with_capacity(parts.len());
-    for (index, part) in (0_u32..).zip(&parts) {
-        if let Some(id) = message.sent_part(index) {
-            sent.push(id.to_owned());
-            continue;
-        }
-        let nonce = plan::nonce(&message.delivery_key, Some(index));
-        let (answers, target) = if index == 0 {
-            (answered(message), target)
-        } else {
-            (None, None)
-        };
-        let id = send_part(channel, part, target, &nonce, answers)?;
-        progress::sent(&message.delivery_key, index, &id);
-        sent.push(id);
-    }
-    Ok(Receipt::complete(sent))
-}
-
-fn send_part(
-    channel: &Channel,
-    part: &Part<'_>,
-    target: Option<Target<'_>>,
-    nonce: &str,
-    answers: Option<&str>,
-) -> Result<String, DeliveryError> {
-    match (part, target) {
-        (Part::Text(text), None) => Ok(channel.create(text, nonce, answers)?),
-        (Part::Text(text), Some(Target::Own(id))) => {
-            channel.edit(id, text)?;
-            Ok(id.to_owned())
-        }
-        (Part::Text(text), Some(Target::Draft(id))) => match channel.edit(id, text) {
-            Ok(()) => Ok(id.to_owned()),
-            Err(failure) if failure.is_unknown_message() => Ok(channel.create(text, nonce, answers)?),
-            Err(failure) => Err(failure.into()),
-        },
-        (Part::File(_), Some(Target::Own(_))) => Err(DeliveryError::Rejected(
-            "a message can't be edited into a file".to_owned(),
-        )),
-        (Part::File(file), target) => {
-            let id = channel.create_with_file(file, nonce, answers)?;
-            if let Some(Target::Draft(draft)) = target {
-                channel.remove_draft(draft);
-            }
-            Ok(id)
-        }
-    }
-}
-
 fn delete(channel: &Channel, id: &str) -> Result<Receipt, DeliveryError> {
-    match channel.remove(id) {
-        // What is gone already needs no deleting.
-        Err(failure) if !failure.is_unknown_message() => Err(failure.into()),
-        _ => Ok(Receipt::complete([id])),
-    }
+    channel.delete(id)?;
+    Ok(Receipt::complete([id]))
 }
 
 fn react(channel: &Channel, reaction: &Reaction) -> Result<Receipt, DeliveryError> {
@@ -180,35 +109,57 @@ impl Channel {
         )
     }
 
-    /// Sends a file and returns the message's id.
-    fn create_with_file(&self, file: &Attachment, nonce: &str, answers: Option<&str>) -> Result<String, Failure> {
-        match (file_part(file), file.link_text()) {
-            (Some(part), _) => {
-                let body = plan::new_message("", nonce, answers);
-                sent_id(&self.rest.upload(&self.id, CREATE, &body, part)?)
-            }
-            (None, link) => self.create(&link.unwrap_or_default(), nonce, answers),
-        }
-    }
-
-    fn edit(&self, id: &str, text: &str) -> Result<(), Failure> {
+    fn update(&self, id: &str, text: &str) -> Result<(), Failure> {
         let path = format!("/messages/{id}");
         self.rest
             .in_channel("PATCH", &self.id, &path, EDIT, Some(&plan::edit(text)))?;
         Ok(())
     }
 
-    fn remove(&self, id: &str) -> Result<(), Failure> {
+    fn delete(&self, id: &str) -> Result<(), Failure> {
         let path = format!("/messages/{id}");
-        self.rest.in_channel("DELETE", &self.id, &path, DELETE, None)?;
-        Ok(())
+        match self.rest.in_channel("DELETE", &self.id, &path, DELETE, None) {
+            // What is gone already needs no deleting.
+            Err(failure) if !failure.is_unknown_message() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns the message that a part answers: the first one only.
+fn answers(slot: Slot<'_>) -> Option<&str> {
+    answered(slot.message).filter(|_| slot.index == 0)
+}
+
+impl Place for Channel {
+    type Failure = Failure;
+
+    fn send_text(&mut self, text: &str, slot: Slot<'_>) -> Result<String, Failure> {
+        let nonce = plan::nonce(&slot.message.delivery_key, Some(slot.index));
+        self.create(text, &nonce, answers(slot))
     }
 
-    /// Removes a draft that no part of the answer replaces.
-    fn remove_draft(&self, id: &str) {
-        if let Err(failure) = self.remove(id) {
-            debug!("a draft stays behind: {failure}");
+    fn send_file(&mut self, file: &Attachment, slot: Slot<'_>) -> Result<String, Failure> {
+        match (file_part(file), file.link_text()) {
+            (Some(part), _) => {
+                let nonce = plan::nonce(&slot.message.delivery_key, Some(slot.index));
+                let body = plan::new_message("", &nonce, answers(slot));
+                sent_id(&self.rest.upload(&self.id, CREATE, &body, part)?)
+            }
+            (None, link) => self.send_text(&link.unwrap_or_default(), slot),
         }
+    }
+
+    fn edit(&mut self, id: &str, text: &str, _: Slot<'_>) -> Result<(), Failure> {
+        self.update(id, text)
+    }
+
+    fn remove(&mut self, id: &str, _: &OutboundMessage) -> Result<(), Failure> {
+        self.delete(id)
+    }
+
+    fn is_gone(failure: &Failure) -> bool {
+        failure.is_unknown_message()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sending: lines, each handed to the listener, which has the connection and knows what became of it.
 
 use sluicegate_sdk::relay::{self, RelayError};
-use sluicegate_sdk::{Action, DeliveryError, OutboundMessage, Receipt, clock, progress, serde_json, state};
+use sluicegate_sdk::{Action, DeliveryError, OutboundMessage, Receipt, clock, parts, serde_json, state};
 
 use crate::REFUSED;
 use crate::map::{self, Answer, Order};
@@ -29,27 +29,13 @@ pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
             "IRC has no edits, deletions or reactions".to_owned(),
         ));
     }
-    let lines = map::lines(message);
-    if lines.is_empty() {
-        return Err(DeliveryError::Rejected(
-            "the message has nothing that IRC can show".to_owned(),
-        ));
-    }
     let began_ms = clock::now_ms();
-    let mut sent = Vec::with_capacity(lines.len());
-    for (index, text) in (0_u32..).zip(lines) {
-        if let Some(id) = message.sent_part(index) {
-            sent.push(id.to_owned());
-            continue;
-        }
+    parts::each(message, &map::lines(message), |text, _| {
         if clock::now_ms().saturating_sub(began_ms) > ATTEMPT_MS_MAX {
             return Err(DeliveryError::slow_conversation(NEXT_ATTEMPT_MS));
         }
-        let id = send_line(&message.conversation.id, text)?;
-        progress::sent(&message.delivery_key, index, &id);
-        sent.push(id);
-    }
-    Ok(Receipt::complete(sent))
+        send_line(&message.conversation.id, text.clone())
+    })
 }
 
 fn send_line(target: &str, text: String) -> Result<String, DeliveryError> {

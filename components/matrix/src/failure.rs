@@ -4,6 +4,7 @@ use std::fmt;
 
 use sluicegate_sdk::DeliveryError;
 use sluicegate_sdk::http::{HttpError, Response};
+use sluicegate_sdk::recovery::Remedy;
 use sluicegate_sdk::serde_json::{self, Value};
 
 use crate::wire::Refusal;
@@ -47,21 +48,6 @@ pub enum Failure {
     Unreadable(String),
     /// No answer.
     Http(HttpError),
-}
-
-/// What a listener does about a failed call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
-    /// Wait this long, milliseconds, and ask again.
-    Wait(u64),
-    /// Wait a little longer each time, and ask again.
-    BackOff,
-    /// Ask for less.
-    Smaller,
-    /// Stop with these words for the operator.
-    GiveUp(String),
-    /// The channel is being shut down.
-    Shutdown,
 }
 
 impl Failure {

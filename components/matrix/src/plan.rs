@@ -1,9 +1,10 @@
 //! What an outbound message becomes on Matrix: parts, contents, relations, transaction ids. Pure, so that a resumed
 //! delivery plans the same parts again.
 
+use sluicegate_sdk::parts::Part;
 use sluicegate_sdk::serde_json::{Map, Value, json};
 use sluicegate_sdk::text::{self, Unit};
-use sluicegate_sdk::{Attachment, AttachmentSource, Extra, OutboundMessage};
+use sluicegate_sdk::{Attachment, Extra, OutboundMessage};
 
 use crate::map::{AUTOMATED_KEY, MESSAGE_KEY};
 use crate::markup::to_html;
@@ -19,20 +20,10 @@ const EDIT_FALLBACK_BYTES_MAX: usize = 512;
 /// A file's name, bytes: what common file systems take.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
-/// One message on Matrix.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Part<'a> {
-    /// CommonMark of at most [`PART_BYTES_MAX`].
-    Text(String),
-    /// A file.
-    File(&'a Attachment),
-}
-
 /// Returns the parts in the order of sending, texts first; empty where there is nothing to send.
 pub fn parts(message: &OutboundMessage) -> Vec<Part<'_>> {
     let texts = text_parts(&text::with_numbered(&message.text, &message.choices));
-    let texts = texts.into_iter().map(Part::Text);
-    texts.chain(message.attachments.iter().map(Part::File)).collect()
+    sluicegate_sdk::parts::of(texts, message)
 }
 
 /// Splits a text; parts that nobody could see are left out.
@@ -168,15 +159,6 @@ pub fn file_name(attachment: &Attachment) -> String {
     cut(name.unwrap_or("file"), FILE_NAME_BYTES_MAX).to_owned()
 }
 
-/// Returns the words that stand for a linked file: Matrix shows files from Matrix only.
-pub fn link_text(attachment: &Attachment) -> Option<String> {
-    match (&attachment.source, &attachment.name) {
-        (AttachmentSource::Url(url), Some(name)) => Some(format!("{name}: {url}")),
-        (AttachmentSource::Url(url), None) => Some(url.clone()),
-        (AttachmentSource::Blob(_), _) => None,
-    }
-}
-
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
@@ -187,7 +169,7 @@ fn json_bytes(content: &Map<String, Value>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use sluicegate_sdk::{Action, Choice, Conversation, SentPart};
+    use sluicegate_sdk::{Action, AttachmentSource, Choice, Conversation, SentPart};
 
     use super::*;
 

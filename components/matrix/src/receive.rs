@@ -8,10 +8,11 @@ mod rooms;
 
 use sluicegate_sdk::http::{HttpError, segment_escaped};
 use sluicegate_sdk::inbox::{self, Published};
+use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, error, settings, state, warn};
 
-use crate::failure::{Failure, Remedy};
+use crate::failure::Failure;
 use crate::homeserver::{Homeserver, read, room_path};
 use crate::map::{self, WantedFile};
 use crate::send::encrypted_key;
@@ -79,7 +80,7 @@ struct Receiver {
     rooms: Rooms,
     seconds: u32,
     timeline_max: u32,
-    backoff_ms: u64,
+    backoff: Backoff,
 }
 
 impl Receiver {
@@ -91,7 +92,7 @@ impl Receiver {
             rooms: Rooms::default(),
             seconds: seconds.unwrap_or(SYNC_SECONDS).clamp(1, SYNC_SECONDS_MAX),
             timeline_max: TIMELINE_EVENTS_MAX,
-            backoff_ms: BACKOFF_MS.0,
+            backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
         }
     }
 
@@ -126,7 +127,7 @@ impl Receiver {
                 self.collect(&me, room, joined, since, &mut messages)?;
             }
         }
-        self.backoff_ms = BACKOFF_MS.0;
+        self.backoff.reset();
         self.timeline_max = TIMELINE_EVENTS_MAX;
         if messages.is_empty() && since == Some(sync.next_batch.as_str()) {
             return Ok(took_ms >= EMPTY_PAUSE_MS || clock::sleep_ms(EMPTY_PAUSE_MS));
@@ -304,22 +305,11 @@ impl Receiver {
     /// Does what a failed sync asks for. False at shutdown.
     fn remedy(&mut self, failure: &Failure) -> Result<bool, String> {
         match failure.remedy("syncing") {
-            Remedy::GiveUp(words) => Err(words),
-            Remedy::Shutdown => Ok(false),
-            Remedy::Wait(wait_ms) => {
-                warn!("the homeserver asks to wait {wait_ms} ms before the next sync");
-                Ok(clock::sleep_ms(wait_ms))
-            }
             Remedy::Smaller if self.timeline_max > 1 => {
                 self.timeline_max = (self.timeline_max / 4).max(1);
                 Ok(true)
             }
-            Remedy::Smaller | Remedy::BackOff => {
-                let wait_ms = self.backoff_ms;
-                self.backoff_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-                warn!("syncing failed, the next try comes in {wait_ms} ms: {failure}");
-                Ok(clock::sleep_ms(wait_ms))
-            }
+            remedy => remedy.follow(&mut self.backoff, failure),
         }
     }
 }

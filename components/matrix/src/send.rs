@@ -1,14 +1,15 @@
 //! Sending: messages in parts, drafts, edits, redactions, reactions.
 
+use sluicegate_sdk::parts::{self, Place, Slot, Target};
 use sluicegate_sdk::serde_json::{Map, Value, json};
 use sluicegate_sdk::{
     Action, Attachment, AttachmentSource, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, clock,
-    debug, progress, settings, state,
+    debug, settings, state,
 };
 
 use crate::failure::Failure;
 use crate::homeserver::{Homeserver, room_path};
-use crate::plan::{self, Part};
+use crate::plan;
 use crate::wire::{Event, Page};
 
 /// How long "typing" is shown, milliseconds: a little longer than the gateway takes to say it again.
@@ -26,17 +27,16 @@ pub fn encrypted_key(room: &str) -> String {
 /// # Errors
 /// As the host's contract says; parts that were accepted before the error stay accepted, and are reported as such.
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
-    let room = Room::of(&message.conversation)?;
+    let mut room = Room::of(&message.conversation)?;
     match &message.action {
-        Action::Send => {
-            let draft = match message.draft_id.as_deref() {
+        Action::Send | Action::Edit(_) => {
+            let target = match Target::of(message) {
                 // Clients ignore an edit of what is gone: the answer would never be seen.
-                Some(draft) if !room.has(draft)? => None,
+                Some(Target::Draft(draft)) if !room.has(draft)? => None,
                 other => other,
             };
-            room.send_parts(message, draft)
+            parts::send(&mut room, message, &plan::parts(message), target)
         }
-        Action::Edit(id) => room.send_parts(message, Some(id)),
         Action::Delete(id) => {
             room.redact(id, &plan::transaction(message, 0))?;
             Ok(Receipt::complete([id]))
@@ -115,77 +115,6 @@ impl<'a> Room<'a> {
         })
     }
 
-    /// Sends the parts of a message, the first of them into `edited`, our earlier message, where there is one.
-    fn send_parts(&self, message: &OutboundMessage, edited: Option<&str>) -> Result<Receipt, DeliveryError> {
-        let parts = plan::parts(message);
-        if parts.is_empty() {
-            return Err(DeliveryError::Rejected(
-                "the message has neither text nor files nor choices".to_owned(),
-            ));
-        }
-        let mut sent: Vec<String> = Vec::with_capacity(parts.len());
-        for (index, part) in (0_u32..).zip(&parts) {
-            if let Some(id) = message.sent_part(index) {
-                sent.push(id.to_owned());
-                continue;
-            }
-            let transaction = plan::transaction(message, index);
-            let previous = sent.last().map(String::as_str);
-            let id = match (part, edited.filter(|_| index == 0)) {
-                (Part::Text(text), Some(edited)) => {
-                    let content = plan::text_content(text, &self.message_type);
-                    self.put(&transaction, &plan::edit_content(edited, content))?;
-                    edited.to_owned()
-                }
-                (Part::Text(text), None) => {
-                    let content = plan::text_content(text, &self.message_type);
-                    self.put(&transaction, &answer(message, content, previous))?
-                }
-                (Part::File(file), _) => self.send_file(message, file, &transaction, previous)?,
-            };
-            progress::sent(&message.delivery_key, index, &id);
-            sent.push(id);
-        }
-        self.remove_unused_draft(message, &parts);
-        Ok(Receipt::complete(sent))
-    }
-
-    fn send_file(
-        &self,
-        message: &OutboundMessage,
-        file: &Attachment,
-        transaction: &str,
-        previous: Option<&str>,
-    ) -> Result<String, DeliveryError> {
-        let content = match &file.source {
-            AttachmentSource::Url(_) => {
-                let words = plan::link_text(file).unwrap_or_default();
-                plan::text_content(&words, &self.message_type)
-            }
-            AttachmentSource::Blob(blob) => {
-                let uploaded = self.server.upload(&plan::file_name(file), &file.media_type, blob);
-                // A file that was uploaded twice shows once.
-                let address = uploaded.map_err(|failure| match DeliveryError::from(failure) {
-                    DeliveryError::Ambiguous(why) => DeliveryError::Unavailable(why),
-                    other => other,
-                })?;
-                plan::file_content(file, &address)
-            }
-        };
-        Ok(self.put(transaction, &answer(message, content, previous))?)
-    }
-
-    /// Removes the draft of an answer that begins with a file: nothing replaced it.
-    fn remove_unused_draft(&self, message: &OutboundMessage, parts: &[Part<'_>]) {
-        let (Action::Send, Some(draft), Some(Part::File(_))) = (&message.action, &message.draft_id, parts.first())
-        else {
-            return;
-        };
-        if let Err(failure) = self.redact(draft, &format!("{}-undraft", message.delivery_key)) {
-            debug!("a draft stays behind: {failure}");
-        }
-    }
-
     /// Sends a content and returns the id of its event.
     fn put(&self, transaction: &str, content: &Value) -> Result<String, Failure> {
         self.put_event("m.room.message", transaction, content)
@@ -245,5 +174,57 @@ impl<'a> Room<'a> {
             self.redact(own, &plan::transaction(message, index))?;
         }
         Ok(())
+    }
+}
+
+impl Place for Room<'_> {
+    type Failure = DeliveryError;
+
+    fn send_text(&mut self, text: &str, slot: Slot<'_>) -> Result<String, DeliveryError> {
+        let content = plan::text_content(text, &self.message_type);
+        Ok(self.put(
+            &plan::transaction(slot.message, slot.index),
+            &answer(slot.message, content, slot.previous),
+        )?)
+    }
+
+    fn send_file(&mut self, file: &Attachment, slot: Slot<'_>) -> Result<String, DeliveryError> {
+        let content = match &file.source {
+            AttachmentSource::Url(_) => {
+                let words = file.link_text().unwrap_or_default();
+                plan::text_content(&words, &self.message_type)
+            }
+            AttachmentSource::Blob(blob) => {
+                let uploaded = self.server.upload(&plan::file_name(file), &file.media_type, blob);
+                // A file that was uploaded twice shows once.
+                let address = uploaded.map_err(|failure| match DeliveryError::from(failure) {
+                    DeliveryError::Ambiguous(why) => DeliveryError::Unavailable(why),
+                    other => other,
+                })?;
+                plan::file_content(file, &address)
+            }
+        };
+        Ok(self.put(
+            &plan::transaction(slot.message, slot.index),
+            &answer(slot.message, content, slot.previous),
+        )?)
+    }
+
+    fn edit(&mut self, id: &str, text: &str, slot: Slot<'_>) -> Result<(), DeliveryError> {
+        let content = plan::text_content(text, &self.message_type);
+        self.put(
+            &plan::transaction(slot.message, slot.index),
+            &plan::edit_content(id, content),
+        )?;
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &str, message: &OutboundMessage) -> Result<(), DeliveryError> {
+        Ok(self.redact(id, &format!("{}-undraft", message.delivery_key))?)
+    }
+
+    /// The homeserver takes an edit of anything: what is gone was asked for before.
+    fn is_gone(_: &DeliveryError) -> bool {
+        false
     }
 }

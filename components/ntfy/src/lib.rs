@@ -5,7 +5,7 @@ mod wire;
 
 use sluicegate_sdk::{
     Action, Channel, DeliveryError, Description, Endpoint, Features, OutboundMessage, Placement, Receipt, Scheme,
-    Secret, Setting, clock, http, progress, secrets, settings,
+    Secret, Setting, clock, http, parts, secrets, settings,
 };
 
 use crate::map::Part;
@@ -49,22 +49,7 @@ impl Channel for Ntfy {
         }
         let topic = map::topic(&message.conversation)?;
         let parts = map::parts(&message);
-        if parts.is_empty() {
-            return Err(DeliveryError::Rejected("the message is empty".to_owned()));
-        }
-        let mut sent = Vec::with_capacity(parts.len());
-        for (index, part) in (0_u32..).zip(&parts) {
-            let id = match message.sent_part(index) {
-                Some(id) => id.to_owned(),
-                None => {
-                    let id = publish(topic, part)?;
-                    progress::sent(&message.delivery_key, index, &id);
-                    id
-                }
-            };
-            sent.push(id);
-        }
-        Ok(Receipt::complete(sent))
+        parts::each(&message, &parts, |part, _| publish(topic, part))
     }
 }
 

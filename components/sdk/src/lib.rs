@@ -53,6 +53,8 @@ pub mod inbox;
 pub mod log;
 pub mod markdown;
 mod message;
+pub mod parts;
+pub mod recovery;
 pub mod state;
 pub mod text;
 pub mod webhook;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use sluicegate_sdk::DeliveryError;
 use sluicegate_sdk::http::{HttpError, Response};
+use sluicegate_sdk::recovery::Remedy;
 use sluicegate_sdk::serde_json::{self, Value};
 
 /// The longest wait that is believed, milliseconds: a day. Slack's own waits stay far below it.
@@ -73,19 +74,6 @@ pub enum Failure {
     Unreadable(String),
     /// No answer.
     Http(HttpError),
-}
-
-/// What the listener does about a failed call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
-    /// Wait this long, milliseconds, and ask again.
-    Wait(u64),
-    /// Wait a little longer each time, and ask again.
-    BackOff,
-    /// Stop with these words for the operator.
-    GiveUp(String),
-    /// The channel is being shut down.
-    Shutdown,
 }
 
 impl Failure {

@@ -1,9 +1,10 @@
 //! What an outbound message becomes on Slack: parts, and the parameters of the calls. Pure, so that a resumed delivery
 //! plans the same parts again.
 
+use sluicegate_sdk::parts::Part;
 use sluicegate_sdk::serde_json::{Value, json};
 use sluicegate_sdk::text::{self, Unit};
-use sluicegate_sdk::{Attachment, Conversation, OutboundMessage};
+use sluicegate_sdk::{Conversation, OutboundMessage};
 
 use crate::markup::to_mrkdwn;
 
@@ -28,20 +29,10 @@ const EMOJI: [(&str, &str); 12] = [
     ("🤔", "thinking_face"),
 ];
 
-/// One message on Slack.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Part<'a> {
-    /// A text in Slack's form, at most [`TEXT_CHARACTERS_MAX`] long.
-    Text(String),
-    /// A file.
-    File(&'a Attachment),
-}
-
 /// Returns the parts in the order of sending, texts first; empty where there is nothing to send.
 pub fn parts(message: &OutboundMessage) -> Vec<Part<'_>> {
     let texts = text_parts(&text::with_numbered(&message.text, &message.choices));
-    let texts = texts.into_iter().map(Part::Text);
-    texts.chain(message.attachments.iter().map(Part::File)).collect()
+    sluicegate_sdk::parts::of(texts, message)
 }
 
 /// Splits a text and converts the parts; what Slack would find empty is left out.
@@ -97,7 +88,7 @@ pub fn emoji_name(emoji: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sluicegate_sdk::{Action, AttachmentSource};
+    use sluicegate_sdk::{Action, Attachment, AttachmentSource};
 
     use super::*;
 

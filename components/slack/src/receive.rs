@@ -2,10 +2,9 @@
 //!
 //! Slack is told that an event was taken only after the host has stored it; what is not taken comes again.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use sluicegate_sdk::inbox::{self, PublishError, Published};
 use sluicegate_sdk::net::{Frame, NetError, Websocket};
+use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::webhook::{Request, Response};
 use sluicegate_sdk::{
@@ -13,7 +12,7 @@ use sluicegate_sdk::{
 };
 
 use crate::api::Api;
-use crate::failure::{Failure, Remedy};
+use crate::failure::Failure;
 use crate::map::{self, Threading};
 use crate::wire::{Callback, Envelope, File, Me};
 
@@ -71,30 +70,19 @@ pub fn receive_until_shutdown() -> Result<(), String> {
     let mut receiver = Receiver {
         api: Api::from_settings(),
         me: None,
-        backoff_ms: BACKOFF_MS.0,
+        backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
     };
     loop {
-        let wait_ms = match receiver.connect().unwrap_or_else(|end| end) {
-            End::Shutdown => return Ok(()),
+        let go_on = match receiver.connect().unwrap_or_else(|end| end) {
+            End::Shutdown => false,
             End::Stop(words) => return Err(words),
-            End::Again => 0,
-            End::Failed(why) => {
-                let wait_ms = receiver.next_wait();
-                warn!("{why}; the next try comes in {wait_ms} ms");
-                wait_ms
-            }
-            End::Refused(failure) => match failure.remedy("connecting to Slack") {
-                Remedy::GiveUp(words) => return Err(words),
-                Remedy::Shutdown => return Ok(()),
-                Remedy::Wait(wait_ms) => wait_ms,
-                Remedy::BackOff => {
-                    let wait_ms = receiver.next_wait();
-                    warn!("{failure}; the next try comes in {wait_ms} ms");
-                    wait_ms
-                }
-            },
+            End::Again => true,
+            End::Failed(why) => Remedy::BackOff.follow(&mut receiver.backoff, &why)?,
+            End::Refused(failure) => failure
+                .remedy("connecting to Slack")
+                .follow(&mut receiver.backoff, &failure)?,
         };
-        if wait_ms > 0 && !clock::sleep_ms(wait_ms) {
+        if !go_on {
             return Ok(());
         }
     }
@@ -104,17 +92,10 @@ struct Receiver {
     api: Api,
     /// The app's account: asked for at the start, since the token may be another one than last time.
     me: Option<Me>,
-    backoff_ms: u64,
+    backoff: Backoff,
 }
 
 impl Receiver {
-    fn next_wait(&mut self) -> u64 {
-        let wait_ms = self.backoff_ms;
-        self.backoff_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-        // Half of it at random: each hasher of the standard library starts from the host's randomness.
-        wait_ms / 2 + RandomState::new().build_hasher().finish() % (wait_ms / 2 + 1)
-    }
-
     /// Connects, and receives until the connection is over.
     fn connect(&mut self) -> Result<End, End> {
         let me = match self.me.take() {
@@ -150,7 +131,7 @@ impl Receiver {
             match envelope.kind.as_str() {
                 "hello" => {
                     wait_ms = SILENCE_MS_MAX;
-                    self.backoff_ms = BACKOFF_MS.0;
+                    self.backoff.reset();
                     info!("the connection to Slack is up");
                 }
                 "disconnect" => return Ok(farewell(envelope.reason.as_deref().unwrap_or_default())),

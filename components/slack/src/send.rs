@@ -1,13 +1,12 @@
 //! Sending: messages in parts, drafts, edits, deletions, reactions.
 
+use sluicegate_sdk::parts::{self, Place, Slot, Target};
 use sluicegate_sdk::serde_json::{Value, json};
-use sluicegate_sdk::{
-    Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug, progress,
-};
+use sluicegate_sdk::{Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug};
 
 use crate::api::Api;
 use crate::failure::Failure;
-use crate::plan::{self, Part};
+use crate::plan;
 
 /// What people see while an answer is being made, where Slack shows that.
 const STATUS: &str = "is thinking…";
@@ -17,12 +16,15 @@ const STATUS: &str = "is thinking…";
 /// # Errors
 /// As the host's contract says; parts that were accepted before the error stay accepted, and are reported as such.
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
-    let place = Place::of(&message.conversation);
+    let mut room = Room::of(&message.conversation);
     match &message.action {
-        Action::Send => send_parts(&place, message, message.draft_id.as_deref().map(Target::Draft)),
-        Action::Edit(id) => send_parts(&place, message, Some(Target::Own(own_message(id)?))),
-        Action::Delete(id) => delete(&place, own_message(id)?),
-        Action::React(reaction) => react(&place, reaction),
+        Action::Send => parts::send(&mut room, message, &plan::parts(message), Target::of(message)),
+        Action::Edit(id) => {
+            let target = Some(Target::Own(own_message(id)?));
+            parts::send(&mut room, message, &plan::parts(message), target)
+        }
+        Action::Delete(id) => delete(&room, own_message(id)?),
+        Action::React(reaction) => react(&room, reaction),
     }
 }
 
@@ -31,17 +33,17 @@ pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
 /// # Errors
 /// As [`deliver`].
 pub fn draft(message: &OutboundMessage) -> Result<String, DeliveryError> {
-    let place = Place::of(&message.conversation);
+    let room = Room::of(&message.conversation);
     let parts = plan::text_parts(&message.text);
     let text = parts
         .first()
         .ok_or_else(|| DeliveryError::Rejected("there is nothing to show yet".to_owned()))?;
     match &message.draft_id {
         Some(id) => {
-            place.update(id, text)?;
+            room.update(id, text)?;
             Ok(id.clone())
         }
-        None => Ok(place.post(text)?),
+        None => Ok(room.post(text)?),
     }
 }
 
@@ -61,75 +63,17 @@ pub fn typing(conversation: &Conversation) {
     }
 }
 
-/// An earlier message that the first part is written into.
-#[derive(Debug, Clone, Copy)]
-enum Target<'a> {
-    /// The answer's own draft: where it has gone, the answer is sent anew.
-    Draft(&'a str),
-    /// A message that is to be edited: where it has gone, there is nothing to edit.
-    Own(&'a str),
+fn delete(room: &Room, id: &str) -> Result<Receipt, DeliveryError> {
+    room.delete(id)?;
+    Ok(Receipt::complete([id]))
 }
 
-fn send_parts(place: &Place, message: &OutboundMessage, target: Option<Target<'_>>) -> Result<Receipt, DeliveryError> {
-    let parts = plan::parts(message);
-    if parts.is_empty() {
-        return Err(DeliveryError::Rejected(
-            "the message has neither text nor files nor choices".to_owned(),
-        ));
-    }
-    let mut sent = Vec::with_capacity(parts.len());
-    for (index, part) in (0_u32..).zip(&parts) {
-        if let Some(id) = message.sent_part(index) {
-            sent.push(id.to_owned());
-            continue;
-        }
-        let target = if index == 0 { target } else { None };
-        let id = send_part(place, part, target)?;
-        progress::sent(&message.delivery_key, index, &id);
-        sent.push(id);
-    }
-    Ok(Receipt::complete(sent))
-}
-
-fn send_part(place: &Place, part: &Part<'_>, target: Option<Target<'_>>) -> Result<String, DeliveryError> {
-    match (part, target) {
-        (Part::Text(text), None) => Ok(place.post(text)?),
-        (Part::Text(text), Some(Target::Own(id))) => {
-            place.update(id, text)?;
-            Ok(id.to_owned())
-        }
-        (Part::Text(text), Some(Target::Draft(id))) => match place.update(id, text) {
-            Ok(()) => Ok(id.to_owned()),
-            Err(failure) if failure.is_not_editable() => Ok(place.post(text)?),
-            Err(failure) => Err(failure.into()),
-        },
-        (Part::File(_), Some(Target::Own(_))) => Err(DeliveryError::Rejected(
-            "a message can't be edited into a file".to_owned(),
-        )),
-        (Part::File(file), target) => {
-            let id = place.send_file(file)?;
-            if let Some(Target::Draft(draft)) = target {
-                place.remove_draft(draft);
-            }
-            Ok(id)
-        }
-    }
-}
-
-fn delete(place: &Place, id: &str) -> Result<Receipt, DeliveryError> {
-    match place.remove(id) {
-        // What is gone already needs no deleting.
-        Err(failure) if !failure.is_one_of(&["message_not_found"]) => Err(failure.into()),
-        _ => Ok(Receipt::complete([id])),
-    }
-}
-
-fn react(place: &Place, reaction: &Reaction) -> Result<Receipt, DeliveryError> {
+fn react(room: &Room, reaction: &Reaction) -> Result<Receipt, DeliveryError> {
     let id = own_message(&reaction.message_id)?;
     let name = plan::emoji_name(&reaction.emoji)
         .ok_or_else(|| DeliveryError::Rejected(format!("Slack has no name for {:?}", reaction.emoji)))?;
-    let params = json!({"channel": place.conversation.id, "timestamp": id, "name": name});
-    match place.api.call("reactions.add", &params) {
+    let params = json!({"channel": room.conversation.id, "timestamp": id, "name": name});
+    match room.api.call("reactions.add", &params) {
         Err(failure) if !failure.is_one_of(&["already_reacted"]) => Err(failure.into()),
         _ => Ok(Receipt::complete([id])),
     }
@@ -140,12 +84,12 @@ fn own_message(id: &str) -> Result<&str, DeliveryError> {
 }
 
 /// The conversation that calls go to.
-struct Place {
+struct Room {
     api: Api,
     conversation: Conversation,
 }
 
-impl Place {
+impl Room {
     fn of(conversation: &Conversation) -> Self {
         Self {
             api: Api::from_settings(),
@@ -168,14 +112,24 @@ impl Place {
         Ok(())
     }
 
-    fn remove(&self, id: &str) -> Result<(), Failure> {
-        self.api
-            .call("chat.delete", &json!({"channel": self.conversation.id, "ts": id}))?;
-        Ok(())
+    fn delete(&self, id: &str) -> Result<(), Failure> {
+        let params = json!({"channel": self.conversation.id, "ts": id});
+        match self.api.call("chat.delete", &params) {
+            // What is gone already needs no deleting.
+            Err(failure) if !failure.is_one_of(&["message_not_found"]) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Place for Room {
+    type Failure = Failure;
+
+    fn send_text(&mut self, text: &str, _: Slot<'_>) -> Result<String, Failure> {
+        self.post(text)
     }
 
-    /// Sends a file, or the words of a link, and returns its id.
-    fn send_file(&self, file: &Attachment) -> Result<String, Failure> {
+    fn send_file(&mut self, file: &Attachment, _: Slot<'_>) -> Result<String, Failure> {
         match file.link_text() {
             Some(link) => self.post(&crate::markup::to_mrkdwn(&link)),
             None => self
@@ -184,11 +138,16 @@ impl Place {
         }
     }
 
-    /// Removes a draft that no part of the answer replaces.
-    fn remove_draft(&self, id: &str) {
-        if let Err(failure) = self.remove(id) {
-            debug!("a draft stays behind: {failure}");
-        }
+    fn edit(&mut self, id: &str, text: &str, _: Slot<'_>) -> Result<(), Failure> {
+        self.update(id, text)
+    }
+
+    fn remove(&mut self, id: &str, _: &OutboundMessage) -> Result<(), Failure> {
+        self.delete(id)
+    }
+
+    fn is_gone(failure: &Failure) -> bool {
+        failure.is_not_editable()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sluicegate_sdk::http::HttpError;
+use sluicegate_sdk::recovery::Remedy;
 use sluicegate_sdk::{DeliveryError, serde_json};
 
 use crate::wire::{Envelope, Parameters};
@@ -45,21 +46,6 @@ pub enum Failure {
     Unreadable(String),
     /// No answer.
     Http(HttpError),
-}
-
-/// What a listener does about a failed call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
-    /// Wait this long, milliseconds, and ask again.
-    Wait(u64),
-    /// Wait a little longer each time, and ask again.
-    BackOff,
-    /// Ask for less.
-    Smaller,
-    /// Stop with these words for the operator.
-    GiveUp(String),
-    /// The channel is being shut down.
-    Shutdown,
 }
 
 impl Failure {

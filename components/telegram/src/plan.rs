@@ -1,6 +1,7 @@
 //! What an outbound message becomes on Telegram: parts, buttons, the ids that its fields mean. Pure, so that a resumed
 //! delivery plans the same parts again.
 
+use sluicegate_sdk::parts::Part;
 use sluicegate_sdk::serde_json::{Value, json};
 use sluicegate_sdk::text::{self, Unit};
 use sluicegate_sdk::{Attachment, Choice, Conversation, OutboundMessage};
@@ -16,23 +17,13 @@ const CALLBACK_BYTES_MAX: usize = 64;
 /// What stands above the buttons of a message that is otherwise empty: Telegram takes no message without a text.
 const NO_TEXT: &str = "…";
 
-/// One message on Telegram.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Part<'a> {
-    /// CommonMark of at most [`PART_UNITS_MAX`] units.
-    Text(String),
-    /// A file.
-    File(&'a Attachment),
-}
-
 /// Returns the parts in the order of sending, texts first; empty where there is nothing to send.
 pub fn parts(message: &OutboundMessage) -> Vec<Part<'_>> {
     let mut texts = text_parts(&with_numbered_choices(message));
     if texts.is_empty() && message.attachments.is_empty() && !message.choices.is_empty() {
         texts.push(NO_TEXT.to_owned());
     }
-    let texts = texts.into_iter().map(Part::Text);
-    texts.chain(message.attachments.iter().map(Part::File)).collect()
+    sluicegate_sdk::parts::of(texts, message)
 }
 
 /// Splits a text; parts that Telegram would find empty are left out.

@@ -5,12 +5,13 @@
 
 use sluicegate_sdk::http::HttpError;
 use sluicegate_sdk::inbox::{self, PublishError, Published};
+use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::webhook::{Request, Response};
 use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, debug, error, secrets, settings, warn};
 
 use crate::bot::{Bot, read, remember_migration};
-use crate::failure::{Failure, Remedy};
+use crate::failure::Failure;
 use crate::map::{self, WantedFile};
 use crate::wire::{Update, User};
 
@@ -61,7 +62,7 @@ struct Poller {
     me: Option<User>,
     seconds: u32,
     updates_max: u32,
-    backoff_ms: u64,
+    backoff: Backoff,
 }
 
 impl Poller {
@@ -72,7 +73,7 @@ impl Poller {
             me: None,
             seconds: seconds.unwrap_or(POLL_SECONDS).clamp(1, POLL_SECONDS_MAX),
             updates_max: POLL_UPDATES_MAX,
-            backoff_ms: BACKOFF_MS.0,
+            backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
         }
     }
 
@@ -93,7 +94,7 @@ impl Poller {
             }
             fetched => fetched?,
         };
-        self.backoff_ms = BACKOFF_MS.0;
+        self.backoff.reset();
         self.updates_max = POLL_UPDATES_MAX;
         if updates.is_empty() {
             return Ok(took_ms >= EMPTY_PAUSE_MS || clock::sleep_ms(EMPTY_PAUSE_MS));
@@ -131,22 +132,11 @@ impl Poller {
     /// Does what a failed poll asks for. False at shutdown.
     fn remedy(&mut self, failure: &Failure) -> Result<bool, String> {
         match failure.remedy("polling") {
-            Remedy::GiveUp(words) => Err(words),
-            Remedy::Shutdown => Ok(false),
-            Remedy::Wait(wait_ms) => {
-                warn!("Telegram asks to wait {wait_ms} ms before the next poll");
-                Ok(clock::sleep_ms(wait_ms))
-            }
             Remedy::Smaller if self.updates_max > 1 => {
                 self.updates_max /= 2;
                 Ok(true)
             }
-            Remedy::Smaller | Remedy::BackOff => {
-                let wait_ms = self.backoff_ms;
-                self.backoff_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-                warn!("polling failed, the next try comes in {wait_ms} ms: {failure}");
-                Ok(clock::sleep_ms(wait_ms))
-            }
+            remedy => remedy.follow(&mut self.backoff, failure),
         }
     }
 }

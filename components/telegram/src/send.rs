@@ -1,17 +1,17 @@
 //! Sending: messages in parts, drafts, edits, deletions, reactions.
 
 use sluicegate_sdk::http::{FormPart, PartData};
+use sluicegate_sdk::parts::{self, Place, Slot, Target};
 use sluicegate_sdk::serde_json::{Map, Value, json};
 use sluicegate_sdk::{
     Action, Attachment, AttachmentSource, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug,
-    progress,
 };
 
 use crate::bot::{Bot, present_chat, remember_migration};
 use crate::failure::Failure;
 use crate::map::Migration;
 use crate::markup::to_html;
-use crate::plan::{self, Part, TEXT_UNITS_MAX};
+use crate::plan::{self, TEXT_UNITS_MAX};
 
 /// Telegram's words for a text that it can't take as HTML, so that it is sent as it is.
 const NOT_HTML: [&str; 3] = ["can't parse entities", "text is empty", "text must be non-empty"];
@@ -30,8 +30,7 @@ const NOT_EDITABLE: [&str; 4] = [
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
     let mut chat = Chat::of(&message.conversation);
     match &message.action {
-        Action::Send => send_parts(&mut chat, message, message.draft_id.as_deref().map(Target::Draft)),
-        Action::Edit(id) => send_parts(&mut chat, message, Some(Target::Own(id))),
+        Action::Send | Action::Edit(_) => parts::send(&mut chat, message, &plan::parts(message), Target::of(message)),
         Action::Delete(id) => delete(&mut chat, id),
         Action::React(reaction) => react(&mut chat, message, reaction),
     }
@@ -56,7 +55,7 @@ pub fn draft(message: &OutboundMessage) -> Result<String, DeliveryError> {
             chat.edit_text(id, text, &fields)?;
             Ok(id.clone())
         }
-        None => Ok(chat.send_text(text, &fields)?),
+        None => Ok(chat.create(text, &fields)?),
     }
 }
 
@@ -70,15 +69,6 @@ pub fn typing(conversation: &Conversation) {
     }
 }
 
-/// An earlier message that the first part is written into.
-#[derive(Debug, Clone, Copy)]
-enum Target<'a> {
-    /// The answer's own draft: where it has gone, the answer is sent anew.
-    Draft(&'a str),
-    /// A message that is to be edited: where it has gone, there is nothing to edit.
-    Own(&'a str),
-}
-
 /// What goes with a part besides its contents.
 #[derive(Debug, Clone, Default)]
 struct Fields {
@@ -87,6 +77,14 @@ struct Fields {
 }
 
 impl Fields {
+    fn of(slot: Slot<'_>) -> Self {
+        let message = slot.message;
+        Self {
+            reply: (slot.index == 0).then(|| plan::reply_parameters(message)).flatten(),
+            keyboard: slot.is_last.then(|| plan::keyboard(message)).flatten(),
+        }
+    }
+
     fn add_to(&self, params: &mut Map<String, Value>) {
         if let Some(reply) = &self.reply {
             params.insert("reply_parameters".to_owned(), reply.clone());
@@ -97,79 +95,10 @@ impl Fields {
     }
 }
 
-fn send_parts(
-    chat: &mut Chat,
-    message: &OutboundMessage,
-    target: Option<Target<'_>>,
-) -> Result<Receipt, DeliveryError> {
-    let parts = plan::parts(message);
-    if parts.is_empty() {
-        return Err(DeliveryError::Rejected(
-            "the message has neither text nor files nor choices".to_owned(),
-        ));
-    }
-    let mut sent = Vec::with_capacity(parts.len());
-    for (index, part) in (0_u32..).zip(&parts) {
-        if let Some(id) = message.sent_part(index) {
-            sent.push(id.to_owned());
-            continue;
-        }
-        let is_last = sent.len() + 1 == parts.len();
-        let fields = Fields {
-            reply: if index == 0 {
-                plan::reply_parameters(message)
-            } else {
-                None
-            },
-            keyboard: if is_last { plan::keyboard(message) } else { None },
-        };
-        let target = if index == 0 { target } else { None };
-        let id = send_part(chat, part, target, &fields)?;
-        progress::sent(&message.delivery_key, index, &id);
-        sent.push(id);
-    }
-    Ok(Receipt::complete(sent))
-}
-
-fn send_part(
-    chat: &mut Chat,
-    part: &Part<'_>,
-    target: Option<Target<'_>>,
-    fields: &Fields,
-) -> Result<String, DeliveryError> {
-    match (part, target) {
-        (Part::Text(text), None) => Ok(chat.send_text(text, fields)?),
-        (Part::Text(text), Some(Target::Own(id))) => {
-            chat.edit_text(id, text, fields)?;
-            Ok(id.to_owned())
-        }
-        (Part::Text(text), Some(Target::Draft(id))) => match chat.edit_text(id, text, fields) {
-            Ok(()) => Ok(id.to_owned()),
-            Err(failure) if failure.is_bad_request(&NOT_EDITABLE) => Ok(chat.send_text(text, fields)?),
-            Err(failure) => Err(failure.into()),
-        },
-        (Part::File(_), Some(Target::Own(_))) => Err(DeliveryError::Rejected(
-            "a message can't be edited into a file".to_owned(),
-        )),
-        (Part::File(file), target) => {
-            let id = chat.send_file(file, fields)?;
-            if let Some(Target::Draft(draft)) = target {
-                chat.remove_draft(draft);
-            }
-            Ok(id)
-        }
-    }
-}
-
 fn delete(chat: &mut Chat, id: &str) -> Result<Receipt, DeliveryError> {
-    let mut params = Map::new();
-    params.insert("message_id".to_owned(), own_message(id)?);
-    match chat.call("deleteMessage", params) {
-        Ok(_) => Ok(Receipt::complete([id])),
-        // What is gone already needs no deleting.
-        Err(failure) if failure.is_bad_request(&["message to delete not found"]) => Ok(Receipt::complete([id])),
-        Err(failure) => Err(failure.into()),
-    }
+    own_message(id)?;
+    chat.delete(id)?;
+    Ok(Receipt::complete([id]))
 }
 
 fn react(chat: &mut Chat, message: &OutboundMessage, reaction: &Reaction) -> Result<Receipt, DeliveryError> {
@@ -255,7 +184,7 @@ impl Chat {
     }
 
     /// Sends a text and returns the message's id.
-    fn send_text(&mut self, markdown: &str, fields: &Fields) -> Result<String, Failure> {
+    fn create(&mut self, markdown: &str, fields: &Fields) -> Result<String, Failure> {
         let mut params = self.addressed();
         fields.add_to(&mut params);
         sent_id(&self.call_with_text("sendMessage", params, markdown)?)
@@ -298,26 +227,18 @@ impl Chat {
     }
 
     /// Sends a file and returns the message's id.
-    fn send_file(&mut self, file: &Attachment, fields: &Fields) -> Result<String, DeliveryError> {
+    fn upload(&mut self, file: &Attachment, fields: &Fields) -> Result<String, Failure> {
+        let is_rejected = |failure: &Failure| matches!(failure.clone().into(), DeliveryError::Rejected(_));
         let (method, field) = plan::file_method(file);
-        let refused = match self.send_file_as(method, field, file, fields) {
-            Ok(id) => return Ok(id),
-            Err(failure) => failure,
-        };
+        let mut sent = self.send_file_as(method, field, file, fields);
         // Telegram takes a picture that is too large or too long for a photo as a document.
-        let refused = match DeliveryError::from(refused) {
-            DeliveryError::Rejected(_) if method == "sendPhoto" => {
-                match self.send_file_as("sendDocument", "document", file, fields) {
-                    Ok(id) => return Ok(id),
-                    Err(failure) => failure.into(),
-                }
-            }
-            other => other,
-        };
-        match (refused, file.link_text()) {
+        if method == "sendPhoto" && sent.as_ref().is_err_and(is_rejected) {
+            sent = self.send_file_as("sendDocument", "document", file, fields);
+        }
+        match (sent, file.link_text()) {
             // Telegram fetches only some kinds of files by itself; people can open the link.
-            (DeliveryError::Rejected(_), Some(link)) => Ok(self.send_text(&link, fields)?),
-            (other, _) => Err(other),
+            (Err(failure), Some(link)) if is_rejected(&failure) => self.create(&link, fields),
+            (sent, _) => sent,
         }
     }
 
@@ -346,13 +267,38 @@ impl Chat {
         sent_id(&sent)
     }
 
-    /// Removes a draft that no part of the answer replaces.
-    fn remove_draft(&mut self, id: &str) {
+    fn delete(&mut self, id: &str) -> Result<(), Failure> {
         let mut params = Map::new();
         params.insert("message_id".to_owned(), number_or_text(id));
-        if let Err(failure) = self.call("deleteMessage", params) {
-            debug!("a draft stays behind: {failure}");
+        match self.call("deleteMessage", params) {
+            // What is gone already needs no deleting.
+            Err(failure) if !failure.is_bad_request(&["message to delete not found"]) => Err(failure),
+            _ => Ok(()),
         }
+    }
+}
+
+impl Place for Chat {
+    type Failure = Failure;
+
+    fn send_text(&mut self, text: &str, slot: Slot<'_>) -> Result<String, Failure> {
+        self.create(text, &Fields::of(slot))
+    }
+
+    fn send_file(&mut self, file: &Attachment, slot: Slot<'_>) -> Result<String, Failure> {
+        self.upload(file, &Fields::of(slot))
+    }
+
+    fn edit(&mut self, id: &str, text: &str, slot: Slot<'_>) -> Result<(), Failure> {
+        self.edit_text(id, text, &Fields::of(slot))
+    }
+
+    fn remove(&mut self, id: &str, _: &OutboundMessage) -> Result<(), Failure> {
+        self.delete(id)
+    }
+
+    fn is_gone(failure: &Failure) -> bool {
+        failure.is_bad_request(&NOT_EDITABLE)
     }
 }
 
