@@ -75,6 +75,9 @@ pub struct ChannelView {
     /// A changed component that waits for its review; the reviewed one may run meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewView>,
+    /// The path that its platform posts to; with a token that is to be kept secret, where nothing is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
     /// What it used.
     pub usage: UsageView,
 }
@@ -84,9 +87,9 @@ pub struct ChannelView {
 pub struct EgressView {
     /// When it ended.
     pub at_ms: UnixMillis,
-    /// The method; `WEBSOCKET`, `TCP` or `TLS` for a socket.
+    /// The method; `WEBSOCKET`, `TCP` or `TLS` for a socket, `REVEAL` for the plain value of a secret.
     pub method: String,
-    /// Scheme, host and port.
+    /// Scheme, host and port; `secret` for a plain value.
     pub place: String,
     /// The form of the path, with a `*` for what may be an id or a secret.
     pub path: String,
@@ -99,6 +102,9 @@ pub struct EgressView {
     pub bytes_out: u64,
     /// Bytes of the answer's body.
     pub bytes_in: u64,
+    /// The secrets that were asked for in it, by name.
+    #[serde(default)]
+    pub secrets: Vec<String>,
 }
 
 /// What a change of a channel came to.

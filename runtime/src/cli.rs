@@ -20,6 +20,7 @@ mod console;
 mod db;
 mod failure;
 mod inbox;
+mod learn;
 mod letters;
 mod review;
 mod run;

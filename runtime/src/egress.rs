@@ -42,7 +42,7 @@ pub use counters::{CounterValues, Counters, Denials};
 pub use evidence::Evidence;
 pub(crate) use evidence::Unanswered;
 pub use gate::{Gate, GateError, GateSettings};
-pub use log::Entry;
+pub use log::{Entry, REVEAL};
 pub use stream::ResponseStream;
 pub use tcp::TcpStream;
 pub use websocket::{Frame, WebSocket};
@@ -317,9 +317,14 @@ impl ChannelEgress {
     /// When it is not granted, or there is no such secret.
     pub fn reveal(&self, name: &str) -> Result<String, KeyringError> {
         let revealed = self.keyring.reveal(name, &self.grants());
+        let mut entry = Entry::of_reveal(Some(name).filter(|name| self.keyring.available(name)));
         if matches!(revealed, Err(KeyringError::NotGranted(_))) {
             self.counters.denied(Denial::Secret);
         }
+        if revealed.is_err() {
+            entry.outcome = "denied";
+        }
+        self.log.add(entry);
         revealed.map(|secret| secret.expose().to_owned())
     }
 
@@ -348,7 +353,7 @@ impl ChannelEgress {
         evidence: &Evidence,
         body_bytes_max: usize,
     ) -> Result<Response, HttpError> {
-        let mut entry = Entry::of_url(&request.method, &request.url, request.body.bytes());
+        let mut entry = self.entry_of(&request);
         let result = self
             .unless_shut_down(
                 self.exchange(request, evidence, body_bytes_max),
@@ -379,7 +384,7 @@ impl ChannelEgress {
         request: Request,
         evidence: &Evidence,
     ) -> Result<ResponseStream, HttpError> {
-        let mut entry = Entry::of_url(&request.method, &request.url, request.body.bytes());
+        let mut entry = self.entry_of(&request);
         let result = self
             .unless_shut_down(ResponseStream::open(self, request, evidence), HttpError::ShuttingDown)
             .await;
@@ -410,6 +415,7 @@ impl ChannelEgress {
             .await;
         self.counters.net_result(result.as_ref().err());
         let mut entry = Entry::of_url("WEBSOCKET", url, 0);
+        entry.secrets = self.secrets_in(url, headers, &[]);
         entry.outcome = result.as_ref().err().map_or("open", NetError::word);
         self.log.add(entry);
         result
@@ -441,6 +447,27 @@ impl ChannelEgress {
         entry.outcome = result.as_ref().err().map_or("open", NetError::word);
         self.log.add(entry);
         result
+    }
+
+    /// Begins the log's entry of a request.
+    fn entry_of(&self, request: &Request) -> Entry {
+        let mut entry = Entry::of_url(&request.method, &request.url, request.body.bytes());
+        let body: &[u8] = match &request.body {
+            Body::Bytes(bytes) => bytes,
+            Body::Empty | Body::Multipart(_) => &[],
+        };
+        entry.secrets = self.secrets_in(&request.url, &request.headers, body);
+        entry
+    }
+
+    /// Returns the channel's secrets whose placeholders a guest wrote, wherever it may not have been allowed to.
+    fn secrets_in(&self, url: &str, headers: &[(String, String)], body: &[u8]) -> Vec<String> {
+        let headers = headers.iter().take(limit::HTTP_HEADERS_MAX);
+        let texts = headers.map(|(_, value)| value.as_bytes()).chain([url.as_bytes(), body]);
+        let start = |text: &'_ [u8]| text.len().min(limit::EGRESS_LOG_SEARCHED_BYTES_MAX);
+        let names = texts.flat_map(|text| self.keyring.named_in(&text[..start(text)]));
+        let names: std::collections::BTreeSet<&str> = names.collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Checks a connection against the present grants.

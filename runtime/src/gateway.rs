@@ -41,6 +41,7 @@ mod signals;
 mod summary;
 mod switchboard;
 mod timekeeper;
+mod trial;
 mod watch;
 
 pub use crate::agent::command::guard;
@@ -51,6 +52,7 @@ pub use maker::bundled_names;
 pub use shelf::Shelf;
 pub use summary::Summary;
 pub use switchboard::{Line, Switchboard};
+pub use trial::{Findings, TrialError, try_out};
 
 /// Whether a person sits before the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -337,6 +337,8 @@ pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(1);
 pub const CALLS_PER_CHANNEL_MAX: usize = 64;
 /// How long a call may wait for its turn before it is refused as busy.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long a component is tried out with nothing granted: what it does first, and once more after it failed.
+pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Settings, secrets or endpoints in a description.
 pub const DESCRIPTION_ITEMS_MAX: usize = 64;
 /// A key or name in a description.
@@ -434,6 +436,8 @@ pub const EGRESS_LOG_ENTRIES_MAX: usize = 256;
 pub const EGRESS_LOG_WORD_BYTES_MAX: usize = 32;
 /// The form of a path in the log of requests.
 pub const EGRESS_LOG_PATH_BYTES_MAX: usize = 256;
+/// The part of a header, a URL and a body that is searched for the names of secrets, for the log of requests.
+pub const EGRESS_LOG_SEARCHED_BYTES_MAX: usize = 64 * KIB;
 /// Finding the addresses of a name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connecting to an address, TLS included: under a delivery's deadline, so that a dead peer is told from a slow one.

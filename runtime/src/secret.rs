@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::limit;
 
+pub mod kept;
 pub mod keyring;
 pub mod redact;
 pub mod signing;

@@ -2,7 +2,7 @@
 //!
 //! Nothing is granted by silence: what stands in `--grant`, what is answered with yes, or all of it with `--yes`.
 
-mod values;
+pub(super) mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::args::AddArgs;
 use super::component::{ask, bundled_names, card, load, plain};
 use super::console::Console;
 use super::failure::{Failure, Kind};
+use super::learn::learn;
 use crate::component::{EndpointRequest, Inspection};
 use crate::config::{Access, Config, ConfigError, Draft, Editor, FILE_NAME, Fault, FaultKind, SettingValue, Sources};
 use crate::id::ChannelName;
@@ -31,7 +32,15 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
     let mut editor = Editor::open(&file)?;
     console.say(&card(&inspection))?;
-    let draft = draft(args, &inspection, editor.path(), console)?;
+    let mut args = args.clone();
+    if args.learn {
+        let learned = learn(&args, &inspection, console)?;
+        if !learned.is_wanted(console)? {
+            return Ok(learned.report);
+        }
+        args.grants.extend(learned.grants);
+    }
+    let draft = draft(&args, &inspection, editor.path(), console)?;
     let before = Config::parse(editor.before(), Some(editor.path()), &bundled_names());
     let kept = kept_defaults(&draft, before.config.channels_are_default);
     editor.add_channel(&draft)?;
@@ -107,6 +116,23 @@ enum What {
 }
 
 impl Wanted {
+    /// Returns one for a test.
+    #[cfg(test)]
+    pub(super) fn of_test(entry: GrantEntry) -> Self {
+        Self {
+            what: What::Entry(entry),
+            reason: String::new(),
+        }
+    }
+
+    /// Returns what would give it; none where the operator has to name it.
+    pub(super) fn entry(&self) -> Option<&GrantEntry> {
+        match &self.what {
+            What::Entry(entry) => Some(entry),
+            What::Folder => None,
+        }
+    }
+
     /// Whether a grant gives it, wholly or in part.
     pub(super) fn is_covered_by(&self, grant: &GrantEntry) -> bool {
         match &self.what {
@@ -116,7 +142,7 @@ impl Wanted {
     }
 
     /// Returns it as it is granted on the command line.
-    fn flag(&self) -> String {
+    pub(super) fn flag(&self) -> String {
         match &self.what {
             What::Entry(entry) => format!("--grant {entry}"),
             What::Folder => "--grant folder:/PATH".to_owned(),

@@ -47,9 +47,13 @@ Examples:
       --grant https://api.telegram.org
   sluicegate channel add ./irc.wasm irc --set server=irc.example.org --open --yes \\
       --secret password=file:irc.key
+  sluicegate channel add ./irc.wasm irc --set server=irc.example.org --learn
 
 What the component asks for is shown before anything is granted. On a terminal each grant is asked
-for; in a script only what stands in --grant is granted, or everything with --yes.";
+for; in a script only what stands in --grant is granted, or everything with --yes.
+
+--learn runs the component for some seconds with nothing granted and without your secrets, shows what
+it tried to reach, and prints the command that grants just that. In a script it writes nothing.";
 
 const REVIEW_EXAMPLES: &str = "\
 Examples:
@@ -513,7 +517,7 @@ pub(super) struct Json {
     pub(super) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct AddArgs {
     /// A bundled component's name, or the path of a .wasm file
     pub(super) component: String,
@@ -540,6 +544,9 @@ pub(super) struct AddArgs {
     /// Grant everything that the component asks for
     #[arg(long)]
     pub(super) yes: bool,
+    /// Try it out first with nothing granted, and propose the grants that it needs
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) learn: bool,
 }
 
 #[derive(Debug, Args)]

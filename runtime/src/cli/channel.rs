@@ -10,7 +10,7 @@ use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::running::Running;
-use super::text::{cell, table, utc};
+use super::text::{cell, cell_or_dash, table, utc};
 use crate::admin::{ChannelView, EgressView, List, UsageView};
 use crate::component;
 use crate::config::{Access, ChannelConfig, ComponentSource, Config, Reading, Sources};
@@ -216,6 +216,9 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     );
     if let Some(live) = &live {
         line("status", &status_text(live));
+        if let Some(path) = &live.webhook {
+            line("webhook", path);
+        }
         for (key, value) in usage_lines(&live.usage) {
             line(key, &value);
         }
@@ -287,9 +290,14 @@ pub(super) fn log(sources: &Sources, name: &str, limit: usize, as_json: bool) ->
                 .map_or_else(|| cell(&entry.outcome), |status| status.to_string()),
             entry.bytes_out.to_string(),
             entry.bytes_in.to_string(),
+            cell_or_dash(
+                Some(entry.secrets.join(","))
+                    .filter(|names| !names.is_empty())
+                    .as_deref(),
+            ),
         ]
     });
-    let head = ["TIME", "METHOD", "WHERE", "OUTCOME", "OUT", "IN"].map(str::to_owned);
+    let head = ["TIME", "METHOD", "WHERE", "OUTCOME", "OUT", "IN", "SECRETS"].map(str::to_owned);
     Ok(table(std::iter::once(head).chain(rows)))
 }
 

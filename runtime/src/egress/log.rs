@@ -10,12 +10,15 @@ use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::limit;
 use crate::policy::{Scheme, Target};
 
+/// The method of an entry that is no request: the guest asked for the plain value of a secret.
+pub const REVEAL: &str = "REVEAL";
+
 /// One request, or one socket when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// When it ended.
     pub at_ms: UnixMillis,
-    /// The method; `WEBSOCKET`, `TCP` or `TLS` for a socket.
+    /// The method; `WEBSOCKET`, `TCP` or `TLS` for a socket, [`REVEAL`] for the plain value of a secret.
     pub method: String,
     /// Scheme, host and port; `?` where the guest wrote no URL.
     pub place: String,
@@ -30,6 +33,8 @@ pub struct Entry {
     pub bytes_out: u64,
     /// Bytes of the answer's body; of one that is read as it comes, and of a socket, none.
     pub bytes_in: u64,
+    /// The channel's secrets whose placeholders stood in it, by name, sorted; of a body only its start is looked at.
+    pub secrets: Vec<String>,
 }
 
 impl Entry {
@@ -46,6 +51,22 @@ impl Entry {
             status: None,
             bytes_out: bytes_out as u64,
             bytes_in: 0,
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Begins the entry of an attempt to see the plain value of a secret; `name` where the channel has one of that name.
+    pub(super) fn of_reveal(name: Option<&str>) -> Self {
+        Self {
+            at_ms: 0,
+            method: REVEAL.to_owned(),
+            place: "secret".to_owned(),
+            path: String::new(),
+            outcome: "answered",
+            status: None,
+            bytes_out: 0,
+            bytes_in: 0,
+            secrets: name.map(str::to_owned).into_iter().collect(),
         }
     }
 
@@ -61,6 +82,7 @@ impl Entry {
             status: None,
             bytes_out: 0,
             bytes_in: 0,
+            secrets: Vec::new(),
         }
     }
 }

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 
 use super::maker::Review;
 use super::roster::{Altered, Roster};
+use super::switchboard::Line;
 use crate::admin::{
     Admin, Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, Done,
     EgressView, List, Outgoing, Part, Refusal, ReviewView, Sent, TraceView, TurnView, UsageView,
 };
 use crate::bus::{Bus, Event};
-use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::config::Staged;
 use crate::egress::Entry;
@@ -125,9 +125,9 @@ impl Admin for Desk {
         let mut views: Vec<ChannelView> = self
             .roster
             .switchboard
-            .channels()
+            .all()
             .iter()
-            .map(|channel| channel_view(channel, reviews.remove(&channel.services().name)))
+            .map(|line| channel_view(line, reviews.remove(&line.channel.services().name)))
             .collect();
         views.extend(reviews.into_iter().map(|(name, review)| waiting_view(name, &review)));
         views.sort_by(|one, other| one.name.cmp(&other.name));
@@ -277,6 +277,7 @@ fn egress_view(entry: Entry) -> EgressView {
         status: entry.status,
         bytes_out: entry.bytes_out,
         bytes_in: entry.bytes_in,
+        secrets: entry.secrets,
     }
 }
 
@@ -286,6 +287,7 @@ fn waiting_view(name: ChannelName, review: &Review) -> ChannelView {
         status: "waiting".to_owned(),
         reason: Some(review.words(&name)),
         review: Some(review_view(&name, review)),
+        webhook: None,
         usage: UsageView::default(),
         name,
     }
@@ -299,7 +301,8 @@ fn review_view(name: &ChannelName, review: &Review) -> ReviewView {
     }
 }
 
-fn channel_view(channel: &Channel, review: Option<Review>) -> ChannelView {
+fn channel_view(line: &Line, review: Option<Review>) -> ChannelView {
+    let channel = &line.channel;
     let status = channel.status();
     let services = channel.services();
     let (usage, egress) = (&services.usage, services.egress.counters());
@@ -310,6 +313,7 @@ fn channel_view(channel: &Channel, review: Option<Review>) -> ChannelView {
         status: status.word().to_owned(),
         reason: status.reason().map(str::to_owned),
         review: review.map(|review| review_view(&services.name, &review)),
+        webhook: line.webhook_path(),
         usage: UsageView {
             calls: usage.calls.get(),
             traps: usage.traps.get(),

@@ -15,13 +15,15 @@ use super::switchboard::Line;
 use crate::bus::Bus;
 use crate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
 use crate::clock::Clock;
-use crate::component;
+use crate::component::{self, Inspection};
 use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind, Guarantee};
 use crate::delivery::Guarantees;
 use crate::egress::{ChannelEgress, Gate};
 use crate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
 use crate::id::ChannelName;
 use crate::limit;
+use crate::policy::webhook::PathTokens;
+use crate::secret::kept;
 use crate::store::EventStore;
 
 /// A component that nobody reviewed yet, in the place of the one that somebody did.
@@ -40,7 +42,7 @@ pub(super) struct Found {
 }
 
 /// What is wrong with a component, and the remedy.
-type Refused = (String, String);
+pub(super) type Refused = (String, String);
 
 /// Makes channels.
 pub(super) struct Maker {
@@ -50,6 +52,8 @@ pub(super) struct Maker {
     gate: Arc<Gate>,
     engine: ComponentEngine,
     shelf: Shelf,
+    /// For webhooks that are not signed.
+    tokens: PathTokens,
     /// By digest, so that channels of one component share it.
     loaded: Mutex<BTreeMap<String, Weak<LoadedComponent>>>,
 }
@@ -66,6 +70,8 @@ impl Maker {
         let cache = data.join("cache");
         let cache = CodeCache::open(&cache).map_err(|source| Error::File { path: cache, source })?;
         let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
+        let key = data.join("webhook-key");
+        let tokens = kept::load_or_make(&key).map_err(|source| Error::File { path: key, source })?;
         Ok(Self {
             store,
             bus,
@@ -73,6 +79,7 @@ impl Maker {
             gate,
             engine,
             shelf: Shelf::of(data),
+            tokens: PathTokens::new(&tokens),
             loaded: Mutex::default(),
         })
     }
@@ -158,7 +165,11 @@ impl Maker {
         })
     }
 
-    async fn load(
+    /// Compiles a component and asks it what it is, unless that was done for another channel.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the remedy.
+    pub(super) async fn load(
         &self,
         wasm: &[u8],
         digest: String,
@@ -190,6 +201,20 @@ impl Maker {
         self.lock_loaded().retain(|_, component| component.strong_count() > 0);
     }
 
+    /// Holds a channel's configuration against its component.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub(super) fn check(
+        &self,
+        name: &ChannelName,
+        config: &ChannelConfig,
+        inspection: &Inspection,
+        shutdown: CancellationToken,
+    ) -> Result<Ready, Vec<Fault>> {
+        Setup::new(name, config, inspection, &self.tokens).check(shutdown)
+    }
+
     /// Makes a channel. Returns with it what is allowed and probably not meant.
     ///
     /// # Errors
@@ -201,7 +226,7 @@ impl Maker {
         component: Arc<LoadedComponent>,
     ) -> Result<(Line, Vec<String>), Vec<Fault>> {
         let shutdown = CancellationToken::new();
-        let ready = Setup::new(name, config, component.inspection()).check(shutdown.clone())?;
+        let ready = self.check(name, config, component.inspection(), shutdown.clone())?;
         let warnings = ready.warnings.clone();
         Ok((self.connected(name, config, component, ready, shutdown), warnings))
     }
@@ -249,7 +274,7 @@ impl Maker {
             shutdown,
         });
         let channel = Channel::new(component, services, bounds);
-        Line::new(channel, ready.verifier, guarantees, config.clone())
+        Line::new(channel, ready.door, guarantees, config.clone())
     }
 }
 

@@ -15,7 +15,6 @@ use super::{Beacon, Gateway, agents};
 use crate::agent::AgentTable;
 use crate::bus::Bus;
 use crate::clock::{Clock, SteadyClock};
-use crate::component::Inspection;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Drafts;
 use crate::egress::{Gate, GateError, GateSettings};
@@ -204,23 +203,22 @@ fn summarised(config: &Config, switchboard: &Switchboard) -> Vec<ChannelSummary>
             component: channel.component.to_string(),
             terminal: inspection.terminal,
             agent: channel.agent.clone(),
-            paths: paths(name, inspection, serves_by_default.as_ref()),
+            paths: paths(&line, serves_by_default.as_ref()),
         })
     });
     channels.collect()
 }
 
-fn paths(name: &ChannelName, inspection: &Inspection, serves_by_default: Option<&ChannelName>) -> Vec<String> {
+fn paths(line: &Line, serves_by_default: Option<&ChannelName>) -> Vec<String> {
+    let name = &line.channel.services().name;
     let mut paths = Vec::new();
-    if inspection.offers("connections") {
+    if line.channel.inspection().offers("connections") {
         paths.push(if serves_by_default == Some(name) {
             "/ws".to_owned()
         } else {
             format!("/ws/{name}")
         });
     }
-    if inspection.offers("webhook") {
-        paths.push(format!("/hooks/{name}"));
-    }
+    paths.extend(line.webhook_path());
     paths
 }

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::maker::{Maker, bundled_names, second_terminal, unusable};
-use super::setup;
 use super::switchboard::{Line, Switchboard};
 use crate::admin::{Done, Refusal};
 use crate::agent::{Agent, AgentTable};
@@ -248,7 +247,9 @@ impl Roster {
         wanted: ChannelConfig,
         staged: Staged,
     ) -> Result<Altered, Refusal> {
-        let checked = setup::Setup::new(name, &wanted, line.channel.inspection()).check(CancellationToken::new());
+        let checked = self
+            .maker
+            .check(name, &wanted, line.channel.inspection(), CancellationToken::new());
         let ready = checked.map_err(|faults| wrong(&faults))?;
         staged.commit().map_err(unwritable)?;
         line.channel.services().egress.set_grants(ready.egress.grants);
@@ -367,8 +368,8 @@ impl Roster {
     async fn begin(&self, line: &Line) -> Result<(), String> {
         let channel = &line.channel;
         if channel.inspection().offers("lifecycle") {
-            let name = &channel.services().name;
-            let webhook_url = self.public_url.as_ref().map(|url| format!("{url}/hooks/{name}"));
+            let public_url = self.public_url.as_ref().zip(line.webhook_path());
+            let webhook_url = public_url.map(|(url, path)| format!("{url}{path}"));
             channel.start(webhook_url).await?;
         }
         line.set_started(true);

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::component::{Inspection, Placement, SecretRequest, SettingKind};
+use crate::component::{Inspection, Placement, SecretRequest, SettingKind, WebhookRecipe};
 use crate::config::{Access, ChannelConfig, ComponentSource, Fault, FaultKind, SettingValue, nearest};
 use crate::egress::{ChannelSettings, EgressLimits};
 use crate::id::ChannelName;
 use crate::policy::grants::Request;
-use crate::policy::webhook::{RecipeSource, SignatureScheme, Verifier};
+use crate::policy::webhook::{Door, PathTokens, RecipeSource, SignatureScheme, Verifier};
 use crate::policy::{Grants, Host, HostPattern, Scheme};
 use crate::secret::{BoundSecret, Keyring, Placements};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ pub(super) struct Setup<'a> {
     name: &'a ChannelName,
     config: &'a ChannelConfig,
     inspection: &'a Inspection,
+    tokens: &'a PathTokens,
     faults: Vec<Fault>,
     warnings: Vec<String>,
 }
@@ -28,17 +29,23 @@ pub(super) struct Ready {
     pub(super) access: Access,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) egress: ChannelSettings,
-    pub(super) verifier: Option<Verifier>,
+    pub(super) door: Door,
     pub(super) terminal: bool,
     pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Setup<'a> {
-    pub(super) fn new(name: &'a ChannelName, config: &'a ChannelConfig, inspection: &'a Inspection) -> Self {
+    pub(super) fn new(
+        name: &'a ChannelName,
+        config: &'a ChannelConfig,
+        inspection: &'a Inspection,
+        tokens: &'a PathTokens,
+    ) -> Self {
         Self {
             name,
             config,
             inspection,
+            tokens,
             faults: Vec::new(),
             warnings: Vec::new(),
         }
@@ -55,7 +62,7 @@ impl<'a> Setup<'a> {
         let terminal = self.terminal(&grants);
         let access = self.access();
         let keyring = self.keyring(&settings);
-        let verifier = self.verifier();
+        let door = self.door();
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
@@ -74,7 +81,7 @@ impl<'a> Setup<'a> {
             access,
             settings,
             egress,
-            verifier,
+            door,
             terminal,
             warnings: self.warnings,
         })
@@ -305,24 +312,16 @@ impl<'a> Setup<'a> {
         Keyring::new(bound)
     }
 
-    /// Prepares the check of webhooks. Without the recipe's secret there is nothing to check with: that is said.
-    fn verifier(&mut self) -> Option<Verifier> {
-        let recipe = self.inspection.webhook.as_ref()?;
-        let secret = recipe.secret.as_ref().and_then(|name| self.config.secrets.get(name));
-        let scheme = match recipe.scheme.as_str() {
-            "hmac-sha256" => SignatureScheme::HmacSha256,
-            "ed25519" => SignatureScheme::Ed25519,
-            "shared-secret" => SignatureScheme::SharedSecret,
-            _ => return None,
+    /// Prepares the check of webhooks.
+    fn door(&mut self) -> Door {
+        let recipe = self.inspection.webhook.as_ref();
+        let signed = recipe.and_then(|recipe| Some((recipe, scheme(recipe)?)));
+        let Some((recipe, scheme)) = signed else {
+            return Door::Hidden(self.tokens.of(self.name));
         };
+        let secret = recipe.secret.as_ref().and_then(|name| self.config.secrets.get(name));
         let Some(secret) = secret else {
-            let named = recipe.secret.as_deref().unwrap_or("its key");
-            self.warnings.push(format!(
-                "channel {}: webhooks are not checked, because the secret `{named}` is not set: \
-                 whoever reaches this gateway can post as anyone",
-                self.name
-            ));
-            return None;
+            return self.unsigned_door(recipe.secret.as_deref().unwrap_or("its key"));
         };
         let source = RecipeSource {
             scheme,
@@ -334,13 +333,38 @@ impl<'a> Setup<'a> {
             body_bytes_max: recipe.body_bytes_max as usize,
         };
         match Verifier::new(&source, Some(secret)) {
-            Ok(verifier) => Some(verifier),
+            Ok(verifier) => Door::Signed(verifier),
             Err(error) => {
                 let remedy = "correct the secret, or report the component to its author".into();
                 self.fault(FaultKind::WrongValue, "secrets", error.to_string(), remedy);
-                None
+                Door::Hidden(self.tokens.of(self.name))
             }
         }
+    }
+
+    /// Without the recipe's secret there is nothing to check with: only who knows the path may post, except where the
+    /// operator wrote that everyone may talk. One that has a listener gets its messages there, and is not meant to be open.
+    fn unsigned_door(&mut self, secret: &str) -> Door {
+        let is_meant = self.config.access == Some(Access::Open) && !self.inspection.offers("listener");
+        if !is_meant {
+            return Door::Hidden(self.tokens.of(self.name));
+        }
+        self.warnings.push(format!(
+            "channel {}: webhooks are not checked, because the secret `{secret}` is not set: \
+             whoever reaches this gateway can post as anyone",
+            self.name
+        ));
+        Door::Open
+    }
+}
+
+/// How the webhooks of a recipe are signed; none where they are not.
+fn scheme(recipe: &WebhookRecipe) -> Option<SignatureScheme> {
+    match recipe.scheme.as_str() {
+        "hmac-sha256" => Some(SignatureScheme::HmacSha256),
+        "ed25519" => Some(SignatureScheme::Ed25519),
+        "shared-secret" => Some(SignatureScheme::SharedSecret),
+        _ => None,
     }
 }
 

@@ -23,14 +23,14 @@ use crate::ingress::{
     Answer, ClientId, CloseReason, Connection, Ingress, OutgoingFrame, Refusal, WebhookReply, WebhookRequest,
 };
 use crate::limit;
-use crate::policy::webhook::{Refusal as Unverified, Verifier};
+use crate::policy::webhook::{Door, Refusal as Unverified};
 
 /// A channel with what only the gateway knows of it.
 pub struct Line {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// How its webhooks are checked; none where it takes none, or has no secret to check with.
-    pub verifier: Option<Verifier>,
+    /// How its webhooks are checked.
+    pub door: Door,
     /// What its deliveries promise.
     pub guarantees: Guarantees,
     /// What it was made from; the grants of it may change while it runs.
@@ -43,15 +43,10 @@ pub struct Line {
 
 impl Line {
     /// Connects a channel that is still to be started.
-    pub(super) fn new(
-        channel: Channel,
-        verifier: Option<Verifier>,
-        guarantees: Guarantees,
-        config: ChannelConfig,
-    ) -> Self {
+    pub(super) fn new(channel: Channel, door: Door, guarantees: Guarantees, config: ChannelConfig) -> Self {
         Self {
             channel: Arc::new(channel),
-            verifier,
+            door,
             guarantees,
             config: RwLock::new(config),
             has_started: AtomicBool::new(false),
@@ -67,6 +62,16 @@ impl Line {
     /// Changes what it runs by.
     pub(super) fn set_config(&self, config: ChannelConfig) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Returns the path of its webhook, with the token where it needs one; none where it takes none.
+    pub(super) fn webhook_path(&self) -> Option<String> {
+        let name = &self.channel.services().name;
+        let path = match &self.door {
+            Door::Hidden(token) => format!("/hooks/{name}/{}", token.expose()),
+            Door::Signed(_) | Door::Open => format!("/hooks/{name}"),
+        };
+        self.channel.inspection().offers("webhook").then_some(path)
     }
 
     /// Returns whether its component was told to start.
@@ -317,6 +322,10 @@ impl Ingress for Switchboard {
 
     async fn webhook(&self, channel: &str, request: WebhookRequest) -> Result<WebhookReply, Refusal> {
         let line = self.find(channel).ok_or_else(|| self.unknown(channel))?;
+        let mut request = request;
+        if let Door::Hidden(token) = &line.door {
+            request.path = token.below(&request.path).ok_or(Refusal::NotFound)?.to_owned();
+        }
         if !matches!(line.channel.status(), Status::Up | Status::Degraded(_)) {
             return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
         }
@@ -325,9 +334,9 @@ impl Ingress for Switchboard {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Unavailable(limit::PRESSURE_RETRY.as_secs()));
         }
-        let admission = match &line.verifier {
-            None => None,
-            Some(verifier) => {
+        let admission = match &line.door {
+            Door::Hidden(_) | Door::Open => None,
+            Door::Signed(verifier) => {
                 match verifier.verify(&header_map(&request.headers), &request.body, self.clock.now_ms()) {
                     Ok(admission) => Some(admission),
                     // It was taken before: the platform's retry is told so, and nothing happens again.

@@ -1,14 +1,11 @@
 //! The admin token: made at the first start, kept in the data directory for its owner alone.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 
-use crate::id::random_hex;
+use crate::secret::kept;
 
 /// A bearer token. `Debug` prints nothing of it.
 #[derive(Clone)]
@@ -26,21 +23,7 @@ impl AdminToken {
     /// # Errors
     /// Any I/O error.
     pub fn load_or_create(path: &Path) -> std::io::Result<Self> {
-        match fs::read_to_string(path) {
-            Ok(text) if text.trim().len() >= 32 => return Ok(Self(text.trim().into())),
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let token = random_hex::<32>();
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(token.as_bytes())?;
-        file.sync_all()?;
-        Ok(Self(token.into()))
+        Ok(Self(kept::load_or_make(path)?.into()))
     }
 
     /// Returns whether this is the token, in constant time.
@@ -72,7 +55,10 @@ impl AdminToken {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::id::random_hex;
 
     #[test]
     fn the_token_is_made_once_and_only_its_owner_reads_it() {

@@ -13,8 +13,10 @@ use crate::clock::{UnixMillis, millis};
 use crate::limit;
 use crate::secret::{self, Secret};
 
+mod path_token;
 mod seen;
 
+pub use path_token::{PathToken, PathTokens};
 use seen::{Fingerprint, Seen, fingerprint};
 
 /// How a signature is made.
@@ -102,6 +104,16 @@ pub enum Refusal {
     Busy,
 }
 
+/// What stands between a caller and a channel's webhook.
+pub enum Door {
+    /// Requests prove themselves that they are genuine.
+    Signed(Verifier),
+    /// Nothing is signed: the caller must know the path.
+    Hidden(PathToken),
+    /// Nothing is signed, and the operator wants everyone to be able to post.
+    Open,
+}
+
 /// Checks one channel's webhooks. Shared by all requests.
 pub struct Verifier {
     proof: Proof,
@@ -172,11 +184,6 @@ impl Verifier {
     /// Returns the longest body that is read, bytes: the route's limit while it reads.
     pub fn body_bytes_max(&self) -> usize {
         self.body_bytes_max
-    }
-
-    /// Whether nothing is signed, so that the route needs an unguessable token.
-    pub fn needs_path_token(&self) -> bool {
-        matches!(self.proof, Proof::None)
     }
 
     /// Checks a request. The caller keeps the [`Admission`] until the request's effect is durable, and then accepts it:
@@ -619,6 +626,6 @@ mod tests {
             signature_header: None,
             ..plain(SignatureScheme::None, None)
         };
-        assert!(Verifier::new(&nothing, None).unwrap().needs_path_token());
+        assert!(Verifier::new(&nothing, None).is_ok());
     }
 }

@@ -252,6 +252,18 @@ impl Keyring {
         })
     }
 
+    /// Returns the names of the secrets whose placeholders stand in what a guest wrote, as often as they do.
+    pub fn named_in<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = &'t str> {
+        let starts = text.windows(2).enumerate().filter(|(_, window)| *window == b"{{");
+        starts.filter_map(|(start, _)| {
+            let after = &text[start + 2..];
+            let length = after.iter().take(65).position(|byte| *byte == b'}')?;
+            let name = std::str::from_utf8(&after[..length]).ok()?;
+            after[length..].starts_with(b"}}").then_some(())?;
+            self.secrets.get_key_value(name).map(|(name, _)| name.as_str())
+        })
+    }
+
     fn bound(&self, name: &str, place: Place, host: &Host) -> Result<&Secret, FillError> {
         if !is_name(name) {
             return Err(FillError::Malformed);

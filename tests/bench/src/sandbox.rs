@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sluicegate::egress::{Body, ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings, Request};
+use sluicegate::id::ChannelName;
 use sluicegate::policy::Grants;
+use sluicegate::policy::webhook::PathTokens;
 use sluicegate::secret::Keyring;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +61,9 @@ pub(crate) async fn noisy_neighbour(report: &mut Report) -> anyhow::Result<()> {
     round_trips(&mut client, messages / 10).await?;
     let quiet = round_trips(&mut client, messages).await?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let mut attackers = attack(gateway.address(), endless.address(), &is_over);
+    // As the gateway makes them: what is not signed is reached by its token.
+    let tokens = PathTokens::new(&std::fs::read_to_string(folder.path().join("data/webhook-key"))?);
+    let mut attackers = attack(gateway.address(), endless.address(), &tokens, &is_over);
     tokio::time::sleep(WARM_UP).await;
     let noisy = round_trips(&mut client, messages).await?;
     is_over.store(true, Ordering::Relaxed);
@@ -103,7 +107,12 @@ async fn hostile_gateway(folder: &Path, endless: SocketAddr) -> anyhow::Result<G
 }
 
 /// Keeps every hostile channel attacking until it is over. Each task returns how many calls were answered.
-fn attack(gateway: SocketAddr, endless: SocketAddr, is_over: &Arc<AtomicBool>) -> JoinSet<anyhow::Result<u32>> {
+fn attack(
+    gateway: SocketAddr,
+    endless: SocketAddr,
+    tokens: &PathTokens,
+    is_over: &Arc<AtomicBool>,
+) -> JoinSet<anyhow::Result<u32>> {
     let mut attackers = JoinSet::new();
     for (number, (name, takes_server)) in ATTACKS.into_iter().enumerate() {
         let argument = match (name, takes_server) {
@@ -112,7 +121,8 @@ fn attack(gateway: SocketAddr, endless: SocketAddr, is_over: &Arc<AtomicBool>) -
             _ => String::new(),
         };
         for _ in 0..CALLERS {
-            let path = format!("/hooks/hostile-{number}/{name}?{argument}");
+            let token = tokens.of(&ChannelName::from_trusted(format!("hostile-{number}")));
+            let path = format!("/hooks/hostile-{number}/{}/{name}?{argument}", token.expose());
             attackers.spawn(call_until_over(gateway, path, Arc::clone(is_over)));
         }
     }

@@ -125,6 +125,26 @@ impl TestGateway {
         self.request("GET", path, &[], b"").await
     }
 
+    /// Returns the path of a channel's webhook, with the token where it needs one, as the operator is shown it.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub async fn hook(&self, channel: &str) -> String {
+        let file = self.data().join("admin-token");
+        let token = std::fs::read_to_string(file).expect("the admin token is there from the start");
+        let bearer = format!("Bearer {token}");
+        let answer = self
+            .request("GET", "/api/v1/channels", &[("authorization", &bearer)], b"")
+            .await;
+        let listed: Value = serde_json::from_str(&answer.text()).expect("the channels are JSON");
+        let all = listed["items"].as_array().into_iter().flatten();
+        let path = all
+            .filter(|it| it["name"] == channel)
+            .find_map(|it| it["webhook"].as_str());
+        path.unwrap_or_else(|| panic!("{channel} has no webhook in {listed}"))
+            .to_owned()
+    }
+
     /// Posts JSON to a generic webhook.
     ///
     /// # Panics

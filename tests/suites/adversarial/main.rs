@@ -19,4 +19,5 @@ mod publishing;
 mod results;
 mod store;
 mod support;
+mod trial;
 mod wasi;

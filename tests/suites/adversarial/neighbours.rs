@@ -113,11 +113,11 @@ async fn a_neighbour_is_served_while_every_kind_of_attack_runs() {
         "sleep",
         "log_controls",
     ];
-    let address = gateway.address();
+    let (address, hook) = (gateway.address(), gateway.hook("hostile").await);
     let mut attacks = tokio::task::JoinSet::new();
     for order in orders.iter().chain(&orders) {
         let (name, argument) = order.split_once(' ').unwrap_or((order, ""));
-        let path = format!("/hooks/hostile/{name}?{}", encoded(argument));
+        let path = format!("{hook}/{name}?{}", encoded(argument));
         attacks.spawn(async move {
             harness::http::request(address, "POST", &path, &[], b"")
                 .await
@@ -161,8 +161,9 @@ async fn a_delivery_that_spins_is_retried_and_holds_up_nobody_else() {
     let mut gateway = gateway("").await;
     let mut client = gateway.client().await;
     // What is published here is answered by echo, and the answer's text is an order to its delivery.
+    let hook = gateway.hook("hostile").await;
     let answer = gateway
-        .request("POST", "/hooks/hostile/publish?order%3dspin", &[], b"")
+        .request("POST", &format!("{hook}/publish?order%3dspin"), &[], b"")
         .await;
     assert_eq!(answer.text(), "Ok([Outcome::Accepted])");
     gateway.wait_for_log(&["channel=hostile", "tried again later"]).await;
@@ -183,11 +184,14 @@ async fn a_guest_can_not_speak_in_a_conversation_of_another_channel() {
     let first = client.expect("reply").await;
     let key = first["delivery_key"].as_str().expect("a key").to_owned();
     // The same conversation id in another channel is another conversation.
-    let answer = gateway.request("POST", "/hooks/hostile/publish?plain", &[], b"").await;
+    let hook = gateway.hook("hostile").await;
+    let answer = gateway
+        .request("POST", &format!("{hook}/publish?plain"), &[], b"")
+        .await;
     assert_eq!(answer.text(), "Ok([Outcome::Accepted])");
     // A confirmation of another channel's delivery is none: the reply comes again to the next client, with the same key.
     for attack in ["confirm", "sent"] {
-        let path = format!("/hooks/hostile/{attack}?{key}");
+        let path = format!("{hook}/{attack}?{key}");
         assert_eq!(gateway.request("POST", &path, &[], b"").await.status, 200);
     }
     client.close().await;
@@ -205,7 +209,9 @@ async fn a_guest_can_not_speak_in_a_conversation_of_another_channel() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_to_a_webhook_can_neither_split_the_response_nor_run_in_the_gateways_name() {
     let mut gateway = gateway("").await;
-    let answer = gateway.request("GET", "/hooks/hostile/reply?injection", &[], b"").await;
+    let hook = gateway.hook("hostile").await;
+    let path = format!("{hook}/reply?injection");
+    let answer = gateway.request("GET", &path, &[], b"").await;
     assert_eq!(
         (answer.status, answer.text().as_str()),
         (200, "<script>alert(1)</script>")
@@ -229,5 +235,50 @@ async fn an_answer_to_a_webhook_can_neither_split_the_response_nor_run_in_the_ga
     assert_eq!(policies.len(), 1, "{policies:?}");
     assert!(policies[0].1.starts_with("sandbox"), "{policies:?}");
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    silent(&mut gateway);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_without_a_signature_is_reached_by_its_token_only() {
+    let mut gateway = gateway("").await;
+    let hook = gateway.hook("hostile").await;
+    let token = hook.strip_prefix("/hooks/hostile/").expect("its path has a token");
+    assert_eq!(token.len(), 48, "192 bits: {token}");
+    let order = "log_line%201";
+    for wrong in [
+        format!("/hooks/hostile/log_line?{order}"),
+        format!("/hooks/hostile/{}/log_line", &token[1..]),
+        format!("/hooks/hostile/{token}x/log_line"),
+        format!("/hooks/hostile/{}/log_line", "0".repeat(48)),
+        format!("/hooks/hostile/log_line?token={token}"),
+        "/hooks/hostile".to_owned(),
+    ] {
+        let answer = gateway.request("POST", &wrong, &[], b"").await;
+        assert_eq!(
+            (answer.status, answer.text().contains("no such channel")),
+            (404, true),
+            "{wrong}"
+        );
+    }
+    let calls = gateway.metric("sluicegate_channel_calls_total", "hostile").await;
+    assert_eq!(
+        gateway
+            .request("POST", &format!("{hook}/log_line?1"), &[], b"")
+            .await
+            .status,
+        200
+    );
+    let after = gateway.metric("sluicegate_channel_calls_total", "hostile").await;
+    assert!(
+        (after - calls - 1.0).abs() < 0.5,
+        "only the right one ran the guest: {calls} {after}"
+    );
+    let printed = gateway.wait_for_log(&["channel hostile", &hook]).await;
+    assert!(
+        printed.contains("hostile.wasm"),
+        "the operator is shown it at the start: {printed}"
+    );
+    gateway.crash().await;
+    assert_eq!(gateway.hook("hostile").await, hook, "it lasts");
     silent(&mut gateway);
 }

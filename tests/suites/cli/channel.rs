@@ -193,3 +193,30 @@ fn an_unknown_channel_is_a_wrong_command_line() {
         assert!(outcome.err.contains("  fix: "), "{}", outcome.err);
     }
 }
+
+#[test]
+fn a_trial_shows_what_was_tried_and_proposes_the_narrowest_grants_and_writes_nothing() {
+    let folder = folder();
+    let learned = binary::run(
+        folder.path(),
+        ["channel", "add", "telegram", "family", "--allow", "7", "--learn"],
+    );
+    assert_eq!(learned.code, Some(0), "{}", learned.err);
+    for told in [
+        "https://api.telegram.org/bot{{bot-token}}/",
+        "(secret bot-token): denied",
+        "grant = [\"https://api.telegram.org\"]",
+        "sluicegate channel add telegram family --secret bot-token=env:VARIABLE --allow 7 --grant https://api.telegram.org\n",
+        "nothing was written",
+    ] {
+        assert!(learned.out.contains(told), "{told} is missing in:\n{}", learned.out);
+    }
+    assert!(!folder.path().join("sluicegate.toml").exists(), "nothing is written");
+    let both = binary::run(folder.path(), ["channel", "add", "telegram", "--learn", "--yes"]);
+    assert_eq!(
+        both.code,
+        Some(2),
+        "what was learned is not granted unseen: {}",
+        both.out
+    );
+}

@@ -192,11 +192,45 @@ async fn a_sender_who_is_not_on_the_list_is_refused() {
         .section("[channels.family]\ncomponent = \"webhook\"\naccess = { allow = [\"grace\"] }")
         .start()
         .await;
-    let stranger = gateway.post("family", &body("m1")).await;
+    let hook = gateway.hook("family").await;
+    let post = async |body: Value| gateway.request("POST", &hook, &[], body.to_string().as_bytes()).await;
+    let stranger = post(body("m1")).await;
     assert_eq!(stranger.status, 403, "{}", stranger.text());
     let mut known = body("m1");
     known["sender"] = json!("grace");
-    let answer = gateway.post("family", &known).await;
+    let answer = post(known).await;
     assert_eq!(answer.status, 200, "a refused id is not used up: {}", answer.text());
     assert!(platform.arrived().is_empty());
+}
+
+#[tokio::test]
+async fn an_unsigned_webhook_is_open_only_where_the_operator_wrote_so() {
+    let gateway = Setup::new()
+        .echo()
+        .section("[channels.open]\ncomponent = \"webhook\"\naccess = \"open\"")
+        .section("[channels.unsaid]\ncomponent = \"webhook\"")
+        .start()
+        .await;
+    assert_eq!(gateway.hook("open").await, "/hooks/open");
+    assert_eq!(gateway.post("open", &body("m1")).await.status, 200);
+    let warned = gateway
+        .wait_for_log(&["channel open", "webhooks are not checked"])
+        .await;
+    assert!(warned.contains("signing-key"), "{warned}");
+    let hook = gateway.hook("unsaid").await;
+    assert_eq!(gateway.post("unsaid", &body("m1")).await.status, 404);
+    let answer = gateway
+        .request("POST", &hook, &[], body("m1").to_string().as_bytes())
+        .await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, r#"{"status":"accepted"}"#)
+    );
+    assert_eq!(
+        gateway
+            .request("POST", &format!("{hook}/deeper"), &[], b"")
+            .await
+            .status,
+        404
+    );
 }

@@ -70,6 +70,7 @@ fn args() -> AddArgs {
         open: false,
         agent: None,
         yes: false,
+        learn: false,
     }
 }
 

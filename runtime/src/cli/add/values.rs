@@ -13,7 +13,7 @@ use crate::config::{SettingValue, nearest};
 use crate::secret::SecretSource;
 
 /// Reads the settings from the flags, and asks for those that are required.
-pub(super) fn settings(
+pub(in crate::cli) fn settings(
     args: &AddArgs,
     it: &Inspection,
     console: &mut Console,
