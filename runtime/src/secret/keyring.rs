@@ -230,26 +230,16 @@ impl Keyring {
         }
     }
 
-    /// Fills in a WebSocket text: as JSON where it is JSON, else each placeholder that may stand there.
+    /// Fills in a WebSocket text as [`Keyring::fill_json`] does. What is no JSON document is left as it is: in any other text
+    /// nobody can tell what the guest composed from what people wrote, who could ask for a secret by sending its placeholder.
     pub fn fill_websocket<'t>(&self, text: &'t str, host: &Host) -> Cow<'t, str> {
-        if text.trim_start().starts_with(['{', '[', '"']) {
-            return match self.fill_json(text.as_bytes(), Place::WebsocketText, host) {
-                Cow::Borrowed(_) => Cow::Borrowed(text),
-                Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-            };
+        if !text.contains("\"{{") || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+            return Cow::Borrowed(text);
         }
-        let fillable = self
-            .secrets
-            .iter()
-            .filter(|(name, _)| self.bound(name, Place::WebsocketText, host).is_ok());
-        fillable.fold(Cow::Borrowed(text), |text, (name, bound)| {
-            let placeholder = format!("{{{{{name}}}}}");
-            if text.contains(&placeholder) {
-                Cow::Owned(text.replace(&placeholder, bound.secret.expose()))
-            } else {
-                text
-            }
-        })
+        match self.fill_json(text.as_bytes(), Place::WebsocketText, host) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }
     }
 
     /// Returns the names of the secrets whose placeholders stand in what a guest wrote, as often as they do.
@@ -506,16 +496,28 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_text_is_filled_in_as_what_it_is() {
+    fn a_websocket_text_is_filled_in_where_it_is_json_and_nowhere_else() {
         let keyring = keyring("v\"1", ALL);
         let fill = |text| keyring.fill_websocket(text, &host()).into_owned();
-        assert_eq!(fill("PASS oauth:{{token}}"), "PASS oauth:v\"1");
         assert_eq!(fill(r#"{"op":2,"d":"{{token}}"}"#), r#"{"op":2,"d":"v\"1"}"#);
-        assert_eq!(fill(r#"{"text":"say {{token}}"}"#), r#"{"text":"say {{token}}"}"#);
-        assert_eq!(
-            keyring.fill_websocket("{{token}}", &Host::parse("evil.example").unwrap()),
-            "{{token}}"
-        );
+        for untouched in [
+            r#"{"text":"say {{token}}"}"#,
+            r#"{"text":"say \"{{token}}\""}"#,
+            "PASS oauth:{{token}}",
+            r#"PRIVMSG #room :they say "{{token}}""#,
+            r#"["{{token}}"] and what somebody wrote"#,
+            "{{token}}",
+        ] {
+            assert_eq!(fill(untouched), untouched);
+        }
+        let elsewhere = Host::parse("evil.example").unwrap();
+        let text = r#"{"d":"{{token}}"}"#;
+        assert_eq!(keyring.fill_websocket(text, &elsewhere), text);
+        let no_text = Placements {
+            websocket_text: false,
+            ..ALL
+        };
+        assert_eq!(super::tests::keyring("value-1", no_text).fill_websocket(text, &host()), text);
     }
 
     #[test]
