@@ -16,6 +16,7 @@ mod memory;
 mod neighbours;
 mod network;
 mod publishing;
+mod relay;
 mod results;
 mod store;
 mod support;

@@ -21,6 +21,8 @@ mod publish_flood;
 mod publish_refused;
 mod reachable_flood;
 mod recurse;
+mod relay_ask;
+mod relay_serve;
 mod secrets;
 mod sent;
 mod sleep;
@@ -56,6 +58,8 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "publish_refused" => publish_refused::run(),
         "reachable_flood" => reachable_flood::run(),
         "recurse" => recurse::run(),
+        "relay_ask" => relay_ask::run(argument),
+        "relay_serve" => relay_serve::run(argument),
         "secrets" => secrets::run(argument),
         "sent" => sent::run(argument),
         "sleep" => sleep::run(),
