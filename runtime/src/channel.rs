@@ -10,6 +10,7 @@
 
 mod cache;
 mod call;
+mod compiler;
 mod convert;
 mod engine;
 mod gap;
@@ -17,6 +18,7 @@ mod inspect;
 mod lane;
 mod listener;
 mod loaded;
+mod measure;
 
 pub use cache::CodeCache;
 pub use call::{CallError, Channel, ChannelBounds, Status};
@@ -40,6 +42,25 @@ pub enum Error {
         /// Its size.
         bytes: usize,
     },
+    /// More of something is in it than any component may have.
+    #[error("it has {found} {what}; a component may have {max}")]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is, or was counted so far.
+        found: usize,
+        /// How much there may be.
+        max: usize,
+    },
+    /// It was not compiled in time.
+    #[error(
+        "compiling it takes more than {} s; it goes on in the background: try again later, or raise `compile_s` in [gateway]",
+        .0.as_secs()
+    )]
+    CompileTime(std::time::Duration),
+    /// Too many components are being compiled that took too long.
+    #[error("{0} components that took too long are still being compiled: try again later, or start the gateway again")]
+    CompilerBusy(usize),
     /// The file is no component.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),

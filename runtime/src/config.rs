@@ -222,6 +222,7 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
     let tls_roots = section.text("tls_roots").map(|path| resolve(base, &path));
     let public_url = section.entry("public_url").and_then(|entry| agent::base_url(&entry));
     let grace = section.integer("grace_s", 0..=3600).map(Duration::from_secs);
+    let compile = section.integer("compile_s", 1..=3600).map(Duration::from_secs);
     let pressure = read_marks(&mut section);
     section.finish();
     GatewayConfig {
@@ -230,6 +231,7 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
         tls_roots,
         public_url,
         grace: grace.unwrap_or(default.grace),
+        compile: compile.unwrap_or(default.compile),
         pressure,
     }
 }
@@ -246,6 +248,8 @@ fn read_marks(gateway: &mut Section<'_>) -> Marks {
         *mark = section.integer(key, bounds).map_or(*mark, |number| number * unit);
     };
     set("inbox_rows", rows.clone(), 1, &mut marks.inbox_rows);
+    marks.channel_rows = marks.inbox_rows.div_ceil(2);
+    set("channel_rows", rows.clone(), 1, &mut marks.channel_rows);
     set("outbox_rows", rows.clone(), 1, &mut marks.outbox_rows);
     set("conversation_rows", rows, 1, &mut marks.conversation_rows);
     set("store_mib", 1..=100_000_000, MIB, &mut marks.store_bytes);

@@ -71,6 +71,8 @@ pub const PUBLISH_LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// Inbound events that may wait for their turn, over all channels: more than a day's work of an agent.
 pub const INBOX_ROWS_DEFAULT: u64 = 100_000;
+/// Those of one channel: half of all, so that a flood of one leaves room for the others.
+pub const CHANNEL_ROWS_DEFAULT: u64 = INBOX_ROWS_DEFAULT.div_ceil(2);
 /// Outbound events that may wait to be delivered: a day of a platform's outage for a very large gateway, some 2 GiB.
 pub const OUTBOX_ROWS_DEFAULT: u64 = 2_000_000;
 /// Of either in one conversation: what a person can write in a day, so that one can't fill the disk for all.
@@ -275,6 +277,17 @@ pub const REASON_BYTES_MAX: usize = 1024;
 
 /// A component's file: Python guests have 18 MiB.
 pub const COMPONENT_BYTES_MAX: usize = 32 * MIB;
+/// Core modules and components in one component: Python guests have some 60.
+pub const COMPONENT_PARTS_MAX: usize = 256;
+/// Functions of all its modules: an interpreter with its libraries has some 30,000.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 200_000;
+/// The code of one function: the main loop of an interpreter has some 200 KiB. A compiler's time and memory for one grow
+/// faster than its size.
+pub const COMPONENT_FUNCTION_BYTES_MAX: usize = MIB;
+/// How long a component may take to be compiled where the operator says nothing: a Python guest takes some 16 s of one core.
+pub const COMPILE_TIME_DEFAULT: Duration = Duration::from_secs(120);
+/// Compilations at once, all but one of them such as nobody waits for any more: each takes memory until it ends.
+pub const COMPILES_LEFT_MAX: usize = 3;
 /// All reviewed components that are kept against a change of their files, together: as many as Python guests a dozen.
 pub const COMPONENTS_KEPT_BYTES_MAX: u64 = 256 * MIB as u64;
 /// How often it is looked whether a component's file was changed: a few calls of `stat`.

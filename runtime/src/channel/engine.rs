@@ -1,7 +1,7 @@
 //! The WebAssembly engine: one for each process, with its epoch ticker, its linker and the cache of compiled code.
 //!
-//! Architecture invariant: a component is compiled off the async threads, one at a time, and only after its size was
-//! checked; what it may import is decided here, once, before anything of it runs.
+//! Architecture invariant: a component is compiled off the async threads, one at a time, and only after what is in it was
+//! counted; what it may import is decided here, once, before anything of it runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use wasmtime::{Config, Engine};
 
 use super::Error;
 use super::cache::CodeCache;
+use super::compiler::Compiler;
 use super::lane::SlowLane;
 use crate::guest::Guest;
 use crate::guest::bindings::Host_;
@@ -23,8 +24,7 @@ pub struct ComponentEngine {
     linker: Arc<Linker<Guest>>,
     cache: Option<Arc<CodeCache>>,
     lane: Arc<SlowLane>,
-    /// One compilation at a time: it takes all cores for seconds.
-    compiling: Arc<tokio::sync::Semaphore>,
+    compiler: Compiler,
 }
 
 impl ComponentEngine {
@@ -39,13 +39,22 @@ impl ComponentEngine {
         let linker = Arc::new(link(&engine).map_err(Error::engine)?);
         start_ticker(&engine).map_err(|error| Error::Engine(error.to_string()))?;
         let lane = SlowLane::start().map_err(|error| Error::Engine(error.to_string()))?;
+        let cache = cache.map(Arc::new);
+        let compiler = Compiler::new(engine.clone(), cache.clone());
         Ok(Self {
             engine,
             linker,
-            cache: cache.map(Arc::new),
+            cache,
             lane: Arc::new(lane),
-            compiling: Arc::new(tokio::sync::Semaphore::new(1)),
+            compiler,
         })
+    }
+
+    /// Sets how long anyone waits for the compilation of one component.
+    #[must_use]
+    pub fn with_compile_time(mut self, time_max: Duration) -> Self {
+        self.compiler.set_time_max(time_max);
+        self
     }
 
     /// Returns the engine itself, to make stores for.
@@ -71,7 +80,7 @@ impl ComponentEngine {
         }
         let component = match self.cached(digest).await {
             Some(component) => component,
-            None => self.compile(wasm, digest).await?,
+            None => self.compiler.compile(wasm, digest).await?,
         };
         super::inspect::refuse_foreign_imports(&self.engine, &component)?;
         self.linker
@@ -87,39 +96,6 @@ impl ComponentEngine {
             .ok()
             .flatten()
     }
-
-    async fn compile(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
-        let permit = self
-            .compiling
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Engine("shut down".into()))?;
-        let (engine, cache, digest) = (self.engine.clone(), self.cache.clone(), digest.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let component = compile(&engine, &wasm)?;
-            if let Some(cache) = cache {
-                cache.put(&engine, &digest, &component);
-            }
-            Ok(component)
-        })
-        .await
-        .map_err(|error| Error::Engine(format!("the compiler stopped: {error}")))?
-    }
-}
-
-fn compile(engine: &Engine, wasm: &[u8]) -> Result<Component, Error> {
-    const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-    if wasm.starts_with(CORE_MODULE) {
-        return Err(Error::NotAComponent(
-            "it is a core WebAssembly module; build it for wasm32-wasip2".into(),
-        ));
-    }
-    if !wasm.starts_with(b"\0asm") {
-        return Err(Error::NotAComponent("it is not WebAssembly".into()));
-    }
-    Component::from_binary(engine, wasm).map_err(|error| Error::NotAComponent(plain(&error)))
 }
 
 /// The bounds that hold for every store of the process. Proposals that channels never need stay off: each is attack surface.

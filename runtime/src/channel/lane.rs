@@ -90,7 +90,7 @@ impl Drop for SlowLane {
 }
 
 /// Gives the other threads of the machine the right of way.
-fn give_way() {
+pub(super) fn give_way() {
     // On Linux a priority belongs to a thread; elsewhere it would slow down the whole process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limit;
 pub use crate::policy::Access;
 use crate::policy::GrantEntry;
 use crate::secret::{Secret, SecretSource};
@@ -23,6 +24,8 @@ pub struct GatewayConfig {
     pub public_url: Option<String>,
     /// How long accepted work may take to finish at shutdown.
     pub grace: Duration,
+    /// How long a component may take to be compiled.
+    pub compile: Duration,
     /// When nothing more is taken in.
     pub pressure: Marks,
 }
@@ -35,6 +38,7 @@ impl Default for GatewayConfig {
             tls_roots: None,
             public_url: None,
             grace: Duration::from_secs(20),
+            compile: limit::COMPILE_TIME_DEFAULT,
             pressure: Marks::default(),
         }
     }

@@ -66,10 +66,12 @@ impl Maker {
         bus: Bus,
         clock: Arc<dyn Clock>,
         gate: Arc<Gate>,
+        compile_max: Duration,
     ) -> Result<Self, Error> {
         let cache = data.join("cache");
         let cache = CodeCache::open(&cache).map_err(|source| Error::File { path: cache, source })?;
         let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
+        let engine = engine.with_compile_time(compile_max);
         let key = data.join("webhook-key");
         let tokens = kept::load_or_make(&key).map_err(|source| Error::File { path: key, source })?;
         Ok(Self {

@@ -44,7 +44,14 @@ impl Gateway {
         let clock: Arc<dyn Clock> = steady.clone();
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), clock.clone()));
-        let maker = Maker::new(&data, store.clone(), bus.clone(), clock.clone(), gate(&config)?)?;
+        let maker = Maker::new(
+            &data,
+            store.clone(),
+            bus.clone(),
+            clock.clone(),
+            gate(&config)?,
+            config.gateway.compile,
+        )?;
         let Connected {
             lines,
             waiting,

@@ -18,6 +18,7 @@ use crate::delivery::{DeliveryRequest, Failure};
 use crate::egress::{Entry, Gate, GateSettings};
 use crate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey, random_hex};
+use crate::limit;
 use crate::secret::{Secret, SecretSource};
 use crate::store::Marks;
 use crate::store::sqlite::SqliteStore;
@@ -102,7 +103,8 @@ async fn maker(data: PathBuf, bus: Bus) -> Result<Maker, TrialError> {
     let store = Arc::new(opened.map_err(|error| TrialError::Machine(error.to_string()))?);
     let gate = Gate::new(GateSettings::default()).map_err(|error| TrialError::Machine(error.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Maker::new(&data, store, bus, clock, Arc::new(gate)).map_err(|error| TrialError::Machine(error.to_string()))
+    Maker::new(&data, store, bus, clock, Arc::new(gate), limit::COMPILE_TIME_DEFAULT)
+        .map_err(|error| TrialError::Machine(error.to_string()))
 }
 
 /// A channel that may do nothing, with a made-up value for each secret: many components do nothing without one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sluicegate::channel::{CallError, Error, LoadedComponent};
+use sluicegate::channel::{CallError, CodeCache, ComponentEngine, Error, LoadedComponent};
 use sluicegate::delivery::Failure;
 use sluicegate::limit;
 use wit_component::{ComponentEncoder, StringEncoding};
@@ -285,4 +285,56 @@ async fn a_component_without_an_optional_export_is_not_asked_for_it() {
     assert!(rig.deliver("anything").await.result.is_ok());
     assert_eq!(rig.webhook("spin").await.err(), Some(CallError::NotOffered("webhook")));
     rig.silent().await;
+}
+
+#[tokio::test]
+async fn what_a_compiler_would_choke_on_is_refused_before_it_is_compiled() {
+    let functions = "(func)".repeat(limit::COMPONENT_FUNCTIONS_MAX);
+    let large = format!(
+        "(func {})",
+        "(drop (i32.const 7))".repeat(limit::COMPONENT_FUNCTION_BYTES_MAX / 3 + 1)
+    );
+    let modules = "(core module)".repeat(limit::COMPONENT_PARTS_MAX);
+    let modules = wat::parse_str(format!("(component {modules})")).expect("the text is a component");
+    for (wasm, what) in [
+        (written(&[("more", &functions)]), "functions"),
+        (written(&[("more", &large)]), "bytes in one function"),
+        (modules, "modules"),
+    ] {
+        let began = std::time::Instant::now();
+        match refused(&wasm).await {
+            Error::TooComplex { what: told, found, max } => {
+                assert!(told == what && found > max, "{told} {found} {max}")
+            }
+            other => panic!("{what}: {other}"),
+        }
+        let took = began.elapsed();
+        assert!(
+            took < std::time::Duration::from_secs(10),
+            "nothing of it was compiled: {took:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_compilation_that_takes_too_long_is_left_alone_and_holds_up_nobody() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = || CodeCache::open(folder.path()).expect("a folder for code");
+    let fresh = || ComponentEngine::new(Some(cache())).expect("an engine");
+    let hasty = fresh().with_compile_time(std::time::Duration::ZERO);
+    let slow = written(&[("more", &"(func)".repeat(20_000))]);
+    let refused = LoadedComponent::load(&hasty, &slow)
+        .await
+        .err()
+        .expect("it is not waited for");
+    assert!(matches!(refused, Error::CompileTime(_)), "{refused}");
+    // Another one is compiled meanwhile, with more patience.
+    let patient = hasty.clone().with_compile_time(limit::COMPILE_TIME_DEFAULT);
+    let other = LoadedComponent::load(&patient, &written(&[])).await;
+    other.unwrap_or_else(|error| panic!("the next one is held up: {error}"));
+    // What nobody waited for is in the cache once it is done.
+    harness::eventually("the slow one is in the cache", async || {
+        LoadedComponent::load(&hasty, &slow).await.ok().map(|_| ())
+    })
+    .await;
 }
