@@ -129,6 +129,9 @@ pub enum Event {
     },
     /// A mark on rows, bytes or free disk is reached, or there is room again.
     Pressure {
+        /// The only channel that it concerns; none where it concerns all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channel: Option<ChannelName>,
         /// Why nothing is taken in; none where there is room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         intake: Option<String>,

@@ -187,6 +187,7 @@ impl Gateway {
         ));
         tasks.spawn(pressure::watch(
             self.store.clone(),
+            self.switchboard.clone(),
             self.bus.clone(),
             self.clock.clone(),
             shutdown.deliveries.clone(),

@@ -416,6 +416,10 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`EventStore::claim_turns`] are given is taken all the same.
     fn pressure(&self) -> Pressure;
 
+    /// Returns why nothing of this channel is to be taken in now: a mark of all is reached, or as much of it waits for the
+    /// agent as may of one channel. Costs nothing to ask; what [`EventStore::accept`] is given is taken all the same.
+    fn intake(&self, channel: &ChannelName) -> Option<Full>;
+
     /// Returns what the store was last measured to use.
     fn usage(&self) -> Usage;
 

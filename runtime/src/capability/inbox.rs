@@ -6,7 +6,7 @@ use crate::guest::bindings::sluicegate::channel::inbox::{Host, InboundMessage, O
 use crate::guest::{Guest, Level, Services};
 use crate::id::EventId;
 use crate::limit;
-use crate::store::{Accepted, Error};
+use crate::store::{Accepted, Error, Full};
 use crate::{bus, clock};
 
 impl Host for Guest {
@@ -23,7 +23,10 @@ impl Host for Guest {
         }
         let room = room(&services);
         tokio::select! {
-            has_room = room => if !has_room { return Ok(Err(busy())) },
+            full = room => if let Some(full) = full {
+                services.note_held(full);
+                return Ok(Err(busy()));
+            },
             () = self.shutdown.cancelled() => return Ok(Err(PublishError::ShuttingDown)),
         }
         let checked = check_batch(messages.len(), cursor.as_deref());
@@ -47,18 +50,17 @@ impl Host for Guest {
     }
 }
 
-/// Waits until the store takes something in. Returns false where it still does not after [`limit::PUBLISH_BUSY_WAIT`].
-async fn room(services: &Services) -> bool {
+/// Waits until the store takes something of this channel in. Returns why it still does not after
+/// [`limit::PUBLISH_BUSY_WAIT`].
+async fn room(services: &Services) -> Option<Full> {
     let mut looks = tokio::time::interval(limit::PUBLISH_LOOK_PERIOD);
     let patience = tokio::time::sleep(limit::PUBLISH_BUSY_WAIT);
     tokio::pin!(patience);
     loop {
-        if services.store.pressure().intake.is_none() {
-            return true;
-        }
+        let full = services.store.intake(&services.name)?;
         tokio::select! {
             _ = looks.tick() => {}
-            () = &mut patience => return false,
+            () = &mut patience => return Some(full),
         }
     }
 }

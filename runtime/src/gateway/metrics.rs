@@ -50,7 +50,7 @@ struct Figure(&'static str, &'static str, u64);
 /// One figure of each channel.
 struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
 
-const CHANNEL_COUNTERS: [ChannelFigure; 15] = [
+const CHANNEL_COUNTERS: [ChannelFigure; 16] = [
     ChannelFigure("channel_calls", "Calls of the component's exports", |channel| {
         channel.services().usage.calls.get()
     }),
@@ -83,6 +83,11 @@ const CHANNEL_COUNTERS: [ChannelFigure; 15] = [
         "channel_inbound_over_cap",
         "Inbound events refused because as much waited in their conversation as may",
         |channel| channel.services().usage.inbound_over_cap.get(),
+    ),
+    ChannelFigure(
+        "channel_inbound_held",
+        "Publications and webhooks told to come again because the channel had its share of the inbox",
+        |channel| channel.services().usage.inbound_held.get(),
     ),
     ChannelFigure(
         "channel_gaps",

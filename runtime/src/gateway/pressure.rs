@@ -1,17 +1,26 @@
 //! Watches the store's marks, and tells when one is reached and when there is room again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::switchboard::Switchboard;
 use crate::bus::{Bus, Event};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
+use crate::id::ChannelName;
 use crate::limit;
 use crate::store::{EventStore, Full, Pressure};
 
 /// Measures what the store uses, now and then, until `stop`.
-pub(super) async fn watch(store: Arc<dyn EventStore>, bus: Bus, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut told = Pressure::default();
+pub(super) async fn watch(
+    store: Arc<dyn EventStore>,
+    switchboard: Arc<Switchboard>,
+    bus: Bus,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let (mut told, mut crowded) = (Pressure::default(), BTreeSet::new());
     let mut looks = tokio::time::interval(limit::PRESSURE_PERIOD);
     loop {
         tokio::select! {
@@ -26,6 +35,7 @@ pub(super) async fn watch(store: Arc<dyn EventStore>, bus: Bus, clock: Arc<dyn C
             told = pressure;
             tell(pressure, &bus, clock.now_ms());
         }
+        look_at_shares(&*store, &switchboard, &bus, &mut crowded, clock.now_ms());
     }
 }
 
@@ -34,7 +44,36 @@ fn is_news(before: Option<Full>, now: Option<Full>) -> bool {
     before.map(|full| std::mem::discriminant(&full)) != now.map(|full| std::mem::discriminant(&full))
 }
 
-fn tell(pressure: Pressure, bus: &Bus, at_ms: crate::clock::UnixMillis) {
+/// Tells which channels have as much waiting for the agent as one may, and which no longer do. `crowded` are those that it
+/// was told of.
+fn look_at_shares(
+    store: &dyn EventStore,
+    switchboard: &Switchboard,
+    bus: &Bus,
+    crowded: &mut BTreeSet<ChannelName>,
+    at_ms: UnixMillis,
+) {
+    for channel in switchboard.channels() {
+        let name = &channel.services().name;
+        let full = store.intake(name).filter(|full| matches!(full, Full::Share(_)));
+        let words = full.map(|full| full.to_string());
+        match &words {
+            Some(why) if crowded.insert(name.clone()) => {
+                tracing::warn!(channel = %name, why, "nothing of this channel is taken in until there is room");
+            }
+            None if crowded.remove(name) => tracing::info!(channel = %name, "there is room again"),
+            _ => continue,
+        }
+        bus.publish(|| Event::Pressure {
+            channel: Some(name.clone()),
+            intake: words,
+            turns: None,
+            at_ms,
+        });
+    }
+}
+
+fn tell(pressure: Pressure, bus: &Bus, at_ms: UnixMillis) {
     let words = |full: Option<Full>| full.map(|full| full.to_string());
     let (intake, turns) = (words(pressure.intake), words(pressure.turns));
     match (&intake, &turns) {
@@ -45,5 +84,10 @@ fn tell(pressure: Pressure, bus: &Bus, at_ms: crate::clock::UnixMillis) {
     if turns.is_none() {
         bus.turns_due().wake();
     }
-    bus.publish(|| Event::Pressure { intake, turns, at_ms });
+    bus.publish(|| Event::Pressure {
+        channel: None,
+        intake,
+        turns,
+        at_ms,
+    });
 }

@@ -330,7 +330,9 @@ impl Ingress for Switchboard {
             return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
         }
         // The platform keeps it and comes again: better than to take it in and not be able to store it.
-        if line.channel.services().store.pressure().intake.is_some() {
+        let services = line.channel.services();
+        if let Some(full) = services.store.intake(&services.name) {
+            services.note_held(full);
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Unavailable(limit::PRESSURE_RETRY.as_secs()));
         }

@@ -20,7 +20,7 @@ use crate::event::Conversation;
 use crate::id::{ChannelName, SessionKey};
 use crate::limit;
 use crate::policy::Access;
-use crate::store::EventStore;
+use crate::store::{EventStore, Full};
 
 /// Everything that the guests of one channel share.
 pub struct Services {
@@ -62,6 +62,13 @@ impl Services {
         let redacted = || self.egress.redact(near_start(message)).into();
         if !self.log.write(self.name.as_str(), level, redacted) {
             self.usage.log_lines_dropped.add(1);
+        }
+    }
+
+    /// Counts what was told to come again because this channel has its share of the inbox.
+    pub fn note_held(&self, full: Full) {
+        if matches!(full, Full::Share(_)) {
+            self.usage.inbound_held.add(1);
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Usage {
     pub inbound_refused: Counter,
     /// Inbound events that were refused because as much waited in their conversation as may.
     pub inbound_over_cap: Counter,
+    /// Publications and webhooks that were told to come again because the channel had its share of the inbox.
+    pub inbound_held: Counter,
     /// Times without a listener in which messages may have been missed.
     pub gaps: Counter,
     /// Log lines dropped.

@@ -517,7 +517,10 @@ mod tests {
             websocket_text: false,
             ..ALL
         };
-        assert_eq!(super::tests::keyring("value-1", no_text).fill_websocket(text, &host()), text);
+        assert_eq!(
+            super::tests::keyring("value-1", no_text).fill_websocket(text, &host()),
+            text
+        );
     }
 
     #[test]

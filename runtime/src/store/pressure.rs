@@ -14,6 +14,8 @@ use crate::limit;
 pub struct Marks {
     /// Inbound events that wait for their turn.
     pub inbox_rows: u64,
+    /// Those of one channel.
+    pub channel_rows: u64,
     /// Outbound events that are neither delivered nor dead.
     pub outbox_rows: u64,
     /// Either of them in one conversation: what comes on top is refused.
@@ -28,6 +30,7 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             inbox_rows: limit::INBOX_ROWS_DEFAULT,
+            channel_rows: limit::CHANNEL_ROWS_DEFAULT,
             outbox_rows: limit::OUTBOX_ROWS_DEFAULT,
             conversation_rows: limit::CONVERSATION_ROWS_DEFAULT,
             store_bytes: limit::STORE_BYTES_DEFAULT,
@@ -50,6 +53,8 @@ pub struct Usage {
 pub enum Full {
     /// Too much waits for the agent.
     Inbox(u64),
+    /// Too much of one channel waits for the agent.
+    Share(u64),
     /// Too much waits to be delivered.
     Outbox(u64),
     /// The store has too many bytes.
@@ -63,6 +68,7 @@ impl fmt::Display for Full {
         let mib = |bytes: &u64| bytes / (1024 * 1024);
         match self {
             Self::Inbox(rows) => write!(f, "{rows} messages wait for the agent"),
+            Self::Share(rows) => write!(f, "{rows} messages of this channel wait for the agent"),
             Self::Outbox(rows) => write!(f, "{rows} messages wait to be delivered"),
             Self::Store(bytes) => write!(f, "the store has {} MiB", mib(bytes)),
             Self::Disk(free) => write!(f, "the disk has {} MiB left", mib(free)),
@@ -115,6 +121,11 @@ impl Gauges {
             store_bytes: self.store_bytes.load(Ordering::Relaxed),
             disk_free_bytes: self.disk_free_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns whether a channel with this much waiting for the agent has its share of the inbox.
+    pub(super) fn share_of(&self, waiting: u64) -> Option<Full> {
+        (waiting >= self.marks.channel_rows).then_some(Full::Share(waiting))
     }
 
     pub(super) fn pressure(&self, depth: Depth) -> Pressure {
@@ -175,6 +186,7 @@ mod tests {
     fn gauges() -> Gauges {
         Gauges::new(Marks {
             inbox_rows: 100,
+            channel_rows: 50,
             outbox_rows: 50,
             conversation_rows: 10,
             store_bytes: 1000,

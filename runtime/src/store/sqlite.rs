@@ -26,6 +26,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod waiting;
 mod work;
 mod writer;
 

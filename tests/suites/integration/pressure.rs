@@ -52,7 +52,7 @@ async fn from_a_mark_on_webhooks_come_again_and_the_agent_waits_until_there_is_r
 async fn a_full_inbox_still_lets_the_agent_answer_and_one_conversation_can_t_fill_it() {
     let (platform, model) = (FakePlatform::start().await, MockModel::start().await);
     let gateway = Setup::new()
-        .section("[gateway.pressure]\ninbox_rows = 3\nconversation_rows = 2")
+        .section("[gateway.pressure]\ninbox_rows = 3\nchannel_rows = 3\nconversation_rows = 2")
         .model(&model)
         .websocket()
         .webhook("hook", &platform)
@@ -78,6 +78,50 @@ async fn a_full_inbox_still_lets_the_agent_answer_and_one_conversation_can_t_fil
     platform.wait_for_accepted("c1", 2).await;
     gateway.tell("hook", "m3", "c1", "hi").await;
     platform.wait_for_accepted("c1", 3).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_floods_the_inbox_has_its_share_and_its_neighbours_publish_on() {
+    let (platform, model) = (FakePlatform::start().await, MockModel::start().await);
+    let mut gateway = Setup::new()
+        .section("[gateway.pressure]\ninbox_rows = 6")
+        .model(&model)
+        .websocket()
+        .webhook("flood", &platform)
+        .webhook("calm", &platform)
+        .start()
+        .await;
+    let mut events = events(&gateway).await;
+    // Nothing of the flood is answered before all of it is there.
+    model.hold();
+    for id in ["f1", "f2", "f3"] {
+        gateway.tell("flood", id, id, "hi").await;
+    }
+    let fourth = json!({"id": "f4", "conversation": "f4", "sender": "ada", "text": "hi"});
+    let refused = gateway.post("flood", &fourth).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    let told = next_event(&mut events, "pressure").await;
+    let words = "3 messages of this channel wait for the agent";
+    assert_eq!((&told["channel"], &told["intake"]), (&json!("flood"), &json!(words)));
+    let count = gateway.metric("sluicegate_channel_inbound_held_total", "flood").await;
+    assert!((count - 1.0).abs() < 0.5, "{count}");
+    gateway.tell("calm", "c1", "c1", "hi").await;
+    assert_eq!(
+        gateway.get("/ready").await.status,
+        200,
+        "the gateway itself takes messages"
+    );
+
+    // What waits is known again after a restart.
+    gateway.crash().await;
+    assert_eq!(gateway.post("flood", &fourth).await.status, 503);
+    gateway.tell("calm", "c2", "c2", "hi").await;
+    model.release();
+    for id in ["f1", "f2", "f3", "c1", "c2"] {
+        platform.wait_for_accepted(id, 1).await;
+    }
+    assert_eq!(gateway.post("flood", &fourth).await.status, 200, "the platform's retry");
+    platform.wait_for_accepted("f4", 1).await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, DeadFilter, DeliveryClaim, DeliveryRecord,
-    Depth, Error, EventStore, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence, TurnRecord, Usage,
+    Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence, TurnRecord, Usage,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -136,6 +136,10 @@ macro_rules! with_faults {
 
             fn pressure(&self) -> Pressure {
                 self.inner.pressure()
+            }
+
+            fn intake(&self, channel: &ChannelName) -> Option<Full> {
+                self.inner.intake(channel)
             }
 
             fn usage(&self) -> Usage {

@@ -116,7 +116,7 @@ impl Work<'_> {
         if let Some(body) = &event.body {
             self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?
                 .execute(params![seq, body])?;
-            self.memory.counts.inbox += 1;
+            self.memory.inbox_changes(id, 1);
             let idle = "UPDATE session SET due_at = max(floor_at, ?2) WHERE id = ?1 AND due_at IS NULL";
             if self.sql(idle)?.execute(params![session, now])? == 0 {
                 self.hasten_turn(session, now)?;
@@ -246,10 +246,11 @@ impl Work<'_> {
         for event in &end.outbound {
             self.enqueue(event, Some(turn.seq), now)?;
         }
-        self.sql("UPDATE inbox SET state = 1, note = NULL, finished_at = ?2 WHERE seq = ?1")?
-            .execute(params![turn.seq, now])?;
+        let channel = self
+            .sql("UPDATE inbox SET state = 1, note = NULL, finished_at = ?2 WHERE seq = ?1 RETURNING channel")?
+            .query_row(params![turn.seq, now], |row| row.get(0))?;
         self.memory.texts.inbox.push(turn.seq);
-        self.memory.counts.inbox -= 1;
+        self.memory.inbox_changes(channel, -1);
         self.end_turn(&end.event, turn)
     }
 
@@ -293,9 +294,11 @@ impl Work<'_> {
         now: UnixMillis,
     ) -> Result<(), Failure> {
         let turn = self.held_turn(fence, event)?;
-        let sql = "UPDATE inbox SET state = 2, failures = failures + 1, note = ?2, finished_at = ?3 WHERE seq = ?1";
-        self.sql(sql)?.execute(params![turn.seq, cut(reason), now])?;
-        self.memory.counts.inbox -= 1;
+        let sql = "UPDATE inbox SET state = 2, failures = failures + 1, note = ?2, finished_at = ?3 WHERE seq = ?1
+            RETURNING channel";
+        let values = params![turn.seq, cut(reason), now];
+        let channel = self.sql(sql)?.query_row(values, |row| row.get(0))?;
+        self.memory.inbox_changes(channel, -1);
         self.memory.counts.dead_inbound += 1;
         if let Some(notice) = notice {
             self.enqueue(notice, Some(turn.seq), now)?;

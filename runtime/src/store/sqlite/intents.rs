@@ -2,6 +2,7 @@
 //!
 //! JSON is written and read here, on the caller's thread: the writer has all clients' work to do.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
@@ -18,8 +19,8 @@ use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeadLetter, DeliveryClaim,
-    DeliveryRecord, Depth, Dispatch, Error, EventStore, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence,
-    TurnRecord, Usage,
+    DeliveryRecord, Depth, Dispatch, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit,
+    TurnFence, TurnRecord, Usage,
 };
 
 impl SqliteStore {
@@ -491,6 +492,14 @@ impl EventStore for SqliteStore {
 
     fn pressure(&self) -> Pressure {
         self.gauges.pressure(self.board.depth())
+    }
+
+    fn intake(&self, channel: &ChannelName) -> Option<Full> {
+        let waiting = || {
+            let shown = self.board.waiting.read().unwrap_or_else(PoisonError::into_inner);
+            shown.get(channel.as_str()).copied().unwrap_or_default()
+        };
+        self.pressure().intake.or_else(|| self.gauges.share_of(waiting()))
     }
 
     fn usage(&self) -> Usage {

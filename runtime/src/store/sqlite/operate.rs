@@ -204,12 +204,13 @@ impl Work<'_> {
     fn resubmit(&mut self, event: &str, now: UnixMillis) -> Result<bool, Failure> {
         let sql = "UPDATE inbox INDEXED BY inbox_dead
             SET state = 0, due_at = ?2, failures = 0, note = NULL, finished_at = NULL
-            WHERE event_id = ?1 AND state = 2 RETURNING session";
-        let found = self.sql(sql)?.query_row(params![event, now], |row| row.get(0));
-        let Some(session) = found.optional()? else {
+            WHERE event_id = ?1 AND state = 2 RETURNING session, channel";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found = self.sql(sql)?.query_row(params![event, now], row);
+        let Some((session, channel)) = found.optional()? else {
             return Ok(false);
         };
-        self.memory.counts.inbox += 1;
+        self.memory.inbox_changes(channel, 1);
         self.memory.counts.dead_inbound -= 1;
         self.refresh_session(session)?;
         Ok(true)

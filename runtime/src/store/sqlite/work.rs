@@ -9,6 +9,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 use super::flusher::Lsn;
 use super::fresh::Fresh;
 use super::texts::Texts;
+use super::waiting::{self, Waiting};
 use super::writer::Failure;
 use crate::id::EventId;
 use crate::store::{DeliveryClaim, Depth};
@@ -27,6 +28,8 @@ pub(super) struct Board {
     pub(super) cursor_lsn: AtomicU64,
     /// The newest transaction that changed a channel's state.
     pub(super) state_lsn: AtomicU64,
+    /// Inbound events whose turn is not done, by channel.
+    pub(super) waiting: waiting::Shown,
 }
 
 impl Board {
@@ -76,6 +79,7 @@ enum Undo {
     LaneGiven(DeliveryClaim, i64),
     TurnTaken(EventId),
     TurnGiven(EventId, RunningTurn),
+    Waits(i64, i64),
 }
 
 /// A point to roll back to.
@@ -100,6 +104,7 @@ pub(super) struct Memory {
     undo: Vec<Undo>,
     pub(super) fresh: Fresh,
     pub(super) texts: Texts,
+    waiting: Waiting,
     channel_ids: HashMap<String, i64>,
     lane_ids: HashMap<(i64, String, String), i64>,
     session_ids: HashMap<String, i64>,
@@ -155,6 +160,7 @@ impl Memory {
             undo: Vec::new(),
             fresh: Fresh::load(db, |_| false)?,
             texts: Texts::default(),
+            waiting: Waiting::load(db)?,
             channel_ids: HashMap::new(),
             lane_ids: HashMap::new(),
             session_ids: HashMap::new(),
@@ -234,6 +240,14 @@ impl Memory {
         self.saved = self.counts;
         self.undo.clear();
         self.board.show(&self.counts);
+        self.waiting.show(&self.board.waiting);
+    }
+
+    /// Counts inbound events of a channel that wait from now on, or no longer do.
+    pub(super) fn inbox_changes(&mut self, channel: i64, rows: i64) {
+        self.counts.inbox += rows;
+        self.waiting.add(channel, rows);
+        self.undo.push(Undo::Waits(channel, rows));
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -255,6 +269,7 @@ impl Memory {
                 Some(Undo::LaneGiven(claim, lane)) => self.put_row(claim, lane),
                 Some(Undo::TurnTaken(event)) => drop(self.drop_turn(&event)),
                 Some(Undo::TurnGiven(event, turn)) => self.put_turn(event, turn),
+                Some(Undo::Waits(channel, rows)) => self.waiting.add(channel, -rows),
                 None => break,
             }
         }
@@ -404,6 +419,7 @@ impl<'a> Work<'a> {
             self.memory.forget_names();
         }
         self.memory.channel_ids.insert(name.to_owned(), id);
+        self.memory.waiting.name(id, name);
         Ok(id)
     }
 
