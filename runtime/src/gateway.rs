@@ -45,6 +45,7 @@ mod trial;
 mod watch;
 
 pub use crate::agent::command::guard;
+pub use crate::egress::{Entry, REVEAL};
 pub use crate::store::sqlite::{Archive, ArchiveError};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};

@@ -315,6 +315,13 @@ pub const GUEST_MEMORIES_MAX: usize = 16;
 pub const GUEST_HANDLES_MAX: usize = 2000;
 /// Bytes that one call may copy from guest to host: more than the largest body or blob.
 pub const GUEST_HOSTCALL_BYTES_MAX: usize = 64 * MIB;
+/// The same where [`GUEST_LARGE_HOSTCALLS_MAX`] other instances of the channel may copy as much as any: more than any
+/// message and any frame, since files are handed over as blobs.
+pub const GUEST_HOSTCALL_BYTES_CROWDED_MAX: usize = 8 * MIB;
+/// Instances of one channel that may each copy [`GUEST_HOSTCALL_BYTES_MAX`] at once. With
+/// [`GUEST_HOSTCALL_BYTES_CROWDED_MAX`] for all others this bounds what a channel has between guest and host, in all, to
+/// some 700 MiB; without it, it would be 4 GiB.
+pub const GUEST_LARGE_HOSTCALLS_MAX: usize = 4;
 /// Headers of one request of a guest that uses `wasi:http`.
 pub const GUEST_HEADER_BYTES_MAX: usize = 64 * KIB;
 /// Random bytes that a guest may ask for at once.

@@ -11,8 +11,7 @@ use super::console::Console;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
 use crate::component::Inspection;
-use crate::egress::{Entry, REVEAL};
-use crate::gateway::{Findings, TrialError, try_out};
+use crate::gateway::{Entry, Findings, REVEAL, TrialError, try_out};
 use crate::limit;
 use crate::policy::{Endpoint, Grant, GrantEntry, Host};
 use crate::secret::SecretSource;
@@ -88,7 +87,10 @@ impl Proposal {
     fn of(attempts: &[Entry], wanted: &[Wanted]) -> Self {
         let mut proposal = Self::default();
         for tried in attempts.iter().flat_map(needed) {
-            let is_asked = wanted.iter().filter_map(Wanted::entry).any(|asked| gives(asked, &tried));
+            let is_asked = wanted
+                .iter()
+                .filter_map(Wanted::entry)
+                .any(|asked| gives(asked, &tried));
             if !is_asked {
                 proposal.unasked.insert(tried.to_string());
             } else if !proposal.grants.contains(&tried) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -35,6 +36,8 @@ pub struct Guest {
     http: WasiHttpCtx,
     hooks: GateHooks,
     budget: Budget,
+    /// Kept as long as the instance lives, where it may hand much to the host at once.
+    _large_hostcalls: Option<OwnedSemaphorePermit>,
 }
 
 impl WasiView for Guest {
@@ -91,6 +94,8 @@ pub(crate) fn store(
     http.set_field_size_limit(limit::GUEST_HEADER_BYTES_MAX);
     let mut table = ResourceTable::new();
     table.set_max_capacity(limit::GUEST_HANDLES_MAX);
+    let shared = services.as_ref().map(|services| services.share.take_hostcalls());
+    let (hostcall_bytes_max, large_hostcalls) = shared.unwrap_or((limit::GUEST_HOSTCALL_BYTES_MAX, None));
     let guest = Guest {
         hooks: GateHooks::new(services.clone(), context.evidence.clone()),
         wasi: powerless_wasi(services.as_ref()),
@@ -102,10 +107,11 @@ pub(crate) fn store(
         shutdown: context.shutdown,
         table,
         http,
+        _large_hostcalls: large_hostcalls,
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.budget);
-    store.set_hostcall_fuel(limit::GUEST_HOSTCALL_BYTES_MAX);
+    store.set_hostcall_fuel(hostcall_bytes_max);
     store.set_max_component_handles(limit::GUEST_HANDLES_MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut context| context.data_mut().budget.tick());

@@ -4,15 +4,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::limit;
 
-/// A channel's share of the machine: CPU and memory of all its instances.
+/// A channel's share of the machine: CPU and memory of all its instances, and what they may hand to the host at once.
 #[derive(Debug)]
 pub struct Share {
     cpu: Mutex<Earnings>,
     memory_bytes: AtomicUsize,
+    large_hostcalls: Arc<Semaphore>,
     folder: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -32,6 +34,7 @@ impl Default for Share {
         Self {
             cpu: Mutex::new(earnings),
             memory_bytes: AtomicUsize::new(0),
+            large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
             folder: Arc::default(),
         }
     }
@@ -73,6 +76,14 @@ impl Share {
     /// Gives memory back.
     pub(crate) fn give_memory(&self, bytes: usize) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how much an instance may hand to the host in one call, bytes, and what it keeps as long as it lives for that.
+    pub(super) fn take_hostcalls(&self) -> (usize, Option<OwnedSemaphorePermit>) {
+        match self.large_hostcalls.clone().try_acquire_owned() {
+            Ok(permit) => (limit::GUEST_HOSTCALL_BYTES_MAX, Some(permit)),
+            Err(_) => (limit::GUEST_HOSTCALL_BYTES_CROWDED_MAX, None),
+        }
     }
 
     /// Returns how much memory the instances hold now, bytes.

@@ -49,3 +49,34 @@ async fn the_instances_of_one_channel_have_a_bound_together() {
     assert!(refused < outcomes.len(), "some have their memory");
     rig.survived().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_instances_of_a_channel_hand_to_the_host_at_once_is_bounded() {
+    let rig = std::sync::Arc::new(Rig::new().ample_cpu().up().await);
+    assert_eq!(rig.report("large_body 12").await, "refused", "one may hand over much");
+    let mut busy = tokio::task::JoinSet::new();
+    for _ in 0..limit::GUEST_LARGE_HOSTCALLS_MAX {
+        let rig = std::sync::Arc::clone(&rig);
+        busy.spawn(async move { drop(rig.deliver("idle 8").await) });
+    }
+    // Three of them and what an instance has besides do not make up so much: all four are there.
+    let memory_bytes = || rig.channel.services().share.memory_bytes();
+    harness::eventually("all of them", async || (memory_bytes() >= 4 * 8 * MIB).then_some(())).await;
+    let among_many = rig.webhook("large_body 12").await;
+    assert!(matches!(among_many, Err(CallError::Trapped(_))), "{among_many:?}");
+    assert_eq!(
+        rig.report("large_body 4").await,
+        "refused",
+        "an ordinary amount is for all"
+    );
+    while let Some(ended) = busy.join_next().await {
+        ended.expect("no panic");
+    }
+    assert_eq!(
+        rig.report("large_body 12").await,
+        "refused",
+        "and much again after them"
+    );
+    let rig = std::sync::Arc::into_inner(rig).expect("nobody else has it");
+    rig.survived().await;
+}

@@ -24,7 +24,10 @@ const LAYERS: [Layer; 22] = [
     Layer("ingress", &["id", "limit"]),
     Layer("admin", &["clock", "id", "store"]),
     // The stages.
-    Layer("http", &["admin", "bus", "clock", "event", "id", "ingress", "limit"]),
+    Layer(
+        "http",
+        &["admin", "bus", "clock", "event", "id", "ingress", "limit", "secret"],
+    ),
     Layer("agent", &["bus", "clock", "event", "id", "limit", "retry", "store"]),
     Layer("delivery", &["bus", "clock", "event", "id", "limit", "retry", "store"]),
     Layer("channel", CHANNEL),

@@ -9,6 +9,7 @@ mod files;
 mod folder;
 mod http;
 mod idle;
+mod large_body;
 mod log_controls;
 mod log_flood;
 mod log_line;
@@ -46,6 +47,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "folder" => folder::run(argument),
         "http" => http::run(argument),
         "idle" => idle::run(argument),
+        "large_body" => large_body::run(argument),
         "log_controls" => log_controls::run(),
         "log_flood" => log_flood::run(),
         "log_line" => log_line::run(argument),
