@@ -8,8 +8,9 @@ use crate::agent::command::CommandAgent;
 use crate::agent::echo::Echo;
 use crate::agent::local::{LOCAL_SERVERS, detect_local};
 use crate::agent::openai::{ApiKey, OpenAi};
-use crate::agent::{Agent, command, openai};
-use crate::config::{AgentConfig, CommandConfig, OpenAiConfig};
+use crate::agent::{Agent, AgentTable, command, openai};
+use crate::config::{AgentConfig, ChannelConfig, CommandConfig, OpenAiConfig};
+use crate::id::ChannelName;
 use crate::limit;
 
 /// An agent, and why it is that one, for a person.
@@ -29,6 +30,17 @@ pub(super) async fn make_all(configured: &BTreeMap<String, AgentConfig>) -> Resu
         agents.insert(name.clone(), chosen);
     }
     Ok(agents)
+}
+
+/// Returns which agent answers which channel.
+pub(super) fn table(channels: &BTreeMap<ChannelName, ChannelConfig>, made: &BTreeMap<String, Chosen>) -> AgentTable {
+    let table = AgentTable::new();
+    for (name, channel) in channels {
+        if let Some(chosen) = made.get(&channel.agent) {
+            table.set(name.clone(), chosen.agent.clone());
+        }
+    }
+    table
 }
 
 async fn make(config: &AgentConfig) -> Result<Chosen, String> {

@@ -12,7 +12,6 @@ use super::maker::{Maker, Review, second_terminal, unusable};
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
 use super::{Beacon, Gateway, agents};
-use crate::agent::AgentTable;
 use crate::bus::Bus;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, ConfigError};
@@ -58,12 +57,7 @@ impl Gateway {
             mut warnings,
         } = connect(&maker, &config).await?;
         let made = agents::make_all(&config.agents).await?;
-        let table = AgentTable::new();
-        for (name, channel) in &config.channels {
-            if let Some(chosen) = made.get(&channel.agent) {
-                table.set(name.clone(), chosen.agent.clone());
-            }
-        }
+        let table = agents::table(&config.channels, &made);
         if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
             warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
         }

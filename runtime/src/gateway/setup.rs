@@ -333,7 +333,7 @@ impl<'a> Setup<'a> {
             body_bytes_max: recipe.body_bytes_max as usize,
         };
         match Verifier::new(&source, Some(secret)) {
-            Ok(verifier) => Door::Signed(verifier),
+            Ok(verifier) => Door::Signed(Box::new(verifier)),
             Err(error) => {
                 let remedy = "correct the secret, or report the component to its author".into();
                 self.fault(FaultKind::WrongValue, "secrets", error.to_string(), remedy);

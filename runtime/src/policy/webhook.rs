@@ -107,7 +107,7 @@ pub enum Refusal {
 /// What stands between a caller and a channel's webhook.
 pub enum Door {
     /// Requests prove themselves that they are genuine.
-    Signed(Verifier),
+    Signed(Box<Verifier>),
     /// Nothing is signed: the caller must know the path.
     Hidden(PathToken),
     /// Nothing is signed, and the operator wants everyone to be able to post.

@@ -304,7 +304,7 @@ async fn what_a_compiler_would_choke_on_is_refused_before_it_is_compiled() {
         let began = std::time::Instant::now();
         match refused(&wasm).await {
             Error::TooComplex { what: told, found, max } => {
-                assert!(told == what && found > max, "{told} {found} {max}")
+                assert!(told == what && found > max, "{told} {found} {max}");
             }
             other => panic!("{what}: {other}"),
         }
