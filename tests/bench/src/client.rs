@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One HTTP/1.1 connection that is kept open.
 pub(crate) struct HttpClient {
     stream: BufReader<TcpStream>,
+    /// What every request says besides, a whole header a line.
+    headers: String,
     line: String,
     body: Vec<u8>,
 }
@@ -27,21 +29,34 @@ impl HttpClient {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),
+            headers: String::new(),
             line: String::new(),
             body: Vec::new(),
         })
     }
 
+    /// Shows this token with every request from now on.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.headers = format!("authorization: Bearer {token}\r\n");
+        self
+    }
+
+    /// Returns the body of the last answer.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Asks, and returns the status.
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<u16> {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"))
+        let headers = &self.headers;
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n{headers}\r\n"))
             .await
     }
 
     /// Posts JSON, and returns the status.
     pub(crate) async fn post(&mut self, path: &str, json: &str) -> anyhow::Result<u16> {
-        let bytes = json.len();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n");
+        let (bytes, headers) = (json.len(), &self.headers);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\n{headers}content-type: application/json\r\n");
         self.exchange(&format!("{head}content-length: {bytes}\r\n\r\n{json}"))
             .await
     }

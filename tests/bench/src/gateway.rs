@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use crate::client::HttpClient;
 
 /// The longest wait for a gateway to be ready, or to end: far above every figure, so that only a broken one meets it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The lines of its log that are shown when it fails.
 const LOG_LINES_KEPT: usize = 20;
 

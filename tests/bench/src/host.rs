@@ -2,7 +2,6 @@
 //! beside the same guest in a bare wasmtime, in turns.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,7 +50,9 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
 
 async fn measure(folder: std::path::PathBuf, rounds: usize) -> anyhow::Result<(Sample, Sample)> {
     let store = Arc::new(SqliteStore::open(&folder.join("data"))?);
-    let channel = channel(&folder, Arc::clone(&store)).await?;
+    let engine = ComponentEngine::new(Some(CodeCache::open(&folder.join("cache"))?))?;
+    let component = LoadedComponent::load(&engine, NOOP).await?;
+    let channel = channel(component, BTreeMap::new(), Arc::clone(&store))?;
     let bare = Bare::new().map_err(plain)?;
     let (mut host, mut floor) = (Sample::default(), Sample::default());
     // The first round warms both sides up and is not counted.
@@ -83,13 +84,15 @@ async fn measure(folder: std::path::PathBuf, rounds: usize) -> anyhow::Result<(S
 }
 
 /// A channel as the gateway makes it: bounds, a grant, egress, a durable store, a log.
-async fn channel(folder: &Path, store: Arc<SqliteStore>) -> anyhow::Result<Channel> {
-    let engine = ComponentEngine::new(Some(CodeCache::open(&folder.join("cache"))?))?;
-    let component = LoadedComponent::load(&engine, NOOP).await?;
+pub(crate) fn channel(
+    component: Arc<LoadedComponent>,
+    settings: BTreeMap<String, String>,
+    store: Arc<SqliteStore>,
+) -> anyhow::Result<Channel> {
     let gate = Arc::new(Gate::new(GateSettings::default())?);
     let shutdown = CancellationToken::new();
     let granted = "https://api.example.org".parse().context("an endpoint to grant")?;
-    let settings = ChannelSettings {
+    let egress = ChannelSettings {
         grants: Grants::new(Vec::new(), [granted]),
         keyring: Keyring::new(BTreeMap::new()),
         limits: EgressLimits::default(),
@@ -100,8 +103,8 @@ async fn channel(folder: &Path, store: Arc<SqliteStore>) -> anyhow::Result<Chann
         store,
         bus: Bus::new(),
         clock: Arc::new(SystemClock),
-        egress: ChannelEgress::new(gate, settings),
-        settings: BTreeMap::new(),
+        egress: ChannelEgress::new(gate, egress),
+        settings,
         access: Access::Open,
         clients: Clients::default(),
         relay: Relay::default(),
@@ -117,7 +120,8 @@ async fn channel(folder: &Path, store: Arc<SqliteStore>) -> anyhow::Result<Chann
     Ok(channel)
 }
 
-fn request(number: usize) -> DeliveryRequest {
+/// A message of the usual size.
+pub(crate) fn request(number: usize) -> DeliveryRequest {
     let cause = EventId::from_trusted(format!("evt_{number:032x}"));
     let event = OutboundEvent {
         key: DeliveryKey::of_turn(&cause, 0),

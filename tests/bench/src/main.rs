@@ -4,12 +4,15 @@
 //! `NAME VALUE UNIT`. Everything that is measured is the release build; `path`, `start` and the model benches start the
 //! real binary, and everything beside it in processes of their own.
 
+mod adding;
 mod backlog;
 mod client;
 mod delivery;
 mod gateway;
 mod host;
+mod languages;
 mod model;
+mod neighbour;
 mod path;
 mod peer;
 mod report;
@@ -32,7 +35,7 @@ use crate::report::Report;
 #[command(name = "bench", after_help = listing(), arg_required_else_help = true)]
 struct Args {
     /// Figures to measure, or the beginnings of their names; `all` for all
-    #[arg(value_name = "NAME", required_unless_present = "serve")]
+    #[arg(value_name = "NAME", required_unless_present_any = ["serve", "attack"])]
     names: Vec<String>,
     /// Takes under a minute for everything, and less care
     #[arg(long)]
@@ -40,6 +43,9 @@ struct Args {
     /// Is what stands beside the gateway: this program starts itself for it
     #[arg(long, hide = true)]
     serve: Option<peer::Kind>,
+    /// Is the callers of hostile channels of the gateway here: this program starts itself for them
+    #[arg(long, hide = true)]
+    attack: Option<std::net::SocketAddr>,
 }
 
 /// What measures some figures together.
@@ -177,7 +183,12 @@ const BENCHES: &[Bench] = &[
             "sandbox.noisy_p99_ms",
             "sandbox.attacks",
         ],
-        run: Run::Async(|report| sandbox::noisy_neighbour(report).boxed_local()),
+        run: Run::Async(|report| neighbour::all_at_once(report).boxed_local()),
+    },
+    Bench {
+        about: "the same with each attack alone, to find the one that costs: not part of `all`",
+        figures: &["attacks.*_p99_ratio", "attacks.*_p50_ratio", "attacks.*_calls"],
+        run: Run::Async(|report| neighbour::one_by_one(report).boxed_local()),
     },
     Bench {
         about: "a request through the gate, beside bare reqwest (medians)",
@@ -193,15 +204,39 @@ const BENCHES: &[Bench] = &[
         figures: &["sandbox.idle_channel_kib"],
         run: Run::Async(|report| sandbox::idle_channels(report).boxed_local()),
     },
+    Bench {
+        about: "from `channel add` beside a running gateway to the first delivery: compiled before, and new; and the same \
+                command with nothing to do",
+        figures: &[
+            "sandbox.hot_add_ms",
+            "sandbox.hot_add_cold_ms",
+            "sandbox.hot_add_floor_ms",
+        ],
+        run: Run::Async(|report| adding::hot(report).boxed_local()),
+    },
+    Bench {
+        about: "a channel in each language: size, first compilation, start from the cache, one call; of \
+                components/examples what is built",
+        figures: &[
+            "languages.*_kib",
+            "languages.*_compile_ms",
+            "languages.*_cached_ms",
+            "languages.*_call_us",
+        ],
+        run: Run::Async(|report| languages::run(report).boxed_local()),
+    },
 ];
 
 /// What `all` leaves out.
-const SOAK: &str = "soak";
+const APART: [&str; 2] = ["attacks", "soak"];
 
 impl Bench {
     fn is_meant_by(&self, name: &str) -> bool {
-        let is_long = self.figures.iter().any(|figure| figure.starts_with(SOAK));
-        (name == "all" && !is_long) || self.figures.iter().any(|figure| figure.starts_with(name))
+        let is_apart = self
+            .figures
+            .iter()
+            .any(|figure| APART.iter().any(|apart| figure.starts_with(apart)));
+        (name == "all" && !is_apart) || self.figures.iter().any(|figure| figure.starts_with(name))
     }
 
     fn measure(&self, report: &mut Report) -> anyhow::Result<()> {
@@ -243,9 +278,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 #[expect(clippy::print_stderr, reason = "a failure is for the person who measures")]
 fn main() -> ExitCode {
     let args = Args::parse();
-    let done = match args.serve {
-        Some(kind) => serve(kind),
-        None => measure(&args),
+    let done = match (args.serve, args.attack) {
+        (Some(kind), _) => beside(peer::serve(kind)),
+        (None, Some(gateway)) => neighbour::give_way().and_then(|()| beside(neighbour::attack(gateway))),
+        (None, None) => measure(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -256,9 +292,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(kind: peer::Kind) -> anyhow::Result<()> {
+/// Does what stands beside a gateway.
+fn beside(part: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = runtime()?;
-    let served = runtime.block_on(peer::serve(kind));
+    let served = runtime.block_on(part);
     // A thread that still reads standard input can't be woken.
     runtime.shutdown_background();
     served

@@ -16,6 +16,10 @@ impl Sample {
         self.0.push(time);
     }
 
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     pub(crate) fn first(&self, count: usize) -> Self {
         Self(self.0.iter().take(count).copied().collect())
     }

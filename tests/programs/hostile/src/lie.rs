@@ -20,6 +20,8 @@ fn chosen() -> &'static str {
 pub(crate) fn describe() -> Description {
     let mut truth = Description::new("hostile", env!("CARGO_PKG_VERSION"), "Attacks its host")
         .endpoint(Endpoint::new(Scheme::Http, "127.0.0.1", "the server of the test"))
+        .endpoint(Endpoint::new(Scheme::Http, "{server}", "a server at another port"))
+        .setting(Setting::text("server", "Where else it may send its requests"))
         .secret(Secret::in_header("token", "What must not leak", ["127.0.0.1"]));
     for key in ["listener", "start", "stop", "closed"] {
         truth = truth.setting(Setting::text(key, "The attack to run there"));
