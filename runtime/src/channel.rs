@@ -23,7 +23,7 @@ mod measure;
 pub use cache::CodeCache;
 pub use call::{CallError, Channel, ChannelBounds, Status};
 pub use engine::ComponentEngine;
-pub use inspect::CONTRACT;
+pub use inspect::{CONTRACT, powerless_words};
 pub use listener::Ended;
 pub use loaded::LoadedComponent;
 
@@ -65,8 +65,14 @@ pub enum Error {
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
     /// It is a component, but not a channel.
-    #[error("a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`")]
-    NotAChannel,
+    #[error(
+        "a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`{}",
+        inspect::powerless_words(powerless_imports).map(|words| format!("; it imports {words}")).unwrap_or_default()
+    )]
+    NotAChannel {
+        /// What it imports that leads nowhere here.
+        powerless_imports: Vec<String>,
+    },
     /// It was built for another version of the contract.
     #[error(
         "it was built for version {version} of the channel contract; this gateway speaks {}",
@@ -116,11 +122,12 @@ fn quoted(names: &[String]) -> String {
         .join(", ")
 }
 
-/// Says what a component is and asks for, without giving it anything.
+/// Says what a component is and asks for, without giving it anything. With a cache, its code is compiled for the gateway
+/// too that has the same one.
 ///
 /// # Errors
 /// What is wrong with it, in plain words.
-pub async fn inspect(wasm: &[u8]) -> Result<crate::component::Inspection, Error> {
-    let engine = ComponentEngine::new(None)?;
+pub async fn inspect(wasm: &[u8], cache: Option<CodeCache>) -> Result<crate::component::Inspection, Error> {
+    let engine = ComponentEngine::new(cache)?;
     Ok(LoadedComponent::load(&engine, wasm).await?.inspection().clone())
 }

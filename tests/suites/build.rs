@@ -28,7 +28,7 @@ fn embed() -> anyhow::Result<()> {
     let own = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo names the package's folder")?);
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output folder")?);
     let root = own.ancestors().nth(2).context("the suites stand below tests/")?;
-    guest_build::keep_programs(root, &out_dir, &["asking", "hostile", "keyed"])?;
+    guest_build::keep_programs(root, &out_dir, &["asking", "foreign", "hostile", "keyed"])?;
     mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
 }
 

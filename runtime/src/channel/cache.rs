@@ -1,8 +1,8 @@
 //! Compiled code on disk, so that a start takes milliseconds and not seconds.
 //!
 //! Loading compiled code trusts it completely. So the folder belongs to its owner alone, files are named by the
-//! component's digest and the engine's version, and each carries an HMAC under a key that only this data directory has:
-//! a file that anything else wrote, or that was damaged, is ignored and made again.
+//! component's digest and the engine's version, and each carries an HMAC under a key of its name that only this data
+//! directory can make: a file that anything else wrote, or that was damaged or renamed, is ignored and made again.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,6 +25,11 @@ pub struct CodeCache {
 }
 
 impl CodeCache {
+    /// Returns where the cache of a data directory is.
+    pub fn folder_of(data: &Path) -> PathBuf {
+        data.join("cache")
+    }
+
     /// Opens the cache in `folder`, making it (mode 0700) and its key (mode 0600) where they are missing.
     ///
     /// # Errors
@@ -47,25 +52,29 @@ impl CodeCache {
 
     /// Returns the compiled component, if this very engine compiled it before.
     pub fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
-        let stored = fs::read(self.path(engine, digest)).ok()?;
+        let name = file_name(engine, digest);
+        let stored = fs::read(self.folder.join(&name)).ok()?;
         let (tag, code) = stored.split_at_checked(TAG_BYTES)?;
-        hmac::verify(&self.key, code, tag).ok()?;
+        hmac::verify(&self.key_of(&name), code, tag).ok()?;
         deserialize(engine, code)
     }
 
     /// Stores a compiled component. A failure is logged and costs only time at the next start.
     pub fn put(&self, engine: &Engine, digest: &str, component: &Component) {
-        let path = self.path(engine, digest);
+        let name = file_name(engine, digest);
         let stored = component
             .serialize()
             .map_err(|error| std::io::Error::other(error.to_string()))
-            .and_then(|code| self.write(&path, &code));
+            .and_then(|code| self.write(&name, &code));
         if let Err(error) = stored {
+            let path = self.folder.join(name);
             tracing::warn!(path = %path.display(), %error, "compiled code was not cached");
         }
     }
 
-    fn write(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
+    fn write(&self, name: &str, code: &[u8]) -> std::io::Result<()> {
+        let path = self.folder.join(name);
+        let tag = hmac::sign(&self.key_of(name), code);
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -73,16 +82,22 @@ impl CodeCache {
             .truncate(true)
             .mode(0o600)
             .open(&partial)?;
-        file.write_all(hmac::sign(&self.key, code).as_ref())?;
+        file.write_all(tag.as_ref())?;
         file.write_all(code)?;
         fs::rename(&partial, path)
     }
 
-    fn path(&self, engine: &Engine, digest: &str) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    /// Returns the key of one file: code of one component is no code of another.
+    fn key_of(&self, name: &str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.key, name.as_bytes()).as_ref())
     }
+}
+
+/// The name of a component's code for this very engine.
+fn file_name(engine: &Engine, digest: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}.cwasm", hasher.finish())
 }
 
 fn load_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {

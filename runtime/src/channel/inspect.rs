@@ -55,7 +55,9 @@ pub(super) fn refuse_foreign_imports(engine: &Engine, component: &Component) -> 
     });
     match contract {
         _ if !foreign.is_empty() => Err(Error::ForeignImports { imports: foreign }),
-        None => Err(Error::NotAChannel),
+        None => Err(Error::NotAChannel {
+            powerless_imports: powerless_imports(engine, component),
+        }),
         Some(version) if version != CONTRACT => Err(Error::OtherContract { version }),
         Some(_) => Ok(()),
     }
@@ -79,6 +81,17 @@ pub(super) fn powerless_imports(engine: &Engine, component: &Component) -> Vec<S
     powerless.sort();
     powerless.dedup();
     powerless
+}
+
+/// Says what such imports are, that they lead nowhere, and what to use in their place; none where there are none.
+pub fn powerless_words(imports: &[String]) -> Option<String> {
+    (!imports.is_empty()).then(|| {
+        format!(
+            "network sockets ({}), which lead nowhere here: a channel connects through `http` or `net` of \
+             `sluicegate:channel`, or `wasi:http`, to the endpoints that the operator granted",
+            super::quoted(imports)
+        )
+    })
 }
 
 /// Checks a description and turns it into the host's own form.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use self::values::{relative, secrets, settings};
 use super::apply;
 use super::args::AddArgs;
-use super::component::{ask, bundled_names, card, load, plain};
+use super::component::{ask_for, bundled_names, card, load, plain};
 use super::console::Console;
 use super::failure::{Failure, Kind};
 use super::learn::learn;
@@ -28,7 +28,8 @@ const SERVED_BY_DEFAULT: &str = "websocket";
 /// # Errors
 /// What is missing or wrong; the file is then as it was.
 pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> Result<String, Failure> {
-    let inspection = ask(&args.component, &load(&args.component)?)?;
+    let data = Config::read(sources, &bundled_names()).config.gateway.data;
+    let inspection = ask_for(&data, &args.component, &load(&args.component)?)?;
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
     let mut editor = Editor::open(&file)?;
     console.say(&card(&inspection))?;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::run::start_runtime;
+use crate::channel::CodeCache;
 use crate::component::{EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe};
 use crate::config::nearest;
 
@@ -60,8 +61,23 @@ pub(super) fn load(component: &str) -> Result<Vec<u8>, Failure> {
 /// # Errors
 /// Why the gateway would refuse it.
 pub(super) fn ask(component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+    ask_with(None, component, wasm)
+}
+
+/// Asks a component what it is that the gateway of this data directory is going to run: what is compiled here need not
+/// be compiled there again. Without a cache there, or the right to it, nothing is kept.
+///
+/// # Errors
+/// Why the gateway would refuse it.
+pub(super) fn ask_for(data: &Path, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+    let cache = CodeCache::folder_of(data);
+    let cache = cache.is_dir().then(|| CodeCache::open(&cache).ok()).flatten();
+    ask_with(cache, component, wasm)
+}
+
+fn ask_with(cache: Option<CodeCache>, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
     start_runtime()?
-        .block_on(crate::channel::inspect(wasm))
+        .block_on(crate::channel::inspect(wasm, cache))
         .map_err(|error| {
             let remedy =
                 "use a component that was built for package sluicegate:channel, with the SDK or any tool chain";
@@ -106,12 +122,8 @@ pub(super) fn card(it: &Inspection) -> String {
     section(&mut text, "It asks for", asks(it));
     section(&mut text, "Secrets", it.secrets.iter().map(secret_line).collect());
     section(&mut text, "Settings", it.settings.iter().map(setting_line).collect());
-    if !it.powerless_imports.is_empty() {
-        let _ = writeln!(
-            text,
-            "It imports, and gets nothing through: {}",
-            it.powerless_imports.join(", ")
-        );
+    if let Some(words) = crate::channel::powerless_words(&it.powerless_imports) {
+        let _ = writeln!(text, "It imports {words}");
     }
     text
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::add::{Asked, granted, wanted};
 use super::apply;
 use super::args::ReviewArgs;
-use super::component::{ask, bundled_names, card, load, plain, requests};
+use super::component::{ask, ask_for, bundled_names, card, load, plain, requests};
 use super::console::Console;
 use super::failure::{Failure, Kind};
 use crate::component::{self, Inspection};
@@ -38,7 +38,7 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
             "{path} is the component that was reviewed; there is nothing to review\n"
         ));
     }
-    let now = ask(&path, &wasm)?;
+    let now = ask_for(&config.gateway.data, &path, &wasm)?;
     let before = kept(name, channel, &config.gateway.data);
     console.say(&difference(channel, before.as_ref(), &now))?;
     let grants = accepted(args, channel, &now, console)?;

@@ -68,7 +68,7 @@ impl Maker {
         gate: Arc<Gate>,
         compile_max: Duration,
     ) -> Result<Self, Error> {
-        let cache = data.join("cache");
+        let cache = CodeCache::folder_of(data);
         let cache = CodeCache::open(&cache).map_err(|source| Error::File { path: cache, source })?;
         let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
         let engine = engine.with_compile_time(compile_max);

@@ -180,7 +180,78 @@ mod tests {
         );
     }
 
+    /// What two readers are known to disagree about, in any order.
+    const PIECES: [&str; 44] = [
+        "http://",
+        "https://",
+        "HTTP://",
+        "http:",
+        "//",
+        "/",
+        "\\",
+        "@",
+        ":",
+        "?",
+        "#",
+        "%",
+        ".",
+        "..",
+        "*.",
+        "[",
+        "]",
+        "user",
+        "user:pw@",
+        "a.example",
+        "A.Example",
+        "evil.example",
+        "xn--pi-6kc",
+        "аpi",
+        "ｅｘａｍｐｌｅ",
+        "。",
+        "\u{ad}",
+        "127.1",
+        "0x7f.1",
+        "2130706433",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "%61",
+        "%2e",
+        "%40",
+        "%2f",
+        "%5c",
+        ":80",
+        ":443",
+        ":0",
+        ":00080",
+        ":65536",
+        "{{token}}",
+        "\t",
+    ];
+
+    fn soup() -> impl Strategy<Value = String> {
+        let pieces = prop::collection::vec(prop::sample::select(&PIECES[..]), 1..8);
+        (prop::bool::weighted(0.8), pieces).prop_map(|(begins_well, pieces)| {
+            let begin = if begins_well { "http://" } else { "" };
+            begin.to_owned() + &pieces.concat()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn every_reader_of_an_accepted_url_finds_the_same_place(text in soup()) {
+            let Ok(target) = Target::parse(&text, &HTTP) else { return Ok(()) };
+            // The URL standard's reading of what the guest wrote, which browsers and the HTTP client share.
+            let url = Url::parse(&text).expect("what was accepted is a URL");
+            prop_assert_eq!(url.host().map(|host| Host::from_url(&host)), Some(Ok(target.host.clone())));
+            prop_assert_eq!(url.port_or_known_default(), Some(target.port));
+            prop_assert_eq!((url.username(), url.password()), ("", None));
+            // RFC 3986's, which servers and proxies share. It knows fewer spellings, but what it takes leads there too.
+            let Ok(uri) = text.parse::<http::Uri>() else { return Ok(()) };
+            prop_assert_eq!(uri.host().map(Host::parse), Some(Ok(target.host.clone())));
+            prop_assert_eq!(uri.port_u16().or(target.scheme.default_port()), Some(target.port));
+            prop_assert!(!uri.authority().is_some_and(|authority| authority.as_str().contains('@')));
+        }
+
         #[test]
         fn an_accepted_url_means_the_same_to_both_parsers(
             text in "https?://[a-zA-Z0-9.:@/?#%\\[\\]_~*{}é-]{1,40}"

@@ -99,3 +99,21 @@ async fn many_calls_at_once_get_the_cpu_share_of_their_channel_and_not_one_each(
     assert!(used < allowed, "{used:?} used, {allowed:?} allowed");
     rig.silent().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_is_handled_while_a_delivery_of_the_same_channel_hangs() {
+    let rig = Rig::new().up().await;
+    let hanging = {
+        let (channel, request) = (rig.channel.clone(), request(rig.name(), "sleep"));
+        tokio::spawn(async move { channel.deliver(request).await })
+    };
+    harness::eventually("the delivery has begun", async || {
+        (rig.usage().calls.get() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(rig.report("log_line 0").await, "0 lines");
+    assert!(!hanging.is_finished(), "the webhook did not wait for it");
+    let attempt = hanging.await.expect("no panic");
+    assert_eq!(attempt.result, Err(Failure::DeadlineExceeded));
+    rig.survived().await;
+}

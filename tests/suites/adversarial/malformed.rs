@@ -111,7 +111,7 @@ async fn a_file_that_is_too_large_is_refused_before_it_is_looked_at() {
 #[tokio::test]
 async fn components_that_are_no_channel_of_this_contract_are_refused() {
     let nothing = wat::parse_str("(component)").expect("a component");
-    assert!(matches!(refused(&nothing).await, Error::NotAChannel));
+    assert!(matches!(refused(&nothing).await, Error::NotAChannel { .. }));
     let exporting = |name: &str| {
         let text = format!("(component (instance $i) (export \"sluicegate:channel/{name}\" (instance $i)))");
         wat::parse_str(text).expect("a component")
@@ -337,4 +337,91 @@ async fn a_compilation_that_takes_too_long_is_left_alone_and_holds_up_nobody() {
         LoadedComponent::load(&hasty, &slow).await.ok().map(|_| ())
     })
     .await;
+}
+
+#[tokio::test]
+async fn core_instances_are_bounded_for_the_whole_component() {
+    const CORE_MODULES: u8 = 1;
+    const CORE_INSTANCES: u8 = 2;
+    let module = wat::parse_str("(module)").expect("a module");
+    let count = u32::try_from(limit::GUEST_CORE_INSTANCES_MAX + 1).expect("a few hundred");
+    // What follows the honest component: a second module, and as many instances of it as no compiler makes.
+    let instances: Vec<u8> = (0..count).flat_map(|_| [0x00, 0x01, 0x00]).collect();
+    let counted = [leb128(count), instances].concat();
+    let mut wasm = written(&[]);
+    for (id, content) in [(CORE_MODULES, module), (CORE_INSTANCES, counted)] {
+        wasm.push(id);
+        wasm.extend(leb128(u32::try_from(content.len()).expect("a small section")));
+        wasm.extend(content);
+    }
+    let error = refused(&wasm).await;
+    assert!(matches!(error, Error::Describe(_)), "{error}");
+}
+
+/// A number as WebAssembly writes it.
+fn leb128(mut number: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[tokio::test]
+async fn huge_copies_without_end_are_ended_at_the_cpu_time() {
+    // One instruction moves a megabyte: the epoch is looked at between two of them.
+    let copy = "(loop i32.const 0 i32.const 1 i32.const 1000000 memory.copy br 0) i32.const 4096";
+    let rig = up(&[("deliver", copy)]).await;
+    let used_up = Failure::Trapped("it used up its CPU time".into());
+    assert_eq!(rig.failure("anything").await, used_up);
+    rig.silent().await;
+}
+
+#[tokio::test]
+async fn compiled_code_that_was_changed_cut_or_renamed_is_made_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let open = || CodeCache::open(folder.path()).expect("a folder for code");
+    let load = |wasm: Vec<u8>| async move {
+        let engine = ComponentEngine::new(Some(open())).expect("an engine");
+        LoadedComponent::load(&engine, &wasm).await.map(|_| ())
+    };
+    let codes = || {
+        let files = std::fs::read_dir(folder.path()).expect("a folder");
+        let paths = files.map(|file| file.expect("a file").path());
+        let mut codes: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
+            .collect();
+        codes.sort();
+        codes
+    };
+    let honest = written(&[]);
+    let spinning = written(&[("more", "(func $spin (loop br 0)) (start $spin)")]);
+    load(honest.clone()).await.expect("its description is in order");
+    let honest_code = codes().pop().expect("its code is kept");
+    let made = std::fs::read(&honest_code).expect("its code");
+    load(spinning).await.expect_err("it says nothing");
+    let other = codes()
+        .into_iter()
+        .find(|path| *path != honest_code)
+        .expect("its code is kept");
+    let mut changed = made.clone();
+    *changed.last_mut().expect("some bytes") ^= 1;
+    let renamed = std::fs::read(other).expect("the other's code");
+    for (what, code) in [
+        ("changed", changed),
+        ("cut", made[..made.len() / 2].to_vec()),
+        ("empty", Vec::new()),
+        ("another's", renamed),
+    ] {
+        std::fs::write(&honest_code, code).expect("a file is written");
+        load(honest.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(
+            std::fs::read(&honest_code).expect("its code") == made,
+            "{what}: it is made again"
+        );
+    }
 }

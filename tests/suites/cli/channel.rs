@@ -220,3 +220,26 @@ fn a_trial_shows_what_was_tried_and_proposes_the_narrowest_grants_and_writes_not
         both.out
     );
 }
+
+/// An ordinary program with a socket, and a channel that has one besides.
+const FOREIGN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/foreign.wasm"));
+const WITH_SOCKETS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));
+
+#[test]
+fn a_component_that_wants_sockets_is_told_that_they_lead_nowhere_and_what_to_use() {
+    let folder = folder();
+    for (name, wasm, code) in [("foreign.wasm", FOREIGN, 1), ("channel.wasm", WITH_SOCKETS, 0)] {
+        std::fs::write(folder.path().join(name), wasm).expect("a file is written");
+        let inspected = binary::run(folder.path(), ["component", "inspect", name]);
+        assert_eq!(inspected.code, Some(code), "{name}: {}", inspected.err);
+        let said = if code == 0 { inspected.out } else { inspected.err };
+        for words in [
+            "network sockets (`wasi:sockets/",
+            "lead nowhere here",
+            "`http` or `net` of `sluicegate:channel`",
+        ] {
+            assert!(said.contains(words), "{name}: {said}");
+        }
+        assert_eq!(said.contains("not a channel"), code != 0, "{name}: {said}");
+    }
+}

@@ -20,6 +20,7 @@ mod print_flood;
 mod publish;
 mod publish_flood;
 mod publish_refused;
+mod random_huge;
 mod reachable_flood;
 mod recurse;
 mod relay_ask;
@@ -58,6 +59,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "publish" => publish::run(argument),
         "publish_flood" => publish_flood::run(),
         "publish_refused" => publish_refused::run(),
+        "random_huge" => random_huge::run(),
         "reachable_flood" => reachable_flood::run(),
         "recurse" => recurse::run(),
         "relay_ask" => relay_ask::run(argument),
