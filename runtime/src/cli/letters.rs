@@ -10,7 +10,7 @@ use super::json_text;
 use super::running::Running;
 use super::text::{cell, cell_or_dash, from_now, table, utc};
 use crate::admin::{Changed, DeliveryState, DeliveryView};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::Sources;
 use crate::guest::printable;
 
@@ -124,11 +124,19 @@ fn outbox_table(letters: &[DeliveryView]) -> String {
             place(one).0,
             place(one).1,
             one.attempts.to_string(),
-            one.due_at_ms.map_or_else(|| "-".to_owned(), |due| from_now(due, now)),
+            due_cell(one, now),
             cell_or_dash(one.reason.as_deref()),
         ]
     });
     table(std::iter::once(head).chain(rows))
+}
+
+fn due_cell(letter: &DeliveryView, now: UnixMillis) -> String {
+    match letter.due_at_ms {
+        _ if letter.behind.is_some() => "behind another".to_owned(),
+        Some(due) => from_now(due, now),
+        None => "-".to_owned(),
+    }
 }
 
 fn dead_table(letters: &[DeliveryView]) -> String {
@@ -180,6 +188,9 @@ fn letter_text(letter: &DeliveryView, what: &str) -> String {
         if let Some(at) = at {
             line(key, format!("{} UTC", utc(at)));
         }
+    }
+    if let Some(head) = &letter.behind {
+        line("behind", head.to_string());
     }
     line("parts sent", letter.parts_sent.to_string());
     line(

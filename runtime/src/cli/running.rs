@@ -204,6 +204,10 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
             Failure::new(Kind::Failed, "the gateway refuses the admin token", remedy)
         }
         StatusCode::UNPROCESSABLE_ENTITY => Failure::new(Kind::Configuration, words, "nothing was changed"),
+        StatusCode::NOT_FOUND => {
+            let remedy = "see what there is: `sluicegate outbox list`, `dead list`, `inbox dead`, `channel list`";
+            Failure::new(Kind::Failed, words, remedy)
+        }
         _ => Failure::plain(words),
     }
 }

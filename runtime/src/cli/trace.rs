@@ -110,15 +110,39 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
         (DeliveryState::Delivered, Some(at)) => step(text, at, &format!("delivered{}", ids(&delivery.message_ids))),
         (DeliveryState::Dead | DeliveryState::Dropped, Some(at)) => {
             step(text, at, &format!("given up{}", because(delivery.reason.as_deref())));
-        }
-        _ => {
-            if let Some(reason) = &delivery.reason {
-                remark(text, &format!("the last attempt failed{}", because(Some(reason))));
-            }
-            if let Some(due) = delivery.due_at_ms.filter(|due| *due > now) {
-                remark(text, &format!("due {}", from_now(due, now)));
+            if delivery.state == DeliveryState::Dead {
+                remark(
+                    text,
+                    &format!("to send it again: sluicegate dead redrive {}", delivery.delivery_key),
+                );
             }
         }
+        _ => waiting_text(text, delivery, now),
+    }
+}
+
+/// Says what a message that is not delivered waits for.
+fn waiting_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
+    if let Some(reason) = &delivery.reason {
+        remark(text, &format!("the last attempt failed{}", because(Some(reason))));
+    }
+    if delivery.state == DeliveryState::Held {
+        let key = &delivery.delivery_key;
+        remark(
+            text,
+            &format!("held back; to let it go: sluicegate outbox release {key}"),
+        );
+    }
+    if let Some(why) = &delivery.channel_waits {
+        remark(text, &format!("its channel is {}", printable(why)));
+    }
+    if let Some(head) = &delivery.behind {
+        remark(
+            text,
+            &format!("waits for {head}, which goes before it in its conversation"),
+        );
+    } else if let Some(due) = delivery.due_at_ms.filter(|due| *due > now) {
+        remark(text, &format!("due {}", from_now(due, now)));
     }
 }
 
@@ -189,5 +213,34 @@ delivery dlv_1: retrying
         let text = trace_text(&trace, 62_000);
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("due in 8 s\n") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_trace_says_what_a_message_waits_for() {
+        let waiting = |more: serde_json::Value| {
+            let mut delivery = json!({"delivery_key": "dlv_1", "state": "pending", "attempts": 0, "due_at_ms": 9_000});
+            let more = more.as_object().cloned().unwrap_or_default();
+            delivery.as_object_mut().expect("an object").extend(more);
+            let mut text = String::new();
+            delivery_text(&mut text, &serde_json::from_value(delivery).expect("a delivery"), 1_000);
+            text
+        };
+        let behind = waiting(json!({"behind": "dlv_0"}));
+        assert!(
+            behind.contains("waits for dlv_0, which goes before it") && !behind.contains("due"),
+            "{behind}"
+        );
+        let held = waiting(json!({"state": "held"}));
+        assert!(held.contains("to let it go: sluicegate outbox release dlv_1"), "{held}");
+        let paused = waiting(json!({"channel_waits": "paused: by the operator"}));
+        assert!(
+            paused.contains("its channel is paused: by the operator") && paused.contains("due in 8 s"),
+            "{paused}"
+        );
+        let dead = waiting(json!({"state": "dead", "finished_at_ms": 500}));
+        assert!(
+            dead.ends_with("to send it again: sluicegate dead redrive dlv_1\n"),
+            "{dead}"
+        );
     }
 }

@@ -14,6 +14,7 @@ use crate::admin::{
     EgressView, List, Outgoing, Part, Refusal, ReviewView, Sent, TraceView, TurnView, UsageView,
 };
 use crate::bus::{Bus, Event};
+use crate::channel::Status;
 use crate::clock::Clock;
 use crate::config::Staged;
 use crate::egress::Entry;
@@ -98,6 +99,17 @@ impl Desk {
             }
         }
         Ok(Changed { count })
+    }
+
+    /// Notes why the channel of a message that waits sends nothing, if it does not.
+    fn look_at_channel(&self, view: &mut DeliveryView) {
+        let Some(name) = view.channel.as_ref().filter(|_| view.state.is_live()) else {
+            return;
+        };
+        view.channel_waits = match self.roster.switchboard.find(name.as_str()) {
+            None => Some("not there".to_owned()),
+            Some(line) => why_it_waits(&line.channel.status()),
+        };
     }
 
     async fn found(&self, key: &str) -> Result<Option<DeliveryRecord>, Refusal> {
@@ -230,7 +242,10 @@ impl Admin for Desk {
         if found.is_empty() {
             return Err(Refusal::NotFound(format!("message known as {id:?}")));
         }
-        Ok(found.into_iter().map(trace_view).collect())
+        let mut views: Vec<TraceView> = found.into_iter().map(trace_view).collect();
+        let outbound = views.iter_mut().flat_map(|view| &mut view.outbound);
+        outbound.for_each(|view| self.look_at_channel(view));
+        Ok(views)
     }
 }
 
@@ -354,6 +369,8 @@ fn delivery_view(record: DeliveryRecord, text_bytes_max: usize) -> DeliveryView 
         ambiguous: record.ambiguous,
         created_at_ms: Some(record.created_at_ms),
         due_at_ms: record.due_at_ms,
+        behind: record.behind,
+        channel_waits: None,
         expires_at_ms: record.state.is_live().then_some(record.expires_at_ms),
         attempt_at_ms: record.attempt_at_ms,
         finished_at_ms: record.finished_at_ms,
@@ -361,6 +378,18 @@ fn delivery_view(record: DeliveryRecord, text_bytes_max: usize) -> DeliveryView 
         message_ids: record.message_ids,
         reason: record.reason,
     }
+}
+
+fn why_it_waits(status: &Status) -> Option<String> {
+    if matches!(status, Status::Up | Status::Degraded(_)) {
+        return None;
+    }
+    let word = status.word();
+    Some(
+        status
+            .reason()
+            .map_or_else(|| word.to_owned(), |reason| format!("{word}: {reason}")),
+    )
 }
 
 fn change_view(record: ChangeRecord) -> ChangeView {

@@ -54,6 +54,8 @@ pub struct DeliveryRecord {
     pub created_at_ms: UnixMillis,
     /// When it is due next, rate limits included; none where nothing more is to be done.
     pub due_at_ms: Option<UnixMillis>,
+    /// The head of its lane, where that is another one: it goes first.
+    pub behind: Option<DeliveryKey>,
     /// When it is given up, if it is not delivered before.
     pub expires_at_ms: UnixMillis,
     /// When its last attempt began.

@@ -126,6 +126,33 @@ async fn a_dead_letter_is_seen_put_back_and_delivered_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_trace_says_what_a_message_waits_for() {
+    let platform = FakePlatform::start_down();
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    gateway.tell("hook", "m1", "c1", "one").await;
+    gateway.wait_for_metric("sluicegate_delivery_failed_total", 1.0).await;
+    gateway.tell("hook", "m2", "c1", "two").await;
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 2.0).await;
+    let waiting = json_of(&gateway, &["outbox", "list"]).await;
+    let head = waiting[0]["delivery_key"].as_str().expect("a key");
+    let trace = done(&gateway, &["trace", "m2"]).await;
+    assert!(
+        trace.contains(&format!("waits for {head}, which goes before it")),
+        "{trace}"
+    );
+    let table = done(&gateway, &["outbox", "list"]).await;
+    assert!(table.contains("behind another"), "{table}");
+    done(&gateway, &["outbox", "hold", head]).await;
+    let trace = done(&gateway, &["trace", "m1"]).await;
+    assert!(trace.contains(&format!("sluicegate outbox release {head}")), "{trace}");
+    done(&gateway, &["channel", "pause", "hook"]).await;
+    let trace = done(&gateway, &["trace", "m2"]).await;
+    assert!(trace.contains("its channel is paused: by the operator"), "{trace}");
+    let unknown = fails(gateway.folder(), &["trace", "nosuch"], 1).await;
+    assert!(unknown.contains("fix: see what there is"), "{unknown}");
+}
+
+#[tokio::test]
 async fn all_dead_letters_of_a_channel_are_put_back_and_what_is_dropped_stays_away() {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new()

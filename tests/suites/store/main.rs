@@ -94,6 +94,7 @@ on_each_backend! {
     operator:
         the_outbox_lists_what_waits_oldest_first,
         the_outbox_lists_one_channel,
+        what_stands_behind_another_names_the_head_of_its_lane,
         a_delivery_tells_how_far_it_is,
         a_list_goes_on_where_it_stopped,
         a_held_delivery_holds_up_its_lane_until_it_is_released,

@@ -106,6 +106,33 @@ pub(crate) async fn the_outbox_lists_one_channel(open: Open<'_>) {
     }
 }
 
+pub(crate) async fn what_stands_behind_another_names_the_head_of_its_lane(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "ada"), ("4", "bob")], NOW).await;
+    // A lane that fails is no longer kept in memory alone.
+    for head in store
+        .lazy_claim_heads(&[channel("family")], 9, NOW)
+        .await
+        .expect("heads")
+        .dispatches
+    {
+        let again = store.lazy_reschedule(head.claim, NOW + 50, false, Attempted::Failed, "down", NOW);
+        again.await.expect("again");
+    }
+    store.flush().await.expect("flush");
+    let behind = async || {
+        let listed = outbox(&*store, None, 9).await;
+        let heads = listed
+            .into_iter()
+            .map(|one| one.behind.map(|key| key.as_str().trim_start_matches("dlv_").to_owned()));
+        heads.collect::<Vec<_>>()
+    };
+    let first = || Some("1".to_owned());
+    assert_eq!(behind().await, [None, first(), first(), None]);
+    store.change(Change::Drop(key("1")), NOW).await.expect("drop");
+    assert_eq!(behind().await, [None, Some("2".to_owned()), None]);
+}
+
 pub(crate) async fn a_delivery_tells_how_far_it_is(open: Open<'_>) {
     let store = open();
     assert_eq!(store.delivery(&key("1")).await.expect("delivery"), None);

@@ -18,7 +18,11 @@ macro_rules! deliveries {
             "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at,
                 CASE WHEN state BETWEEN 0 AND 3 OR state >= 10 THEN max(outbox.due_at, coalesce(floor_at, 0)) END,
                 expires_at, attempt_at,
-                finished_at, parts, receipt, note, body
+                finished_at, parts, receipt, note, body,
+                CASE WHEN state <= 2 OR state >= 10 THEN
+                    (SELECT head.key FROM outbox AS head INDEXED BY outbox_lane
+                    WHERE head.state <= 2 AND head.lane = outbox.lane AND head.seq < outbox.seq
+                    ORDER BY head.seq LIMIT 1) END
             FROM outbox LEFT JOIN lane ON lane.id = outbox.lane LEFT JOIN outbox_body ON outbox_body.seq = outbox.seq ",
             $rest
         )
@@ -129,7 +133,7 @@ pub(super) fn dead_letters(
 ) -> rusqlite::Result<Page<DeliveryRecord>> {
     let sql = dead!(
         "SELECT outbox.seq, turn, key, state, attempts, ambiguous, created_at, NULL, expires_at, attempt_at,
-            finished_at, parts, receipt, note, body
+            finished_at, parts, receipt, note, body, NULL
         FROM outbox INDEXED BY outbox_dead JOIN outbox_body USING (seq) ",
         "AND (finished_at, seq) < (?3, ?4) ORDER BY finished_at DESC, seq DESC LIMIT ?5"
     );
@@ -365,6 +369,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<Stored<DeliveryRecord>> {
             ambiguous: row.get(5)?,
             created_at_ms: row.get(6)?,
             due_at_ms: row.get(7)?,
+            behind: row.get::<_, Option<String>>(15)?.map(DeliveryKey::from_trusted),
             expires_at_ms: row.get(8)?,
             attempt_at_ms: row.get(9)?,
             finished_at_ms: row.get(10)?,
