@@ -12,6 +12,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// How long accepted work may take at the stop; 10 where nothing is said.
     grace_s: Option<u32>,
+    public_url: Option<String>,
     /// Where the data is; `data` beside the file where nothing is said.
     data: Option<PathBuf>,
 }
@@ -34,6 +35,13 @@ impl Setup {
     #[must_use]
     pub fn grace_s(mut self, seconds: u32) -> Self {
         self.grace_s = Some(seconds);
+        self
+    }
+
+    /// Says where the gateway is reached from outside.
+    #[must_use]
+    pub fn public_url(mut self, url: &str) -> Self {
+        self.public_url = Some(url.to_owned());
         self
     }
 
@@ -106,6 +114,9 @@ impl Setup {
         let grace_s = self.grace_s.unwrap_or(10);
         let data = self.data_directory().display();
         let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"{data}\"\ngrace_s = {grace_s}\n\n");
+        if let Some(url) = &self.public_url {
+            text = text.replace("\n\n", &format!("\npublic_url = \"{url}\"\n\n"));
+        }
         // Writing to a string can't fail.
         let _ = write!(text, "{}", self.sections);
         text

@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use harness::{FakePlatform, MockModel, PATIENCE, Saying, Setup, Stop, TestGateway, Toll, eventually};
-use serde_json::json;
-use telegram_fake::{BotMessage, Call, Fault, TelegramFake};
+use serde_json::{Value, json};
+use telegram_fake::{BotMessage, Call, ChatState, Fault, TelegramFake};
+
+use crate::operator::{done, events, next_event};
 
 /// A private chat, and the person in it.
 const ADA: i64 = 5001;
@@ -401,4 +403,130 @@ async fn a_button_that_was_pressed_is_what_was_said() {
         .cloned()
         .unwrap_or_default();
     assert_eq!(said["content"], "blue");
+}
+
+/// What Telegram sends with each call of a webhook.
+const WEBHOOK_SECRET: &str = "a_secret-of-the-suite";
+
+/// Calls the webhook as Telegram does (core.telegram.org/bots/api#setwebhook). Returns the status.
+async fn called(gateway: &TestGateway, secret: Option<&str>, update: &Value) -> u16 {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(secret.map(|secret| ("x-telegram-bot-api-secret-token", secret)));
+    let body = update.to_string();
+    gateway
+        .request("POST", "/hooks/tg", &headers, body.as_bytes())
+        .await
+        .status
+}
+
+/// A text in a private chat (core.telegram.org/bots/api#update).
+fn update(id: i64, text: &str) -> Value {
+    json!({"update_id": id, "message": {
+        "message_id": id, "date": 1_760_000_000, "text": text,
+        "from": {"id": ADA, "is_bot": false, "first_name": "Ada", "language_code": "en"},
+        "chat": {"id": ADA, "type": "private", "first_name": "Ada"},
+    }})
+}
+
+#[tokio::test]
+async fn a_webhook_is_registered_with_its_secret_and_takes_only_calls_that_bring_it() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    fake.set_chat(ADA, ChatState::Open);
+    let base = fake.base_url();
+    let setup = Setup::new()
+        .echo()
+        .public_url("https://gate.example.org")
+        .section(&format!(
+            "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
+         settings = {{ mode = \"webhook\", api-base = \"{base}\" }}\n\
+         secrets = {{ bot-token = {{ env = \"TELEGRAM_TOKEN\" }}, webhook-secret = {{ env = \"WEBHOOK_SECRET\" }} }}"
+        ));
+    let setup = setup.env("TELEGRAM_TOKEN", &fake.token());
+    let gateway = setup.env("WEBHOOK_SECRET", WEBHOOK_SECRET).start().await;
+    let registered = fake
+        .await_calls("setWebhook", 1, PATIENCE)
+        .await
+        .expect("it is registered");
+    assert_eq!(registered[0].params["url"], "https://gate.example.org/hooks/tg");
+    assert_eq!(registered[0].params["secret_token"], WEBHOOK_SECRET);
+    assert!(registered[0].accepted, "Telegram would take it");
+    for wrong in [
+        None,
+        Some(""),
+        Some("a_secret-of-the-suit"),
+        Some("A_secret-of-the-suite"),
+    ] {
+        assert_eq!(called(&gateway, wrong, &update(1, "forged")).await, 401, "{wrong:?}");
+    }
+    for (id, text) in [(2, "one"), (2, "one"), (3, "two")] {
+        assert_eq!(called(&gateway, Some(WEBHOOK_SECRET), &update(id, text)).await, 200);
+    }
+    assert_eq!(texts(&messages(&fake, ADA, 2).await), ["one", "two"]);
+    let broken = json!({"update_id": 4, "message": {"message_id": "no number"}});
+    assert_eq!(
+        called(&gateway, Some(WEBHOOK_SECRET), &broken).await,
+        200,
+        "Telegram would send it for ever"
+    );
+    assert_eq!(fake.calls_of("getUpdates").len(), 0, "nobody polls beside a webhook");
+}
+
+#[tokio::test]
+async fn a_reaction_is_an_event_that_starts_no_turn() {
+    let (fake, gateway) = {
+        let fake = TelegramFake::start().await.expect("a free port");
+        let gateway = telegram(Setup::new().echo().websocket(), &fake).start().await;
+        (fake, gateway)
+    };
+    let mut events = events(&gateway).await;
+    fake.say(ADA, ADA, "hello");
+    let answer = messages(&fake, ADA, 1).await[0].message_id;
+    fake.react(ADA, ADA, answer, Some("👍"));
+    let reacted = loop {
+        let event = next_event(&mut events, "inbound").await;
+        if event["text"] != "hello" {
+            break event;
+        }
+    };
+    assert_eq!(reacted["in_reply_to"], answer.to_string());
+    fake.say(ADA, ADA, "again");
+    assert_eq!(texts(&messages(&fake, ADA, 2).await), ["hello", "again"]);
+    behaved(&fake);
+}
+
+#[tokio::test]
+async fn an_answer_follows_a_group_that_moved_and_the_next_one_knows_the_way() {
+    let (fake, gateway) = echoing().await;
+    let (group, moved) = (-300, -100_300);
+    fake.set_chat(moved, ChatState::Open);
+    fake.set_chat(group, ChatState::MigratedTo(moved));
+    fake.say(group, ADA, "@sluicegate_test_bot hello");
+    assert_eq!(texts(&messages(&fake, moved, 1).await), ["@sluicegate_test_bot hello"]);
+    let before = fake.calls_of("sendMessage").len();
+    assert_eq!(
+        before, 2,
+        "once to the old id, and once to the one that the refusal named"
+    );
+    done(&gateway, &["send", "tg", &group.to_string(), "later"]).await;
+    let arrived = messages(&fake, moved, 2).await;
+    assert_eq!(texts(&arrived), ["@sluicegate_test_bot hello", "later"]);
+    assert_eq!(
+        fake.calls_of("sendMessage").len(),
+        before + 1,
+        "the old id is not tried again"
+    );
+}
+
+#[tokio::test]
+async fn a_group_that_says_it_moves_is_followed_before_anything_is_refused() {
+    let (fake, gateway) = echoing().await;
+    let (group, moved) = (-400, -100_400);
+    fake.set_chat(moved, ChatState::Open);
+    // The service message of the old group (core.telegram.org/bots/api#message, `migrate_to_chat_id`).
+    fake.push_message(group, ADA, json!({"migrate_to_chat_id": moved}));
+    fake.set_chat(group, ChatState::MigratedTo(moved));
+    fake.await_confirmed(PATIENCE).await.expect("the update is taken");
+    done(&gateway, &["send", "tg", &group.to_string(), "hello"]).await;
+    assert_eq!(texts(&messages(&fake, moved, 1).await), ["hello"]);
+    assert_eq!(fake.calls_of("sendMessage").len(), 1, "the old id is not tried");
 }
