@@ -6,6 +6,7 @@ mod agents;
 mod changes;
 mod channels;
 mod delivery;
+mod email;
 mod folder;
 mod irc;
 mod operator;

@@ -1,0 +1,200 @@
+//! What an SMTP server's refusals lead to: a small server of our own says what real ones say only on a bad day.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use harness::{Setup, TestGateway, eventually};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::operator::{done, json_of};
+
+/// What the server did with each recipient's mails.
+#[derive(Debug, Default)]
+struct Mails {
+    /// How often each was tried.
+    tries: HashMap<String, usize>,
+    /// The mails that were written to the end, whatever came of them.
+    written: Vec<(String, String)>,
+}
+
+/// An SMTP submission server in the clear, on which the recipient's name says what is wrong.
+struct SmtpFake {
+    address: SocketAddr,
+    mails: Arc<Mutex<Mails>>,
+}
+
+impl SmtpFake {
+    /// Starts it; `login` is its answer to a password.
+    async fn start(login: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let mails = Arc::new(Mutex::new(Mails::default()));
+        let shared = Arc::clone(&mails);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, login, Arc::clone(&shared)));
+            }
+        });
+        Self { address, mails }
+    }
+
+    /// Returns the mails to somebody that were written to the end.
+    fn written(&self, to: &str) -> Vec<String> {
+        let mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        let to_them = mails.written.iter().filter(|(name, _)| name == to);
+        to_them.map(|(_, mail)| mail.clone()).collect()
+    }
+}
+
+/// Returns the answer to a recipient, and to a mail for them; none hangs up.
+fn answers(name: &str, first: bool) -> (&'static str, Option<&'static str>) {
+    const TAKEN: &str = "250 2.0.0 queued";
+    match name {
+        "gone" => ("550 5.1.1 no such user", Some(TAKEN)),
+        "full" => ("552 5.2.2 mailbox full", Some(TAKEN)),
+        "grey" => ("451 4.7.1 greylisted", Some(TAKEN)),
+        "restarting" if first => ("421 4.3.2 going down", Some(TAKEN)),
+        "spam" => ("250 2.1.5 fine", Some("554 5.7.1 looks like spam")),
+        "cut" if first => ("250 2.1.5 fine", None),
+        _ => ("250 2.1.5 fine", Some(TAKEN)),
+    }
+}
+
+async fn serve(stream: TcpStream, login: &str, mails: Arc<Mutex<Mails>>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 fake.example ESMTP\r\n").await?;
+    let (mut name, mut mail, mut in_mail, mut verdict) = (String::new(), String::new(), false, None);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        let said = std::mem::take(&mut line);
+        let verb = said
+            .split([' ', ':'])
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_uppercase();
+        let answer = match verb.as_str() {
+            _ if in_mail && said == ".\r\n" => {
+                in_mail = false;
+                let mut mails = mails.lock().unwrap_or_else(PoisonError::into_inner);
+                mails.written.push((name.clone(), std::mem::take(&mut mail)));
+                match verdict {
+                    Some(verdict) => verdict,
+                    None => return Ok(()),
+                }
+            }
+            _ if in_mail => {
+                mail.push_str(&said);
+                continue;
+            }
+            "EHLO" => "250-fake.example\r\n250 AUTH PLAIN",
+            "AUTH" => login,
+            "MAIL" => "250 2.1.0 fine",
+            "RCPT" => {
+                let to = said.split('<').nth(1).and_then(|rest| rest.split('@').next());
+                to.unwrap_or_default().clone_into(&mut name);
+                let mut mails = mails.lock().unwrap_or_else(PoisonError::into_inner);
+                let tries = mails.tries.entry(name.clone()).or_default();
+                *tries += 1;
+                let (answer, later) = answers(&name, *tries == 1);
+                verdict = later;
+                answer
+            }
+            "DATA" => {
+                in_mail = true;
+                "354 go on"
+            }
+            "QUIT" => "221 2.0.0 bye",
+            _ => "500 5.5.1 what?",
+        };
+        stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Starts a gateway with a mailbox that is silent, and whose mail goes out through the fake.
+async fn mailing(smtp: &SmtpFake, imap: SocketAddr) -> TestGateway {
+    let smtp = smtp.address;
+    let setup = Setup::new().echo().env("MAIL_PASSWORD", "a password of the suite");
+    let setup = setup.section(&format!(
+        "[channels.mail]\ncomponent = \"email\"\naccess = \"open\"\n\
+         secrets = {{ password = {{ env = \"MAIL_PASSWORD\" }} }}\n\
+         settings = {{ address = \"bot@example.org\", imap = \"tcp://{imap}\", smtp = \"tcp://{smtp}\", clear = true }}\n\
+         grant = [\"tcp://{imap}\", \"tcp://{smtp}\"]"
+    ));
+    setup.start().await
+}
+
+/// Makes a server that takes connections and says nothing.
+async fn silent() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// Waits until a mail to somebody is in a list of the operator's, and returns its row.
+async fn listed(gateway: &TestGateway, list: &[&str], name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    let conversation = format!("{name}@example.net");
+    eventually(&format!("the mail to {name} in {list:?}"), async || {
+        let rows = json_of(gateway, list).await;
+        let mut rows = rows.as_array().cloned().unwrap_or_default().into_iter();
+        rows.find(|row| row["conversation"] == conversation.as_str() && is_it(row))
+    })
+    .await
+}
+
+fn message_id(mail: &str) -> Option<&str> {
+    mail.lines()
+        .find(|line| line.to_ascii_lowercase().starts_with("message-id:"))
+}
+
+#[tokio::test]
+async fn each_refusal_of_an_smtp_server_leads_to_what_it_means() {
+    let (_held, imap) = silent().await;
+    let smtp = SmtpFake::start("235 2.7.0 welcome").await;
+    let gateway = mailing(&smtp, imap).await;
+    for name in ["gone", "full", "spam", "grey", "restarting", "cut", "fine"] {
+        done(&gateway, &["send", "mail", &format!("{name}@example.net"), "Hello."]).await;
+    }
+    for (name, words) in [("gone", "5.1.1"), ("full", "5.2.2"), ("spam", "5.7.1")] {
+        let dead = listed(&gateway, &["dead", "list"], name, |_| true).await;
+        let reason = dead["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words) && dead["attempts"] == 1, "{name}: {dead}");
+    }
+    let waiting = listed(&gateway, &["outbox", "list"], "grey", |row| row["attempts"] == 1).await;
+    let (due, tried) = (waiting["due_at_ms"].as_i64(), waiting["attempt_at_ms"].as_i64());
+    let wait_ms = due.zip(tried).map(|(due, tried)| due - tried);
+    assert!(
+        wait_ms.is_some_and(|wait| wait >= 30_000),
+        "a grey list wants a minute: {waiting}"
+    );
+    // What is certainly not taken comes again, and what may have been taken comes again under its own id.
+    for (name, copies) in [("restarting", 1), ("cut", 2), ("fine", 1)] {
+        eventually(&format!("the mail to {name}"), async || {
+            (smtp.written(name).len() >= copies).then_some(())
+        })
+        .await;
+    }
+    let copies = smtp.written("cut");
+    assert!(message_id(&copies[0]).is_some());
+    assert_eq!(message_id(&copies[0]), message_id(&copies[1]), "who gets both can tell");
+    // Only the grey one still waits.
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 1.0).await;
+    assert_eq!(smtp.written("restarting").len(), 1);
+    assert_eq!(smtp.written("fine").len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_password_pauses_the_mailbox_and_keeps_its_mail() {
+    let (_held, imap) = silent().await;
+    let smtp = SmtpFake::start("535 5.7.8 wrong").await;
+    let gateway = mailing(&smtp, imap).await;
+    done(&gateway, &["send", "mail", "fine@example.net", "Hello."]).await;
+    gateway.wait_for_log(&["mail", "paused", "535"]).await;
+    let kept = listed(&gateway, &["outbox", "list"], "fine", |_| true).await;
+    assert_ne!(kept["state"], "dead", "{kept}");
+    assert_eq!(smtp.written("fine"), Vec::<String>::new());
+}
