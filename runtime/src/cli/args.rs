@@ -359,6 +359,8 @@ pub(super) struct SendArgs {
     /// The channel
     pub(super) channel: String,
     /// The platform's id of the conversation
+    // Telegram's groups have negative numbers.
+    #[arg(allow_negative_numbers = true)]
     pub(super) conversation: String,
     /// What to say, in CommonMark; `-` reads it from standard input
     #[arg(required_unless_present = "file")]
