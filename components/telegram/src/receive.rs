@@ -286,11 +286,23 @@ pub fn handle_update(request: &Request) -> Response {
         return refusal(401, "the channel has no webhook-secret, so no call can be trusted");
     }
     // Read as the poll reads them, by way of a value: reading straight from bytes would double this component's code.
-    let update = serde_json::from_slice::<Value>(&request.body).and_then(serde_json::from_value::<Update>);
-    match update {
+    let update = match serde_json::from_slice::<Value>(&request.body) {
+        Ok(update) if update["update_id"].is_i64() => update,
+        Ok(_) => return refusal(400, "this is no update: it has no update_id"),
+        Err(why) => return refusal(400, &format!("this is no update: {why}")),
+    };
+    let id = update["update_id"].clone();
+    match serde_json::from_value::<Update>(update) {
         Ok(update) => store_one(&update),
-        Err(why) => refusal(400, &format!("this is no update: {why}")),
+        Err(why) => passed_over(&id, &why.to_string()),
     }
+}
+
+/// Takes an update that nothing can be made of, as the poll does: Telegram would send it again and again, and what comes
+/// after it would wait.
+fn passed_over(id: &Value, why: &str) -> Response {
+    error!("update {id} is skipped, it can't be read: {why}");
+    Response::empty(200)
 }
 
 /// Stores the update of a webhook call; anything but success makes Telegram send it again.
@@ -318,7 +330,7 @@ fn store_one(update: &Update) -> Response {
             let seconds = wait_ms.div_ceil(1000).max(1).to_string();
             refusal(429, "too many messages are waiting").header("retry-after", &seconds)
         }
-        Err(PublishError::Invalid(why)) => refusal(400, &why),
+        Err(PublishError::Invalid(why)) => passed_over(&json!(update.update_id), &why),
         Err(PublishError::ShuttingDown) => refusal(503, "the channel is shutting down").header("retry-after", "5"),
     }
 }
