@@ -205,8 +205,11 @@ pub(crate) async fn commit(report: &mut Report) -> anyhow::Result<()> {
 /// Commits `count` turns, of `clients` sessions at once.
 async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyhow::Result<Sample> {
     let (mut sample, mut running) = (Sample::default(), JoinSet::new());
+    let mut unclaimed = count;
     for _ in 0..count {
-        for turn in store.claim_turns(clients - running.len(), now()).await? {
+        let free = unclaimed.min(clients - running.len());
+        for turn in store.claim_turns(free, now()).await? {
+            unclaimed -= 1;
             let store = Arc::clone(store);
             running.spawn(async move {
                 let began = Instant::now();
