@@ -342,11 +342,10 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Without the recipe's secret there is nothing to check with: only who knows the path may post, except where the
-    /// operator wrote that everyone may talk. One that has a listener gets its messages there, and is not meant to be open.
+    /// Without the recipe's secret there is nothing to check with: the operator chose so, and is warned. A channel that has a
+    /// listener gets its messages there, and is not meant to be open: its webhook is left to who knows the path.
     fn unsigned_door(&mut self, secret: &str) -> Door {
-        let is_meant = self.config.access == Some(Access::Open) && !self.inspection.offers("listener");
-        if !is_meant {
+        if self.inspection.offers("listener") {
             return Door::Hidden(self.tokens.of(self.name));
         }
         self.warnings.push(format!(
