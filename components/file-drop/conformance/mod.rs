@@ -58,7 +58,8 @@ impl Folder {
             File {
                 name: own,
                 media_type: text("media_type"),
-                bytes: std::fs::read(self.folder.path().join(text("name"))).expect("files are there before their message"),
+                bytes: std::fs::read(self.folder.path().join(text("name")))
+                    .expect("files are there before their message"),
             }
         };
         files.map(file).collect()
@@ -102,7 +103,8 @@ impl Platform for Folder {
 
     async fn shown(&self, room: &Room) -> Vec<Shown> {
         let of_room = |message: &Value| {
-            message["conversation"] == room.conversation.as_str() && message["thread"].as_str() == room.thread.as_deref()
+            message["conversation"] == room.conversation.as_str()
+                && message["thread"].as_str() == room.thread.as_deref()
         };
         let messages = self.messages().into_iter().filter(of_room);
         let text = |message: &Value, key: &str| message[key].as_str().unwrap_or_default().to_owned();
