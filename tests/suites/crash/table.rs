@@ -79,6 +79,8 @@ const fn row(number: u32, dies: &'static str, point: Point, copies: Option<usize
 struct Side {
     channel: &'static str,
     platform: FakePlatform,
+    /// The path of its webhook: it stays the same over restarts.
+    hook: String,
 }
 
 struct Scene {
@@ -102,8 +104,9 @@ async fn scene() -> Scene {
     let side = async |channel| Side {
         channel,
         platform: FakePlatform::start().await,
+        hook: String::new(),
     };
-    let sides = [side("keyed").await, side("asking").await, side("neither").await];
+    let mut sides = [side("keyed").await, side("asking").await, side("neither").await];
     sides[0].platform.deduplicate();
     let setup = Setup::new()
         .model(&model)
@@ -111,6 +114,9 @@ async fn scene() -> Scene {
         .posting("asking", &component("asking.wasm"), &sides[1].platform, "")
         .webhook("neither", &sides[2].platform);
     let gateway = setup.start().await;
+    for side in &mut sides {
+        side.hook = gateway.hook(side.channel).await;
+    }
     Scene { sides, model, gateway }
 }
 
@@ -126,9 +132,8 @@ fn body(row: &Row, side: &Side, message: &str) -> String {
 impl Scene {
     /// Posts a message and returns whether it was confirmed.
     async fn post(&self, row: &Row, side: &Side, message: &str) -> bool {
-        let path = format!("/hooks/{}", side.channel);
         let body = body(row, side, message);
-        let posted = http::request(self.gateway.address(), "POST", &path, &[], body.as_bytes());
+        let posted = http::request(self.gateway.address(), "POST", &side.hook, &[], body.as_bytes());
         posted.await.is_ok_and(|answer| answer.status == 200)
     }
 
@@ -138,9 +143,8 @@ impl Scene {
             Point::Posted => {
                 let mut streams = Vec::new();
                 for side in &self.sides {
-                    let path = format!("/hooks/{}", side.channel);
                     let body = body(row, side, "one");
-                    let sent = http::send(self.gateway.address(), "POST", &path, &[], body.as_bytes());
+                    let sent = http::send(self.gateway.address(), "POST", &side.hook, &[], body.as_bytes());
                     streams.push(sent.await.expect("the request is written"));
                 }
                 return self.gateway.crash().await;
