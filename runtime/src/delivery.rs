@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::clock::UnixMillis;
 use crate::event::{DeliveryError, OutboundEvent, Receipt, SentPart};
 use crate::id::ChannelName;
 
@@ -82,8 +83,8 @@ pub struct Attempt {
 pub enum Finding {
     /// The platform has the message.
     Delivered(Receipt),
-    /// The platform does not have it.
-    NotDelivered,
+    /// The platform does not have the whole of it, only these parts besides those known before.
+    NotDelivered(Vec<SentPart>),
     /// It can't tell.
     Unknown,
 }
@@ -103,8 +104,9 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// A dropped future leaves an attempt whose outcome is not known; the store takes it as that.
     async fn deliver(&self, request: DeliveryRequest) -> Attempt;
 
-    /// Asks the component what became of the earlier attempts. Anything that goes wrong is [`Finding::Unknown`].
-    async fn reconcile(&self, request: DeliveryRequest) -> Finding;
+    /// Asks the component what became of the earlier attempts; none without a known outcome began before `since`.
+    /// Anything that goes wrong is [`Finding::Unknown`].
+    async fn reconcile(&self, request: DeliveryRequest, since: UnixMillis) -> Finding;
 
     /// Takes a channel out of [`Dispatcher::ready`] until the operator resumes it: its credentials are refused.
     fn pause(&self, channel: &ChannelName, reason: &str);

@@ -68,8 +68,9 @@ pub trait Presence {
 
 /// Finding out what became of an ambiguous delivery.
 pub trait Reconciliation {
-    /// Asks the platform whether it has the message.
-    fn reconcile(message: OutboundMessage) -> Finding;
+    /// Asks the platform whether it has the message. No attempt without a known outcome began before `since_ms`, Unix
+    /// milliseconds by the host's clock.
+    fn reconcile(message: OutboundMessage, since_ms: u64) -> Finding;
 }
 
 /// What must happen on the platform when the channel starts and stops, such as registering a webhook.
@@ -142,8 +143,8 @@ impl<T: Presence> bindings::presence::exports::sluicegate::channel::presence::Gu
 }
 
 impl<T: Reconciliation> bindings::reconciliation::exports::sluicegate::channel::reconciliation::Guest for T {
-    fn reconcile(message: OutboundMessage) -> Finding {
-        <T as Reconciliation>::reconcile(message)
+    fn reconcile(message: OutboundMessage, since_ms: u64) -> Finding {
+        <T as Reconciliation>::reconcile(message, since_ms)
     }
 }
 

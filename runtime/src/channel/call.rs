@@ -13,9 +13,10 @@ use wasmtime::{Store, Trap};
 
 use super::loaded::LoadedComponent;
 use crate::bus::Event;
+use crate::clock::UnixMillis;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
-use crate::event::{Conversation, DeliveryError, Receipt};
+use crate::event::{Conversation, DeliveryError};
 use crate::guest::bindings::exports::sluicegate::channel as exports;
 use crate::guest::{Bounds, CallContext, Guest, Level, Services};
 use crate::ingress::{ClientId, CloseReason, WebhookReply, WebhookRequest};
@@ -203,7 +204,7 @@ impl Channel {
             )
             .await;
         let result = match called {
-            Ok(Ok(receipt)) => Ok(Receipt::from(receipt).bounded()),
+            Ok(Ok(receipt)) => Ok(receipt.into()),
             Ok(Err(error)) => Err(Failure::Reported(
                 DeliveryError::from(error).presentable(&self.services),
             )),
@@ -219,9 +220,10 @@ impl Channel {
         Attempt { result, bytes_left }
     }
 
-    /// Asks what became of a delivery whose outcome is unknown.
-    pub async fn reconcile(&self, request: DeliveryRequest) -> Finding {
+    /// Asks what became of a delivery whose outcome is unknown, and of which no such attempt began before `since`.
+    pub async fn reconcile(&self, request: DeliveryRequest, since: UnixMillis) -> Finding {
         use exports::reconciliation::Finding as Found;
+        let since_ms = u64::try_from(since).unwrap_or_default();
         let called = self
             .call(
                 self.context(),
@@ -232,17 +234,13 @@ impl Channel {
                             return Ok(Found::Unknown);
                         };
                         let guest = indices.load(&mut *store, instance)?;
-                        guest.call_reconcile(store, &request.into()).await
+                        guest.call_reconcile(store, &request.into(), since_ms).await
                     }
                     .boxed()
                 },
             )
             .await;
-        match called {
-            Ok(Found::Delivered(receipt)) => Finding::Delivered(Receipt::from(receipt).bounded()),
-            Ok(Found::NotDelivered) => Finding::NotDelivered,
-            Ok(Found::Unknown) | Err(_) => Finding::Unknown,
-        }
+        called.map_or(Finding::Unknown, Finding::from)
     }
 
     /// Shows that the agent is at work. Nothing depends on it.
@@ -561,18 +559,6 @@ impl DeliveryError {
             Self::NoSuchConversation(text) => Self::NoSuchConversation(clean(text)),
             Self::Unauthorized(text) => Self::Unauthorized(clean(text)),
         }
-    }
-}
-
-impl Receipt {
-    /// Cuts a guest's receipt to what is stored with the delivery. What it says was sent was sent: refusing the receipt
-    /// would send it again.
-    fn bounded(mut self) -> Self {
-        self.message_ids.truncate(limit::RECEIPT_IDS_MAX);
-        for id in &mut self.message_ids {
-            id.truncate(id.floor_char_boundary(limit::PLATFORM_ID_BYTES_MAX));
-        }
-        self
     }
 }
 

@@ -1,10 +1,11 @@
 //! Between the contract's types and the host's own, both ways. Pure; checking is done where messages enter.
 
-use crate::delivery::DeliveryRequest;
+use crate::delivery::{DeliveryRequest, Finding};
 use crate::event;
-use crate::guest::bindings::exports::sluicegate::channel::connections;
+use crate::guest::bindings::exports::sluicegate::channel::{connections, reconciliation};
 use crate::guest::bindings::sluicegate::channel::types as wit;
 use crate::ingress::CloseReason;
+use crate::limit;
 
 impl From<wit::Sender> for event::Sender {
     fn from(sender: wit::Sender) -> Self {
@@ -148,17 +149,44 @@ impl From<DeliveryRequest> for wit::OutboundMessage {
     }
 }
 
+/// Cuts a guest's receipt to what is stored with the delivery. What it says was sent was sent: refusing the receipt would
+/// send it again.
 impl From<wit::Receipt> for event::Receipt {
     fn from(receipt: wit::Receipt) -> Self {
         let confirmation = match receipt.confirmation {
             wit::Confirmation::Complete => event::Confirmation::Complete,
             wit::Confirmation::Awaited => event::Confirmation::Awaited,
         };
+        let ids = receipt.message_ids.into_iter().take(limit::RECEIPT_IDS_MAX);
         Self {
-            message_ids: receipt.message_ids,
+            message_ids: ids.map(platform_id).collect(),
             confirmation,
         }
     }
+}
+
+/// Leaves out the parts that no delivery has, and cuts their ids, as in a receipt.
+impl From<reconciliation::Finding> for Finding {
+    fn from(finding: reconciliation::Finding) -> Self {
+        match finding {
+            reconciliation::Finding::Delivered(receipt) => Self::Delivered(receipt.into()),
+            reconciliation::Finding::NotDelivered(parts) => {
+                let parts = parts.into_iter().filter(|part| part.index < limit::PARTS_MAX);
+                let kept = parts.map(|part| event::SentPart {
+                    index: part.index,
+                    message_id: platform_id(part.message_id),
+                });
+                Self::NotDelivered(kept.take(limit::PARTS_MAX as usize).collect())
+            }
+            reconciliation::Finding::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Cuts a platform's id to what is stored.
+fn platform_id(mut id: String) -> String {
+    id.truncate(id.floor_char_boundary(limit::PLATFORM_ID_BYTES_MAX));
+    id
 }
 
 impl From<wit::DeliveryError> for event::DeliveryError {

@@ -8,10 +8,10 @@ use futures_util::FutureExt;
 use tracing::{debug, error, info, warn};
 
 use super::decide::{self, Again, ChannelEffect, Decision, Preparation, Tried};
-use super::{Attempt, DeliveryCounters, DeliveryRequest, Dispatcher, Drafts, Failure};
+use super::{Attempt, DeliveryCounters, DeliveryRequest, Dispatcher, Drafts, Failure, Finding};
 use crate::bus::{Bus, Event};
 use crate::clock::{Clock, UnixMillis};
-use crate::event::Receipt;
+use crate::event::{Receipt, SentPart};
 use crate::retry;
 use crate::store::{self, Attempted, DeadLetter, Dispatch, EventStore};
 
@@ -33,8 +33,8 @@ impl Context {
     /// Carries a claimed message through one attempt. Returns until when its whole channel must wait, if it must.
     #[tracing::instrument(name = "delivery.attempt", skip_all, fields(
         channel = %dispatch.event.channel, key = %dispatch.event.key, attempt = dispatch.claim.attempt))]
-    pub(super) async fn carry(&self, dispatch: Dispatch) -> Option<UnixMillis> {
-        let decision = self.decide(&dispatch).await;
+    pub(super) async fn carry(&self, mut dispatch: Dispatch) -> Option<UnixMillis> {
+        let decision = self.decide(&mut dispatch).await;
         let held = match &decision {
             Decision::Again(Again {
                 channel: ChannelEffect::HoldUntil(until),
@@ -48,18 +48,18 @@ impl Context {
         held
     }
 
-    async fn decide(&self, dispatch: &Dispatch) -> Decision {
+    async fn decide(&self, dispatch: &mut Dispatch) -> Decision {
         let guarantees = self.dispatcher.guarantees(&dispatch.event.channel);
         match decide::prepare(dispatch, &guarantees, self.clock.now_ms()) {
             Preparation::Send => {}
             Preparation::Bury(reason) => return Decision::Bury(reason),
-            Preparation::AskFirst => {
-                count(&self.counters.reconciled);
-                let asked = AssertUnwindSafe(self.dispatcher.reconcile(self.request(dispatch)))
-                    .catch_unwind()
-                    .await;
-                let finding = asked.unwrap_or(super::Finding::Unknown);
-                debug!(?finding, "asked what became of the earlier attempt");
+            Preparation::AskFirst { since } => {
+                let finding = self.reconcile(dispatch, since).await;
+                if let Finding::NotDelivered(parts) = &finding
+                    && let Err(error) = self.remember(dispatch, parts).await
+                {
+                    return decide::not_begun(self.clock.now_ms(), error.to_string());
+                }
                 let decided = decide::after_finding(finding, dispatch, &guarantees, self.clock.now_ms());
                 if let Some(decision) = decided {
                     return decision;
@@ -80,6 +80,29 @@ impl Context {
             jitter,
         };
         decide::after_attempt(attempt, dispatch, &guarantees, tried)
+    }
+
+    async fn reconcile(&self, dispatch: &Dispatch, since: UnixMillis) -> Finding {
+        count(&self.counters.reconciled);
+        let asked = AssertUnwindSafe(self.dispatcher.reconcile(self.request(dispatch), since))
+            .catch_unwind()
+            .await;
+        let finding = asked.unwrap_or(Finding::Unknown);
+        debug!(?finding, "asked what became of the earlier attempt");
+        finding
+    }
+
+    /// Keeps the parts that the component found on the platform, so that this attempt and all later ones pass over them.
+    async fn remember(&self, dispatch: &mut Dispatch, found: &[SentPart]) -> Result<(), store::Error> {
+        for part in found {
+            if dispatch.already_sent.iter().any(|known| known.index == part.index) {
+                continue;
+            }
+            let (channel, key) = (&dispatch.event.channel, &dispatch.event.key);
+            retry::while_busy(|| self.store.part_sent(channel, key, part.clone())).await?;
+            dispatch.already_sent.push(part.clone());
+        }
+        Ok(())
     }
 
     async fn deliver(&self, dispatch: &Dispatch) -> Attempt {

@@ -27,7 +27,10 @@ pub enum Preparation {
     /// Send it.
     Send,
     /// Ask the component first what became of the earlier attempts.
-    AskFirst,
+    AskFirst {
+        /// No attempt without a known outcome began before.
+        since: UnixMillis,
+    },
     /// Give it up, for this reason.
     Bury(String),
 }
@@ -126,9 +129,10 @@ pub fn prepare(dispatch: &Dispatch, guarantees: &Guarantees, now: UnixMillis) ->
     if unknown == 0 {
         return Preparation::Send;
     }
-    match repeat(unknown, unknown_since(dispatch), guarantees, now) {
+    let since = unknown_since(dispatch);
+    match repeat(unknown, since, guarantees, now) {
         Repeat::SameKey { .. } | Repeat::AtRisk => Preparation::Send,
-        Repeat::AskFirst => Preparation::AskFirst,
+        Repeat::AskFirst => Preparation::AskFirst { since },
         Repeat::Never => Preparation::Bury(unknown_outcome(unknown, "not sent again")),
     }
 }
@@ -143,7 +147,7 @@ pub fn after_finding(
     let unknown = dispatch.ambiguous;
     match finding {
         Finding::Delivered(receipt) => Some(after_receipt(receipt, dispatch, now)),
-        Finding::NotDelivered => None,
+        Finding::NotDelivered(_) => None,
         Finding::Unknown => match repeat_unasked(unknown, guarantees) {
             Repeat::AtRisk => None,
             _ => Some(Decision::Bury(unknown_outcome(

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::maker::Review;
 use crate::agent::Presence;
 use crate::channel::{CallError, Channel, Status};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
 use crate::event::{Conversation, OutboundEvent};
@@ -257,9 +257,9 @@ impl Dispatcher for Switchboard {
         }
     }
 
-    async fn reconcile(&self, request: DeliveryRequest) -> Finding {
+    async fn reconcile(&self, request: DeliveryRequest, since: UnixMillis) -> Finding {
         match self.find(request.event.channel.as_str()) {
-            Some(line) => line.channel.reconcile(request).await,
+            Some(line) => line.channel.reconcile(request, since).await,
             None => Finding::Unknown,
         }
     }

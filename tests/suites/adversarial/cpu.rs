@@ -38,7 +38,7 @@ async fn a_guest_that_spins_is_ended_at_its_cpu_time_in_every_export() {
     rig.channel.typing(conversation("spin")).await;
     assert_eq!(rig.channel.draft(request(rig.name(), "spin")).await, None);
     assert_eq!(
-        rig.channel.reconcile(request(rig.name(), "spin")).await,
+        rig.channel.reconcile(request(rig.name(), "spin"), 0).await,
         Finding::Unknown
     );
     assert!(

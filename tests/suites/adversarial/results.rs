@@ -23,10 +23,20 @@ async fn a_receipt_with_a_hundred_thousand_ids_is_cut_and_still_a_receipt() {
             .iter()
             .all(|id| id.len() <= limit::PLATFORM_ID_BYTES_MAX)
     );
-    let Finding::Delivered(found) = rig.channel.reconcile(request(rig.name(), "receipt 1000")).await else {
+    let Finding::Delivered(found) = rig.channel.reconcile(request(rig.name(), "receipt 1000"), 0).await else {
         panic!("a finding is cut in the same way");
     };
     assert_eq!(found.message_ids.len(), limit::RECEIPT_IDS_MAX);
+    let Finding::NotDelivered(parts) = rig.channel.reconcile(request(rig.name(), "parts 1000"), 0).await else {
+        panic!("and the parts that were found are as well");
+    };
+    let indexes: Vec<u32> = parts.iter().map(|part| part.index).collect();
+    assert_eq!(indexes, (0..limit::PARTS_MAX).collect::<Vec<_>>());
+    assert!(
+        parts
+            .iter()
+            .all(|part| part.message_id.len() <= limit::PLATFORM_ID_BYTES_MAX)
+    );
     rig.survived().await;
 }
 
@@ -140,7 +150,7 @@ async fn a_panic_in_any_export_costs_that_call_only() {
     rig.channel.client_closed(&client).await;
     assert_eq!(rig.channel.draft(request(rig.name(), "panic h")).await, None);
     assert_eq!(
-        rig.channel.reconcile(request(rig.name(), "panic i")).await,
+        rig.channel.reconcile(request(rig.name(), "panic i"), 0).await,
         Finding::Unknown
     );
     assert!(rig.channel.start(None).await.is_err());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluicegate::bus::{Bus, Event, Received};
 use sluicegate::clock::Clock;
 use sluicegate::delivery::{Attempt, Drafts, Failure, Finding, Guarantees};
-use sluicegate::event::{DeliveryError, WaitScope};
+use sluicegate::event::{DeliveryError, SentPart, WaitScope};
 use sluicegate::limit;
 use sluicegate::store::EventStore;
 use tokio::time::Instant;
@@ -258,7 +258,12 @@ async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again()
     // The findings are taken from the end.
     for (findings, asked, attempts, dead) in [
         (vec![Finding::Delivered(receipt.clone())], 1, 1, 0),
-        (vec![Finding::Delivered(receipt), Finding::NotDelivered], 2, 2, 0),
+        (
+            vec![Finding::Delivered(receipt), Finding::NotDelivered(Vec::new())],
+            2,
+            2,
+            0,
+        ),
         (vec![Finding::Unknown], 1, 1, 1),
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -281,6 +286,42 @@ async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again()
         assert_eq!(platform.attempts.lock().unwrap().len(), attempts);
         assert_eq!(store.depth().dead, dead);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_the_component_finds_are_kept_and_never_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let guarantees = Guarantees {
+        reconciles: true,
+        ambiguous_resends: 0,
+        ..CAREFUL
+    };
+    let platform = Platform::new(FAMILY, guarantees, |_, before| async move {
+        match before {
+            0 => cut_off(),
+            1 => reported(DeliveryError::Unavailable("in between".to_owned())),
+            _ => taken(),
+        }
+    });
+    let found = SentPart {
+        index: 1,
+        message_id: "p2".to_owned(),
+    };
+    *platform.findings.lock().unwrap() = vec![
+        Finding::NotDelivered(Vec::new()),
+        Finding::NotDelivered(vec![found.clone()]),
+    ];
+    store
+        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
+        .await
+        .unwrap();
+    let running = Running::new().deliveries(&store, &clock, &platform);
+    nothing_left(&store).await;
+    running.stop().await;
+    let attempts = platform.attempts.lock().unwrap();
+    let known: Vec<_> = attempts.iter().map(|request| request.already_sent.clone()).collect();
+    assert_eq!(known, [vec![], vec![found.clone()], vec![found]]);
 }
 
 #[tokio::test(start_paused = true)]

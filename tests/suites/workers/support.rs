@@ -403,7 +403,7 @@ impl Dispatcher for Platform {
         attempt
     }
 
-    async fn reconcile(&self, _request: DeliveryRequest) -> Finding {
+    async fn reconcile(&self, _request: DeliveryRequest, _since: UnixMillis) -> Finding {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.findings.lock().unwrap().pop().unwrap_or(Finding::Unknown)
     }

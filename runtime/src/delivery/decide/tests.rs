@@ -33,6 +33,10 @@ const TRIED: Tried = Tried {
     jitter: 0.0,
 };
 
+fn asked_since(since: UnixMillis) -> Preparation {
+    Preparation::AskFirst { since }
+}
+
 fn dispatch(attempt: u32, ambiguous: u32, age_ms: i64) -> Dispatch {
     Dispatch {
         claim: DeliveryClaim { row: 1, attempt },
@@ -345,8 +349,8 @@ fn nothing_with_an_unknown_outcome_goes_out_again_unless_allowed() {
         (0, 0, HOLDS, Preparation::Send),
         (1, MINUTE, NOTHING, Preparation::Send),
         (1, MINUTE, FIVE_MINUTES, Preparation::Send),
-        (1, MINUTE, RECONCILES, Preparation::AskFirst),
-        (5, MINUTE, RECONCILES, Preparation::AskFirst),
+        (1, MINUTE, RECONCILES, asked_since(NOW - MINUTE)),
+        (5, MINUTE, RECONCILES, asked_since(NOW - 2 * MINUTE)),
         (
             1,
             5 * MINUTE,
@@ -354,7 +358,7 @@ fn nothing_with_an_unknown_outcome_goes_out_again_unless_allowed() {
                 reconciles: true,
                 ..FIVE_MINUTES
             },
-            Preparation::AskFirst,
+            asked_since(NOW - 5 * MINUTE),
         ),
         (2, MINUTE, NOTHING, Preparation::Bury(String::new())),
         (1, MINUTE, HOLDS, Preparation::Bury(String::new())),
@@ -377,7 +381,7 @@ fn a_confirmation_that_did_not_come_is_an_unknown_outcome() {
     // The store counts each attempt that was handed over and not confirmed.
     let unconfirmed = |attempt, times| dispatch(attempt, times, 30_000);
     assert_eq!(prepare(&unconfirmed(2, 1), &FIVE_MINUTES, NOW), Preparation::Send);
-    assert_eq!(prepare(&unconfirmed(2, 1), &RECONCILES, NOW), Preparation::AskFirst);
+    assert_eq!(prepare(&unconfirmed(2, 1), &RECONCILES, NOW), asked_since(NOW - 30_000));
     assert_eq!(prepare(&unconfirmed(2, 1), &NOTHING, NOW), Preparation::Send);
     assert_eq!(
         prepare(&unconfirmed(4, 1), &NOTHING, NOW),
@@ -401,7 +405,11 @@ fn what_the_component_finds_out_decides() {
     assert_eq!(found(complete(), 1, &RECONCILES).as_deref(), Some("ack"));
     let awaited = Finding::Delivered(receipt(Confirmation::Awaited));
     assert_eq!(found(awaited, 1, &RECONCILES).as_deref(), Some("await +30000"));
-    assert_eq!(found(Finding::NotDelivered, 7, &RECONCILES), None, "it may be sent");
+    assert_eq!(
+        found(Finding::NotDelivered(Vec::new()), 7, &RECONCILES),
+        None,
+        "it may be sent"
+    );
     let one = Guarantees {
         ambiguous_resends: 1,
         ..RECONCILES

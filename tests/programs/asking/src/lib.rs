@@ -22,7 +22,7 @@ impl Webhook for Asking {
 }
 
 impl Reconciliation for Asking {
-    fn reconcile(message: OutboundMessage) -> Finding {
+    fn reconcile(message: OutboundMessage, _since_ms: u64) -> Finding {
         courier::reconcile(&message)
     }
 }

@@ -46,7 +46,7 @@ pub fn reconcile(message: &OutboundMessage) -> Finding {
         .send();
     match asked.map(|response| response.status) {
         Ok(200) => Finding::Delivered(Receipt::complete([message.delivery_key.clone()])),
-        Ok(404) => Finding::NotDelivered,
+        Ok(404) => Finding::NotDelivered(Vec::new()),
         _ => Finding::Unknown,
     }
 }

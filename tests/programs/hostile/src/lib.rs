@@ -140,9 +140,10 @@ impl Presence for Hostile {
 }
 
 impl Reconciliation for Hostile {
-    fn reconcile(message: OutboundMessage) -> Finding {
+    fn reconcile(message: OutboundMessage, _since_ms: u64) -> Finding {
         match order(&message.text) {
             ("receipt", count) => Finding::Delivered(results::receipt(count)),
+            ("parts", count) => Finding::NotDelivered(results::parts(count)),
             _ => Finding::Delivered(Receipt::complete([run(&message.text)])),
         }
     }

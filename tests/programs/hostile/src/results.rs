@@ -1,7 +1,7 @@
 //! Results that are out of all bounds.
 
 use sluicegate_sdk::connections::CloseReason;
-use sluicegate_sdk::{Confirmation, DeliveryError, RateLimit, Receipt, WaitScope, webhook};
+use sluicegate_sdk::{Confirmation, DeliveryError, RateLimit, Receipt, SentPart, WaitScope, webhook};
 
 /// As many bytes as the argument says.
 pub(crate) fn filler(bytes: &str) -> String {
@@ -18,6 +18,21 @@ pub(crate) fn words(argument: &str) -> String {
         Ok(bytes) => format!("\u{1b}[2J\nforged=line \u{202e}{}", "x".repeat(bytes)),
         Err(_) => argument.to_owned(),
     }
+}
+
+/// As many parts as the argument says, the first of them with a long id, and one with an index that no part has.
+pub(crate) fn parts(count: &str) -> Vec<SentPart> {
+    let index = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let ids = receipt(count).message_ids;
+    let last = SentPart {
+        index: u32::MAX,
+        message_id: "last".to_owned(),
+    };
+    let parts = ids.into_iter().enumerate().map(|(number, message_id)| SentPart {
+        index: index(number),
+        message_id,
+    });
+    std::iter::once(last).chain(parts).collect()
 }
 
 /// A receipt with as many ids as the argument says, the first of them a long one.
