@@ -79,5 +79,11 @@ async fn the_third_party_emulator_of_slack_is_answered() {
     .await;
     assert_eq!(answer["text"], "@sluice a &lt; b &amp; *bold*");
     assert_eq!((&answer["thread_ts"], &answer["user"]), (&asked["ts"], &me["user_id"]));
+    let mark = &answer["metadata"];
+    assert_eq!(
+        mark["event_type"], "sluicegate_delivery",
+        "it takes the mark, and shows it: {answer}"
+    );
+    assert_eq!(mark["event_payload"]["part"], 0);
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
 }

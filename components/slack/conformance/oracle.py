@@ -73,6 +73,19 @@ def web(client):
     client.chat_delete(channel=CHANNEL, ts=answer["ts"])
     file = client.files_upload_v2(channel=CHANNEL, content="buy milk", filename="notes.txt", thread_ts=posted["ts"])
     check(file["file"]["id"].startswith("F"), file)
+    mark = {"event_type": "sluicegate_delivery", "event_payload": {"delivery_key": "dlv_1", "part": 0}}
+    marked = client.chat_postMessage(channel=CHANNEL, text="marked", metadata=mark)
+    client.chat_postMessage(channel=CHANNEL, text="marked below", thread_ts=marked["ts"], metadata=mark)
+    client.chat_postMessage(channel=CHANNEL, text="after it")
+
+    def listed(pages):
+        return [(one["text"], one.get("metadata")) for page in pages for one in page["messages"]]
+
+    fields = {"channel": CHANNEL, "oldest": posted["ts"], "include_all_metadata": True}
+    newest_first = listed(client.conversations_history(limit=1, **fields))
+    check(newest_first[:2] == [("after it", None), ("marked", mark)], newest_first)
+    replies = listed(client.conversations_replies(ts=marked["ts"], limit=1, **fields))
+    check(replies == [("marked", mark), ("marked below", mark)], replies)
     client.assistant_threads_setStatus(channel_id=DIRECT, thread_ts=posted["ts"], status="is thinking…")
 
 

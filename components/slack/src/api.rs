@@ -42,11 +42,14 @@ impl Api {
         settle(request.json(params).timeout_ms(CALL_TIMEOUT_MS))
     }
 
-    /// Calls a method that takes no JSON.
-    fn call_with_form(&self, method: &str, params: &[(&str, &str)]) -> Result<Value, Failure> {
+    /// Calls a method with its parameters as a form, which is what methods that read take.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn call_with_form<V: AsRef<str>>(&self, method: &str, params: &[(&str, V)]) -> Result<Value, Failure> {
         let fields = params
             .iter()
-            .map(|(name, value)| format!("{name}={}", segment_escaped(value)));
+            .map(|(name, value)| format!("{name}={}", segment_escaped(value.as_ref())));
         let request = Request::post(format!("{}/{method}", self.base))
             .header("authorization", "Bearer {{bot-token}}")
             .header("content-type", "application/x-www-form-urlencoded")
@@ -110,7 +113,7 @@ impl Api {
         let length = blobs::get(blob).map_err(Failure::Unreadable)?.len().to_string();
         let place = self.call_with_form(
             "files.getUploadURLExternal",
-            &[("filename", &name), ("length", &length)],
+            &[("filename", name.as_str()), ("length", length.as_str())],
         )?;
         let (Some(url), Some(id)) = (place["upload_url"].as_str(), place["file_id"].as_str()) else {
             return Err(Failure::Unreadable(

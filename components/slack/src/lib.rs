@@ -1,6 +1,6 @@
 //! The Slack channel: an app over Socket Mode, or over the Events API.
 //!
-//! [`map`] and [`wire`] read events, [`plan`] and [`markup`] make what is sent, [`failure`] says what a refusal means; all
+//! [`map`] and [`wire`] read events, [`plan`] and [`markup`] make what is sent, [`trace`] finds it again, [`failure`] says what a refusal means; all
 //! of them are pure. [`api`] calls, [`receive`] and [`send`] put them together.
 
 pub mod api;
@@ -10,12 +10,13 @@ pub mod markup;
 pub mod plan;
 pub mod receive;
 pub mod send;
+pub mod trace;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener,
-    OutboundMessage, Presence, Receipt, Scheme, Secret, Setting, SignatureScheme, Webhook, WebhookRecipe, secrets,
-    settings, webhook,
+    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Finding, Health, Lifecycle, Listener,
+    OutboundMessage, Presence, Receipt, Reconciliation, Scheme, Secret, Setting, SignatureScheme, Webhook,
+    WebhookRecipe, secrets, settings, webhook,
 };
 
 use crate::api::{API_BASE, Api};
@@ -31,7 +32,7 @@ const REPLAYS_FOR_S: u32 = 6 * 60;
 /// The Slack channel.
 pub struct Slack;
 
-sluicegate_sdk::export!(Slack: listener, webhook, presence, lifecycle, health);
+sluicegate_sdk::export!(Slack: listener, webhook, presence, reconciliation, lifecycle, health);
 
 /// How the channel gets its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +166,12 @@ impl Presence for Slack {
 
     fn draft(message: OutboundMessage) -> Result<String, DeliveryError> {
         send::draft(&message)
+    }
+}
+
+impl Reconciliation for Slack {
+    fn reconcile(message: OutboundMessage, since_ms: u64) -> Finding {
+        send::reconcile(&message, since_ms)
     }
 }
 

@@ -150,7 +150,7 @@ fn written(
 }
 
 fn is_own(message: &Message, me: &Me) -> bool {
-    message.user.as_ref() == Some(&me.user_id) || (message.bot_id.is_some() && message.bot_id == me.bot_id)
+    me.wrote(message.user.as_deref(), message.bot_id.as_deref())
 }
 
 /// Says whether a message in a channel is for the app: it names the app, or stands in a thread that the app began.

@@ -2,11 +2,14 @@
 
 use sluicegate_sdk::parts::{self, Place, Slot, Target};
 use sluicegate_sdk::serde_json::{Value, json};
-use sluicegate_sdk::{Action, Attachment, Conversation, DeliveryError, OutboundMessage, Reaction, Receipt, debug};
+use sluicegate_sdk::{
+    Action, Attachment, Conversation, DeliveryError, Finding, OutboundMessage, Reaction, Receipt, debug, warn,
+};
 
 use crate::api::Api;
 use crate::failure::Failure;
 use crate::plan;
+use crate::trace::{self, Found};
 
 /// What people see while an answer is being made, where Slack shows that.
 const STATUS: &str = "is thinking…";
@@ -28,6 +31,47 @@ pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
     }
 }
 
+/// Says what became of a message: see [`sluicegate_sdk::Reconciliation::reconcile`].
+pub fn reconcile(message: &OutboundMessage, since_ms: u64) -> Finding {
+    if trace::is_repeatable(message) {
+        return Finding::NotDelivered(Vec::new());
+    }
+    match find(message, since_ms) {
+        Ok(Some(found)) => trace::finding(message, &plan::parts(message), &found),
+        Ok(None) => {
+            debug!("more was written since than is searched");
+            Finding::Unknown
+        }
+        Err(failure) => {
+            warn!("the message was not searched for: {failure}");
+            Finding::Unknown
+        }
+    }
+}
+
+/// Searches for the parts of a message; none where the search did not come to an end.
+fn find(message: &OutboundMessage, since_ms: u64) -> Result<Option<Found>, Failure> {
+    let api = Api::from_settings();
+    let me = api.me()?;
+    let (method, mut params) = trace::search(&message.conversation, since_ms);
+    let mut found = Found::new();
+    for _ in 0..trace::PAGES_MAX {
+        let page = api.call_with_form(method, &params)?;
+        let messages = page["messages"]
+            .as_array()
+            .ok_or_else(|| Failure::Unreadable(format!("{method} gave no messages")))?;
+        trace::add_found(&mut found, messages, &me, &message.delivery_key);
+        match page["response_metadata"]["next_cursor"].as_str() {
+            Some(next) if !next.is_empty() => {
+                params.retain(|(name, _)| *name != "cursor");
+                params.push(("cursor", next.to_owned()));
+            }
+            _ => return Ok(Some(found)),
+        }
+    }
+    Ok(None)
+}
+
 /// Creates or edits the draft of an answer and returns its id.
 ///
 /// # Errors
@@ -40,10 +84,10 @@ pub fn draft(message: &OutboundMessage) -> Result<String, DeliveryError> {
         .ok_or_else(|| DeliveryError::Rejected("there is nothing to show yet".to_owned()))?;
     match &message.draft_id {
         Some(id) => {
-            room.update(id, text)?;
+            room.update(id, text, None)?;
             Ok(id.clone())
         }
-        None => Ok(room.post(text)?),
+        None => Ok(room.post(text, None)?),
     }
 }
 
@@ -97,18 +141,15 @@ impl Room {
         }
     }
 
-    /// Posts a text and returns the message's name.
-    fn post(&self, text: &str) -> Result<String, Failure> {
-        sent_ts(
-            &self
-                .api
-                .call("chat.postMessage", &plan::new_message(&self.conversation, text))?,
-        )
+    /// Posts a text and returns the message's name. A draft has no slot: it is no part yet.
+    fn post(&self, text: &str, slot: Option<Slot<'_>>) -> Result<String, Failure> {
+        let params = marked(plan::new_message(&self.conversation, text), slot);
+        sent_ts(&self.api.call("chat.postMessage", &params)?)
     }
 
-    fn update(&self, id: &str, text: &str) -> Result<(), Failure> {
+    fn update(&self, id: &str, text: &str, slot: Option<Slot<'_>>) -> Result<(), Failure> {
         let params = json!({"channel": self.conversation.id, "ts": id, "text": text});
-        self.api.call("chat.update", &params)?;
+        self.api.call("chat.update", &marked(params, slot))?;
         Ok(())
     }
 
@@ -125,21 +166,21 @@ impl Room {
 impl Place for Room {
     type Failure = Failure;
 
-    fn send_text(&mut self, text: &str, _: Slot<'_>) -> Result<String, Failure> {
-        self.post(text)
+    fn send_text(&mut self, text: &str, slot: Slot<'_>) -> Result<String, Failure> {
+        self.post(text, Some(slot))
     }
 
-    fn send_file(&mut self, file: &Attachment, _: Slot<'_>) -> Result<String, Failure> {
+    fn send_file(&mut self, file: &Attachment, slot: Slot<'_>) -> Result<String, Failure> {
         match file.link_text() {
-            Some(link) => self.post(&crate::markup::to_mrkdwn(&link)),
+            Some(link) => self.post(&crate::markup::to_mrkdwn(&link), Some(slot)),
             None => self
                 .api
                 .upload(file, &self.conversation.id, self.conversation.thread.as_deref()),
         }
     }
 
-    fn edit(&mut self, id: &str, text: &str, _: Slot<'_>) -> Result<(), Failure> {
-        self.update(id, text)
+    fn edit(&mut self, id: &str, text: &str, slot: Slot<'_>) -> Result<(), Failure> {
+        self.update(id, text, Some(slot))
     }
 
     fn remove(&mut self, id: &str, _: &OutboundMessage) -> Result<(), Failure> {
@@ -149,6 +190,14 @@ impl Place for Room {
     fn is_gone(failure: &Failure) -> bool {
         failure.is_not_editable()
     }
+}
+
+/// Adds the mark by which a part is found again.
+fn marked(mut params: Value, slot: Option<Slot<'_>>) -> Value {
+    if let Some(slot) = slot {
+        params["metadata"] = trace::mark(&slot.message.delivery_key, slot.index);
+    }
+    params
 }
 
 fn sent_ts(posted: &Value) -> Result<String, Failure> {

@@ -56,6 +56,13 @@ pub struct Me {
     pub team: String,
 }
 
+impl Me {
+    /// Returns whether a message with this user and bot is the app's own.
+    pub fn wrote(&self, user: Option<&str>, bot_id: Option<&str>) -> bool {
+        user == Some(&self.user_id) || (bot_id.is_some() && bot_id == self.bot_id.as_deref())
+    }
+}
+
 /// When a message was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Edited {
@@ -131,6 +138,38 @@ pub struct Message {
     /// The deleted message, in `message_deleted`.
     #[serde(default)]
     pub deleted_ts: Option<String>,
+}
+
+/// A message in a list, as far as it matters who sent it and with which mark.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Marked {
+    /// The message's name.
+    pub ts: String,
+    /// Who wrote it.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// There where a bot wrote it.
+    #[serde(default)]
+    pub bot_id: Option<String>,
+    /// What the app put beside the text.
+    pub metadata: Metadata,
+}
+
+impl Marked {
+    /// Returns whether the app itself wrote it.
+    pub fn is_by(&self, me: &Me) -> bool {
+        me.wrote(self.user.as_deref(), self.bot_id.as_deref())
+    }
+}
+
+/// What an app puts beside a message's text, for apps only.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Metadata {
+    /// What kind of thing it is.
+    pub event_type: String,
+    /// The thing.
+    #[serde(default)]
+    pub event_payload: Value,
 }
 
 /// `reaction_added` and `reaction_removed`.

@@ -15,8 +15,12 @@ pub enum Stop {
     Refuse(u16),
     /// It is not passed on, and never answered.
     Hang,
+    /// It is not passed on, and its connection is cut.
+    Cut,
     /// It is passed on, and its answer is kept.
     HangAfter,
+    /// It is passed on, and its connection is cut before the answer.
+    CutAfter,
 }
 
 /// Passes every request on but the one that a test stops.
@@ -90,19 +94,19 @@ impl Toll {
 impl Shared {
     async fn pass(self: Arc<Self>, request: Request) -> Reply {
         let stop = self.stop_for(&request.path);
-        if let Some(stop @ (Stop::Refuse(_) | Stop::Hang)) = stop {
-            self.stopped.push(request.path);
-            return match stop {
-                Stop::Refuse(status) => Reply::Whole(Response::new(status, "")),
-                Stop::Hang | Stop::HangAfter => Reply::Hang,
-            };
-        }
-        let answer = http::forward(self.upstream, &request).await;
+        let answer = match stop {
+            Some(Stop::Refuse(_) | Stop::Hang | Stop::Cut) => None,
+            None | Some(Stop::HangAfter | Stop::CutAfter) => http::forward(self.upstream, &request).await.ok(),
+        };
         if stop.is_some() {
             self.stopped.push(request.path);
-            return Reply::Hang;
         }
-        answer.map_or_else(|_| Reply::Close, Reply::Whole)
+        match (stop, answer) {
+            (Some(Stop::Refuse(status)), _) => Reply::Whole(Response::new(status, "")),
+            (Some(Stop::Hang | Stop::HangAfter), _) => Reply::Hang,
+            (None, Some(answer)) => Reply::Whole(answer),
+            (Some(Stop::Cut | Stop::CutAfter) | None, _) => Reply::Close,
+        }
     }
 
     fn stop_for(&self, path: &str) -> Option<Stop> {

@@ -17,6 +17,8 @@ use super::{APP_BOT, APP_TOKEN, APP_USER, BOT_TOKEN, Shared};
 const POST_CHARACTERS_MAX: usize = 40_000;
 /// The longest text of `chat.update`, characters.
 const UPDATE_CHARACTERS_MAX: usize = 4_000;
+/// Messages of a page where the app does not say how many.
+const PAGE_MESSAGES_DEFAULT: usize = 100;
 /// The largest request.
 const REQUEST_BYTES_MAX: usize = 25 * 1024 * 1024;
 
@@ -188,6 +190,7 @@ fn answer(state: &mut State, shared: &Shared, method: &str, params: &Value) -> R
                 Err("invalid_thread_ts")
             }
         }
+        "conversations.history" | "conversations.replies" => listed(state, method, params),
         "chat.postMessage" | "chat.update" | "chat.delete" | "reactions.add" => about_message(state, method, params),
         _ => Err("unknown_method"),
     }
@@ -205,11 +208,19 @@ fn about_message(state: &mut State, method: &str, params: &Value) -> Result<Valu
     match method {
         "chat.postMessage" => {
             check_text(state, text("text"), POST_CHARACTERS_MAX)?;
-            let message = state.post(channel, params["thread_ts"].as_str(), text("text"), Vec::new());
+            let metadata = checked_metadata(params)?;
+            let message = state.post(
+                channel,
+                params["thread_ts"].as_str(),
+                text("text"),
+                Vec::new(),
+                metadata,
+            );
             Ok(json!({"ok": true, "channel": channel, "ts": message["ts"], "message": message}))
         }
         "chat.update" => {
             check_text(state, text("text"), UPDATE_CHARACTERS_MAX)?;
+            checked_metadata(params)?;
             let is_known = state.knows(channel, ts);
             let post = state.post_mut(channel, ts);
             let post = post.ok_or(if is_known {
@@ -218,6 +229,9 @@ fn about_message(state: &mut State, method: &str, params: &Value) -> Result<Valu
                 "message_not_found"
             })?;
             text("text").clone_into(&mut post.text);
+            if !params["metadata"].is_null() {
+                post.metadata = params["metadata"].clone();
+            }
             Ok(json!({"ok": true, "channel": channel, "ts": ts, "text": text("text")}))
         }
         "chat.delete" if state.remove(channel, ts) => Ok(json!({"ok": true, "channel": channel, "ts": ts})),
@@ -229,6 +243,56 @@ fn about_message(state: &mut State, method: &str, params: &Value) -> Result<Valu
             Ok(json!({"ok": true}))
         }
         _ => Err("message_not_found"),
+    }
+}
+
+/// Lists messages by pages: a conversation's from the newest on, a thread's from the oldest on.
+fn listed(state: &State, method: &str, params: &Value) -> Result<Value, &'static str> {
+    let text = |key: &str| params[key].as_str().unwrap_or_default();
+    let number = |key: &str| {
+        text(key)
+            .parse::<usize>()
+            .ok()
+            .filter(|number| (1..1000).contains(number))
+    };
+    if !state.channels.contains(text("channel")) {
+        return Err("channel_not_found");
+    }
+    let thread = (method == "conversations.replies").then(|| text("ts"));
+    if thread == Some("") {
+        return Err("invalid_arguments");
+    }
+    let with_metadata = matches!(text("include_all_metadata"), "true" | "1");
+    let mut all = state.listed(text("channel"), thread, text("oldest"), with_metadata);
+    if thread.is_none() {
+        all.reverse();
+    }
+    let limit = number("limit").unwrap_or(PAGE_MESSAGES_DEFAULT);
+    let start = match text("cursor") {
+        "" => 0,
+        cursor => cursor
+            .trim_start_matches("next:")
+            .parse()
+            .map_err(|_| "invalid_cursor")?,
+    };
+    let (end, count) = ((start + limit).min(all.len()), all.len());
+    let page = all.get(start..end).ok_or("invalid_cursor")?;
+    let next = if end < count {
+        format!("next:{end}")
+    } else {
+        String::new()
+    };
+    Ok(json!({"ok": true, "messages": page, "has_more": end < count, "response_metadata": {"next_cursor": next}}))
+}
+
+/// Returns what an app wants to be kept beside a text.
+fn checked_metadata(params: &Value) -> Result<&Value, &'static str> {
+    let metadata = &params["metadata"];
+    let is_sound = metadata["event_type"].is_string() && metadata["event_payload"].is_object();
+    if metadata.is_null() || is_sound {
+        Ok(metadata)
+    } else {
+        Err("invalid_metadata_format")
     }
 }
 
@@ -262,6 +326,6 @@ fn complete(state: &mut State, params: &Value) -> Result<Value, &'static str> {
         shown.push(json!({"id": id, "title": file["title"], "name": stored.name}));
     }
     let words = params["initial_comment"].as_str().unwrap_or_default().to_owned();
-    state.post(channel, params["thread_ts"].as_str(), &words, files);
+    state.post(channel, params["thread_ts"].as_str(), &words, files, &Value::Null);
     Ok(json!({"ok": true, "files": shown}))
 }

@@ -35,6 +35,8 @@ pub(crate) struct Post {
     pub(crate) thread: Option<String>,
     pub(crate) text: String,
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// What the app put beside the text.
+    pub(crate) metadata: Value,
 }
 
 /// A file, of a person or on its way from the app.
@@ -93,7 +95,8 @@ impl State {
     }
 
     pub(crate) fn new_ts(&mut self) -> String {
-        format!("1767225600.{:06}", self.number())
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        format!("{}.{:06}", since.as_secs(), self.number())
     }
 
     pub(crate) fn add_direct(&mut self) -> String {
@@ -199,6 +202,34 @@ impl State {
             .collect()
     }
 
+    /// Returns what a conversation or a thread of it shows since `oldest`, oldest first.
+    pub(crate) fn listed(&self, channel: &str, thread: Option<&str>, oldest: &str, with_metadata: bool) -> Vec<Value> {
+        let by_app = self.posts_in(channel).into_iter().map(|post| {
+            let mut message = json!({"type": "message", "user": APP_USER, "bot_id": APP_BOT, "app_id": "A700",
+                "text": post.text, "ts": post.ts, "team": "T1"});
+            if let Some(thread) = post.thread {
+                message["thread_ts"] = json!(thread);
+            }
+            if with_metadata && !post.metadata.is_null() {
+                message["metadata"] = post.metadata;
+            }
+            message
+        });
+        let persons = self.persons.iter().filter(|((place, _), _)| place == channel);
+        let mut all: Vec<Value> = by_app.chain(persons.map(|(_, message)| message.clone())).collect();
+        all.retain(|message| {
+            let root = message["thread_ts"].as_str().unwrap_or_default();
+            let is_here = match thread {
+                Some(thread) => root == thread || message["ts"] == thread,
+                // What is said in threads stands in them only.
+                None => root.is_empty() || message["ts"] == root,
+            };
+            is_here && message["ts"].as_str().unwrap_or_default() > oldest
+        });
+        all.sort_by_key(|message| message["ts"].as_str().unwrap_or_default().to_owned());
+        all
+    }
+
     pub(crate) fn post_mut(&mut self, channel: &str, ts: &str) -> Option<&mut Post> {
         self.posts
             .iter_mut()
@@ -223,6 +254,7 @@ impl State {
         thread: Option<&str>,
         text: &str,
         files: Vec<(String, Vec<u8>)>,
+        metadata: &Value,
     ) -> Value {
         let ts = self.new_ts();
         let mut message = json!({"type": "message", "user": APP_USER, "bot_id": APP_BOT, "app_id": "A700", "text": text,
@@ -236,6 +268,7 @@ impl State {
             thread: thread.map(str::to_owned),
             text: text.to_owned(),
             files,
+            metadata: metadata.clone(),
         });
         let mut event = message.clone();
         event["channel"] = json!(channel);
