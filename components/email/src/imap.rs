@@ -100,6 +100,16 @@ impl Imap {
         Ok(found)
     }
 
+    /// Returns whether the mailbox has a mail with this id, which comes without its brackets.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn has(&mut self, message_id: &str) -> Result<bool, Failure> {
+        let id = quoted(&format!("<{message_id}>"));
+        let answer = self.ask(&format!("UID SEARCH HEADER Message-ID {id}"))?;
+        Ok(answer.lines.iter().any(|line| !search_result(line).is_empty()))
+    }
+
     /// Returns a mail; none where it is gone, or larger than [`MAIL_BYTES_MAX`].
     ///
     /// # Errors

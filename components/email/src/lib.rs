@@ -12,8 +12,8 @@ pub mod smtp;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener, OutboundMessage, Placement,
-    Receipt, Scheme, Secret, Setting, state,
+    Channel, DeliveryError, Description, Endpoint, Features, Finding, Health, Lifecycle, Listener, OutboundMessage,
+    Placement, Receipt, Reconciliation, Scheme, Secret, Setting, state,
 };
 
 use crate::settings::Configuration;
@@ -27,7 +27,7 @@ const MAILS_KEPT_FOR_S: u32 = 10 * 365 * 24 * 3600;
 /// The e-mail channel.
 pub struct Email;
 
-sluicegate_sdk::export!(Email: listener, lifecycle, health);
+sluicegate_sdk::export!(Email: listener, reconciliation, lifecycle, health);
 
 impl Channel for Email {
     fn describe() -> Description {
@@ -43,6 +43,10 @@ impl Channel for Email {
             ))
             .setting(Setting::text("name", "The name that people see").default("Sluicegate"))
             .setting(Setting::text("folder", "The folder that is read").default("INBOX"))
+            .setting(Setting::text(
+                "sent-folder",
+                "The folder in which the server itself keeps every mail that is submitted, if it does",
+            ))
             .setting(Setting::text(
                 "authenticated-by",
                 "The server whose Authentication-Results count",
@@ -75,6 +79,12 @@ impl Channel for Email {
 impl Listener for Email {
     fn run() -> Result<(), String> {
         receive::stay_connected()
+    }
+}
+
+impl Reconciliation for Email {
+    fn reconcile(message: OutboundMessage, _since_ms: u64) -> Finding {
+        send::reconcile(&message)
     }
 }
 

@@ -1,11 +1,15 @@
 //! Sending: one mail for each delivery.
 
-use sluicegate_sdk::{Action, AttachmentSource, DeliveryError, OutboundMessage, Receipt, blobs, clock, state};
+use sluicegate_sdk::{
+    Action, AttachmentSource, DeliveryError, Finding, OutboundMessage, Receipt, blobs, clock, state, warn,
+};
 
 use crate::REFUSED;
+use crate::imap::Imap;
 use crate::map::{self, File, is_address, message_id};
 use crate::settings::Configuration;
 use crate::smtp;
+use crate::wire::Failure;
 
 /// Delivers a message: see [`sluicegate_sdk::Channel::deliver`].
 ///
@@ -46,6 +50,33 @@ pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
         &message.delivery_key,
         &configuration.mailbox.address,
     )]))
+}
+
+/// Says what became of a mail, where the server keeps what was submitted: see
+/// [`sluicegate_sdk::Reconciliation::reconcile`].
+pub fn reconcile(message: &OutboundMessage) -> Finding {
+    match find(message) {
+        Ok(finding) => finding,
+        Err(why) => {
+            warn!("the mail was not searched for: {why}");
+            Finding::Unknown
+        }
+    }
+}
+
+fn find(message: &OutboundMessage) -> Result<Finding, String> {
+    let configuration = Configuration::from_settings()?;
+    let Some(folder) = &configuration.sent_folder else {
+        return Ok(Finding::Unknown);
+    };
+    let id = message_id(&message.delivery_key, &configuration.mailbox.address);
+    let found = Imap::open(&configuration.imap, &configuration.user, folder).and_then(|mut imap| imap.has(&id));
+    match found {
+        Ok(true) => Ok(Finding::Delivered(Receipt::complete([id]))),
+        Ok(false) => Ok(Finding::NotDelivered(Vec::new())),
+        Err(Failure::Shutdown) => Err("shutting down".to_owned()),
+        Err(Failure::Broken(why) | Failure::Refused(why)) => Err(why),
+    }
 }
 
 /// Fetches the files; a link is written below the text.

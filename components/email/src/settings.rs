@@ -18,6 +18,8 @@ pub struct Configuration {
     pub name: String,
     /// The mailbox that is read.
     pub folder: String,
+    /// Where the server keeps what was submitted, if it does.
+    pub sent_folder: Option<String>,
     /// Who we are.
     pub mailbox: Mailbox,
 }
@@ -58,6 +60,7 @@ impl Configuration {
                 .chars()
                 .filter(|c| !c.is_control())
                 .collect(),
+            sent_folder: text("sent-folder"),
             folder: text("folder").unwrap_or_else(|| "INBOX".to_owned()),
             mailbox: Mailbox {
                 address,

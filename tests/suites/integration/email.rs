@@ -18,6 +18,8 @@ struct Mails {
     tries: HashMap<String, usize>,
     /// The mails that were written to the end, whatever came of them.
     written: Vec<(String, String)>,
+    /// Those that the server took, as it keeps them.
+    sent: Vec<String>,
 }
 
 /// An SMTP submission server in the clear, on which the recipient's name says what is wrong.
@@ -64,7 +66,7 @@ fn answers(name: &str, first: bool) -> (&'static str, Option<&'static str>) {
         "grey" => ("451 4.7.1 greylisted", Some(TAKEN)),
         "restarting" if first => ("421 4.3.2 going down", Some(TAKEN)),
         "spam" => ("250 2.1.5 fine", Some("554 5.7.1 looks like spam")),
-        "cut" if first => ("250 2.1.5 fine", None),
+        "cut" | "lost" if first => ("250 2.1.5 fine", None),
         _ => ("250 2.1.5 fine", Some(TAKEN)),
     }
 }
@@ -86,6 +88,10 @@ async fn serve(stream: TcpStream, login: &str, mails: Arc<Mutex<Mails>>) -> std:
             _ if in_mail && said == ".\r\n" => {
                 in_mail = false;
                 let mut mails = mails.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_taken = verdict.map_or(name != "lost", |verdict: &str| verdict.starts_with('2'));
+                if is_taken {
+                    mails.sent.push(mail.clone());
+                }
                 mails.written.push((name.clone(), std::mem::take(&mut mail)));
                 match verdict {
                     Some(verdict) => verdict,
@@ -121,14 +127,69 @@ async fn serve(stream: TcpStream, login: &str, mails: Arc<Mutex<Mails>>) -> std:
     Ok(())
 }
 
+/// Starts an IMAP server for one empty mailbox and the folder `Sent`, in which what the fake took is kept.
+async fn imap_with_sent(smtp: &SmtpFake) -> SocketAddr {
+    let (listener, address) = silent().await;
+    let mails = Arc::clone(&smtp.mails);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(show(stream, Arc::clone(&mails)));
+        }
+    });
+    address
+}
+
+async fn show(stream: TcpStream, mails: Arc<Mutex<Mails>>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"* OK ready\r\n").await?;
+    let (mut line, mut folder) = (String::new(), String::new());
+    while stream.read_line(&mut line).await? > 0 {
+        let said = std::mem::take(&mut line);
+        let (tag, command) = said.trim().split_once(' ').unwrap_or_default();
+        let quoted = command.split('"').nth(1).unwrap_or_default();
+        let mut untagged = String::new();
+        let mut done = "OK done";
+        match command.split(' ').next().unwrap_or_default() {
+            "AUTHENTICATE" => {
+                stream.write_all(b"+ \r\n").await?;
+                stream.read_line(&mut line).await?;
+                line.clear();
+            }
+            "CAPABILITY" => "* CAPABILITY IMAP4rev1\r\n".clone_into(&mut untagged),
+            "EXAMINE" if ["INBOX", "Sent"].contains(&quoted) => {
+                quoted.clone_into(&mut folder);
+                "* OK [UIDVALIDITY 1] numbered\r\n* OK [UIDNEXT 1] next\r\n".clone_into(&mut untagged);
+            }
+            "UID" if command.starts_with("UID SEARCH HEADER Message-ID ") && folder == "Sent" => {
+                let mails = mails.lock().unwrap_or_else(PoisonError::into_inner);
+                let wanted = format!("Message-ID: {quoted}");
+                let is_there = mails.sent.iter().any(|mail| message_id(mail) == Some(&wanted));
+                untagged = format!("* SEARCH{}\r\n", if is_there { " 1" } else { "" });
+            }
+            "UID" => "* SEARCH\r\n".clone_into(&mut untagged),
+            "NOOP" => {}
+            _ => done = "NO what?",
+        }
+        stream
+            .write_all(format!("{untagged}{tag} {done}\r\n").as_bytes())
+            .await?;
+    }
+    Ok(())
+}
+
 /// Starts a gateway with a mailbox that is silent, and whose mail goes out through the fake.
 async fn mailing(smtp: &SmtpFake, imap: SocketAddr) -> TestGateway {
+    mailing_with(smtp, imap, "").await
+}
+
+/// As [`mailing`], with more settings.
+async fn mailing_with(smtp: &SmtpFake, imap: SocketAddr, more: &str) -> TestGateway {
     let smtp = smtp.address;
     let setup = Setup::new().echo().env("MAIL_PASSWORD", "a password of the suite");
     let setup = setup.section(&format!(
         "[channels.mail]\ncomponent = \"email\"\naccess = \"open\"\n\
          secrets = {{ password = {{ env = \"MAIL_PASSWORD\" }} }}\n\
-         settings = {{ address = \"bot@example.org\", imap = \"tcp://{imap}\", smtp = \"tcp://{smtp}\", clear = true }}\n\
+         settings = {{ address = \"bot@example.org\", imap = \"tcp://{imap}\", smtp = \"tcp://{smtp}\", clear = true{more} }}\n\
          grant = [\"tcp://{imap}\", \"tcp://{smtp}\"]"
     ));
     setup.start().await
@@ -198,4 +259,30 @@ async fn a_refused_password_pauses_the_mailbox_and_keeps_its_mail() {
     let kept = listed(&gateway, &["outbox", "list"], "fine", |_| true).await;
     assert_ne!(kept["state"], "dead", "{kept}");
     assert_eq!(smtp.written("fine"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_mail_whose_answer_was_lost_is_looked_for_where_the_server_keeps_what_it_took() {
+    let smtp = SmtpFake::start("235 2.7.0 welcome").await;
+    let imap = imap_with_sent(&smtp).await;
+    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Sent\"").await;
+    for name in ["cut", "lost"] {
+        done(&gateway, &["send", "mail", &format!("{name}@example.net"), "Hello."]).await;
+    }
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    assert_eq!(smtp.written("cut").len(), 1, "the server has it");
+    let lost = smtp.written("lost");
+    assert_eq!(lost.len(), 2, "the server has not the first");
+    assert_eq!(message_id(&lost[0]), message_id(&lost[1]));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_tells_nothing_and_a_copy_is_risked() {
+    let smtp = SmtpFake::start("235 2.7.0 welcome").await;
+    let imap = imap_with_sent(&smtp).await;
+    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Gesendet\"").await;
+    done(&gateway, &["send", "mail", "cut@example.net", "Hello."]).await;
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    assert_eq!(smtp.written("cut").len(), 2);
+    gateway.wait_for_log(&["mail", "not searched for", "EXAMINE"]).await;
 }
