@@ -1,5 +1,6 @@
 //! The proof of the channel `matrix`: a real Synapse, and people on it who use matrix-nio.
 
+mod absent;
 mod gate;
 mod people;
 mod synapse;
@@ -24,42 +25,7 @@ const OTHER_BOT: &str = "marvin";
 
 /// Starts the row.
 pub(crate) async fn start() -> Result<Box<dyn Platform>, Skipped> {
-    let python = installed("SLUICEGATE_MATRIX_PYTHON", "matrix-venv/bin/python")?;
-    let synapse = Synapse::start(&python).await;
-    let people = People::start(&python, &format!("http://{}", synapse.address()), SHARED_SECRET);
-    let admin = people
-        .ask(json!({"do": "register", "name": "root", "admin": true}))
-        .await;
-    let bot = people.ask(json!({"do": "register", "name": "bot"})).await;
-    let other = people.ask(json!({"do": "person", "name": OTHER_BOT})).await;
-    let person = people.ask(json!({"do": "person", "name": PERSON})).await;
-    let (admin_token, bot_token) = (text(&admin["token"]), text(&bot["token"]));
-    for account in [&bot, &other, &person] {
-        let user = escaped(&text(&account["user"]));
-        let path = format!("/_synapse/admin/v1/users/{user}/override_ratelimit");
-        let unlimited = json!({"messages_per_second": 0, "burst_count": 0});
-        call(synapse.address(), "POST", &path, &admin_token, &unlimited).await;
-    }
-    let made = call(
-        synapse.address(),
-        "POST",
-        "/_matrix/client/v3/createRoom",
-        &bot_token,
-        &json!({}),
-    )
-    .await;
-    let accounts = Accounts {
-        bot: text(&bot["user"]),
-        bot_token,
-        admin_token,
-        bots_room: text(&made["room_id"]),
-    };
-    Ok(Box::new(Matrix {
-        gate: Gate::start(synapse.address(), accounts.clone()).await,
-        people,
-        accounts,
-        synapse,
-    }))
+    Ok(Box::new(Matrix::start().await?))
 }
 
 struct Matrix {
@@ -326,6 +292,46 @@ impl Platform for Matrix {
 }
 
 impl Matrix {
+    /// Starts a homeserver with the bot's account and people.
+    async fn start() -> Result<Self, Skipped> {
+        let python = installed("SLUICEGATE_MATRIX_PYTHON", "matrix-venv/bin/python")?;
+        let synapse = Synapse::start(&python).await;
+        let people = People::start(&python, &format!("http://{}", synapse.address()), SHARED_SECRET);
+        let admin = people
+            .ask(json!({"do": "register", "name": "root", "admin": true}))
+            .await;
+        let bot = people.ask(json!({"do": "register", "name": "bot"})).await;
+        let other = people.ask(json!({"do": "person", "name": OTHER_BOT})).await;
+        let person = people.ask(json!({"do": "person", "name": PERSON})).await;
+        let (admin_token, bot_token) = (text(&admin["token"]), text(&bot["token"]));
+        for account in [&bot, &other, &person] {
+            let user = escaped(&text(&account["user"]));
+            let path = format!("/_synapse/admin/v1/users/{user}/override_ratelimit");
+            let unlimited = json!({"messages_per_second": 0, "burst_count": 0});
+            call(synapse.address(), "POST", &path, &admin_token, &unlimited).await;
+        }
+        let made = call(
+            synapse.address(),
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            &bot_token,
+            &json!({}),
+        )
+        .await;
+        let accounts = Accounts {
+            bot: text(&bot["user"]),
+            bot_token,
+            admin_token,
+            bots_room: text(&made["room_id"]),
+        };
+        Ok(Self {
+            gate: Gate::start(synapse.address(), accounts.clone()).await,
+            people,
+            accounts,
+            synapse,
+        })
+    }
+
     async fn send(&self, who: &str, room: &str, content: Value) -> MessageId {
         let sent = self
             .people
