@@ -1,10 +1,12 @@
 //! A granted folder that is out of order: messages wait for it, and none is lost or doubled.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use harness::{Setup, TestGateway, eventually};
 
-use crate::operator::{done, fails};
+use crate::operator::{done, fails, json_of};
 
 fn section(folder: &Path) -> String {
     format!(
@@ -92,6 +94,69 @@ async fn a_full_folder_is_waited_for_and_a_revoked_one_is_not_written_to() {
     assert_eq!(texts(&folder), ["one"]);
     done(&gateway, &["channel", "grant", "outbox", &grant]).await;
     wait_for_texts(&folder, &["one", "two"]).await;
+}
+
+/// A file system of its own with little room, which goes with it.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Mounts one, which takes the right to mount (root's); elsewhere the test says that it was skipped.
+    #[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
+    fn mount() -> Option<Self> {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=256k", "sluicegate-small-disk"]);
+        match command.arg(place.path()).output() {
+            Ok(output) if output.status.success() => Some(Self(place)),
+            other => {
+                println!("skipped: a small disk can't be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+
+    /// Writes until all but `free_bytes` is taken, and returns the file that takes it.
+    fn fill(&self, free_bytes: u64) -> PathBuf {
+        let path = self.0.path().join("filler");
+        let mut filler = std::fs::File::create(&path).expect("a file on the disk");
+        while filler.write_all(&[7; 4096]).is_ok() {}
+        let taken = filler.metadata().expect("its length").len();
+        filler.set_len(taken - free_bytes).expect("some of it is given back");
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, so that a process which a failed test left behind can't hold it.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    entries.map(|entry| entry.expect("an entry").file_name()).collect()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_nothing_half_written_stays_on_it() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let folder = disk.0.path().join("outbox");
+    std::fs::create_dir(&folder).expect("the granted folder");
+    let gateway = Setup::new().echo().section(&section(&folder)).start().await;
+    // Of the long one the beginning still finds room.
+    let filler = disk.fill(8 * 1024);
+    let long = "long ".repeat(8 * 1024);
+    send(&gateway, "a", &long).await;
+    wait_for_failure(&gateway, 0.0).await;
+    assert_eq!(names(&folder), Vec::<std::ffi::OsString>::new(), "nothing half written");
+    let waiting = json_of(&gateway, &["outbox", "list"]).await;
+    let reason = waiting[0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("its disk is full"), "{waiting}");
+    std::fs::remove_file(filler).expect("room is made");
+    wait_for_texts(&folder, &[long.trim_end()]).await;
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    assert_eq!(names(&folder).len(), 1);
 }
 
 #[tokio::test]
