@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::UnixMillis;
+use crate::egress::Evidence;
 use crate::event::{DeliveryError, OutboundEvent, Receipt, SentPart};
 use crate::id::ChannelName;
 
@@ -38,8 +39,8 @@ pub struct Guarantees {
     pub reconciles: bool,
     /// How often such an attempt is repeated where nothing removes the copies; 0 leaves it to the operator.
     pub ambiguous_resends: u32,
-    /// Whether a copy is worse than a loss: then an attempt is known to the disk before it begins, so that not even a
-    /// power cut makes it begin twice.
+    /// Whether a copy is worse than a loss: then an attempt is known to the disk before anything of it leaves the host, so
+    /// that not even a power cut makes that happen twice.
     pub at_most_once: bool,
 }
 
@@ -98,11 +99,11 @@ pub trait Dispatcher: Send + Sync + 'static {
     /// Returns what a channel promises; the most careful answer for one that is gone.
     fn guarantees(&self, channel: &ChannelName) -> Guarantees;
 
-    /// Makes one attempt, within the channel's deadline.
+    /// Makes one attempt, within the channel's deadline. Before anything of it leaves the host, `evidence` marks it.
     ///
     /// # Cancel safety
-    /// A dropped future leaves an attempt whose outcome is not known; the store takes it as that.
-    async fn deliver(&self, request: DeliveryRequest) -> Attempt;
+    /// A dropped future leaves an attempt whose outcome is not known if it was marked; the store takes it as that.
+    async fn deliver(&self, request: DeliveryRequest, evidence: Evidence) -> Attempt;
 
     /// Asks the component what became of the earlier attempts; none without a known outcome began before `since`.
     /// Anything that goes wrong is [`Finding::Unknown`].

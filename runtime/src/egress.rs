@@ -26,6 +26,7 @@ use crate::secret::{Keyring, Signing};
 
 mod address;
 mod counters;
+mod departure;
 mod evidence;
 mod exchange;
 mod gate;
@@ -39,8 +40,8 @@ mod websocket;
 
 pub use address::{Resolver, Resolving, SystemResolver};
 pub use counters::{CounterValues, Counters, Denials};
-pub use evidence::Evidence;
 pub(crate) use evidence::Unanswered;
+pub use evidence::{Evidence, Unmarked};
 pub use gate::{Gate, GateError, GateSettings};
 pub use log::{Entry, REVEAL};
 pub use stream::ResponseStream;
@@ -107,7 +108,8 @@ pub enum HttpError {
     /// The request can't be sent by anyone. Nothing was sent.
     #[error("{0}")]
     Invalid(String),
-    /// No such name, no route, refused, TLS. Nothing was sent.
+    /// No such name, no route, refused, TLS; or it could not be stored that something is about to be sent. Nothing was
+    /// sent.
     #[error("{0}")]
     Unreachable(String),
     /// The request may have arrived.

@@ -11,6 +11,7 @@ mod output;
 mod relay;
 mod services;
 mod share;
+mod terminal;
 mod usage;
 mod wasi_http;
 

@@ -111,7 +111,8 @@ pub struct TurnCommit {
     pub outbound: Vec<OutboundEvent>,
 }
 
-/// One attempt to deliver the head of a lane. The row is marked as being sent before this is handed out.
+/// One attempt to deliver the head of a lane. Only the process knows of it, until something of it is about to leave the
+/// host: see [`EventStore::lazy_mark_sending`].
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     /// What the writes for this attempt must carry.
@@ -120,8 +121,8 @@ pub struct Dispatch {
     pub event: OutboundEvent,
     /// Parts that the platform accepted earlier.
     pub already_sent: Vec<SentPart>,
-    /// How many earlier attempts ended without a known outcome, counting one that the end of a process cut short and
-    /// each that was handed over and not confirmed in time.
+    /// How many earlier attempts ended without a known outcome, counting one that the end of a process cut short after
+    /// its mark and each that was handed over and not confirmed in time.
     pub ambiguous: u32,
     /// When the last of those attempts began.
     pub ambiguous_at_ms: Option<UnixMillis>,
@@ -270,17 +271,23 @@ pub trait EventStore: Send + Sync + 'static {
     /// Stores outbound events that no turn made. An event whose key is known already is left as it is.
     async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error>;
 
-    /// Claims up to `max` due lane heads of these channels, the longest due first, the channels taking turns, and marks them as being sent (lazily).
+    /// Claims up to `max` due lane heads of these channels, the longest due first, the channels taking turns.
     ///
-    /// Expired heads are buried here instead, and named, so that someone hears of it. A row that an earlier process left
-    /// marked as being sent is handed out like any other, with its ambiguous count raised: this is the whole recovery.
-    /// So is one whose confirmation did not come in time.
+    /// A claim is known to this process only: one that ends before it marks the attempt leaves the row as it was. Expired
+    /// heads are buried here instead, and named, so that someone hears of it. A row that an earlier process left marked
+    /// as being sent is handed out like any other, with its ambiguous count raised: this is the whole recovery. So is one
+    /// whose confirmation did not come in time.
     async fn lazy_claim_heads(
         &self,
         channels: &[ChannelName],
         max: usize,
         now: UnixMillis,
     ) -> Result<ClaimedHeads, Error>;
+
+    /// Marks an attempt as being sent: something of it is about to leave the host. From here on the end of the process
+    /// leaves an attempt without a known outcome. A mark that is there already, or that a settled delivery no longer
+    /// needs, changes nothing.
+    async fn lazy_mark_sending(&self, claim: DeliveryClaim, now: UnixMillis) -> Result<(), Error>;
 
     /// Stores that a part of a channel's delivery reached the platform. A key that the channel does not have in flight changes nothing.
     async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error>;

@@ -8,10 +8,10 @@ impl Host for Guest {
         let Some(services) = &self.services else {
             return Ok(Err(WitSendError::Gone));
         };
-        let sent = services.clients.send(&client_id, frame, self.client.as_ref()).await;
-        if sent.is_ok() {
-            self.evidence.note_handed_over();
-        }
+        let sending = services
+            .clients
+            .send(&client_id, frame, self.client.as_ref(), &self.evidence);
+        let sent = sending.await;
         Ok(sent.map_err(|error| match error {
             SendError::Gone => WitSendError::Gone,
             SendError::Slow => WitSendError::Slow,

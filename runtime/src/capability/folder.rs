@@ -72,7 +72,10 @@ impl Host for Guest {
         };
         // One at a time, so that the bounds of the folder hold. The guard goes along: a call that is given up writes on.
         let turn = services.share.folder_turn().await;
-        let unanswered = self.evidence.begin();
+        let unanswered = match self.evidence.begin().await {
+            Ok(unanswered) => unanswered,
+            Err(error) => return Ok(Err(FolderError::Failed(error.to_string()))),
+        };
         let written = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             place.put(&name, &bytes)

@@ -35,7 +35,10 @@ impl Host for Guest {
 
     async fn take(&mut self) -> wasmtime::Result<Option<(u64, Vec<u8>)>> {
         let services = self.services.as_ref().filter(|_| self.listens);
-        Ok(services.and_then(|services| services.relay.take()))
+        Ok(match services {
+            Some(services) => services.relay.take().await,
+            None => None,
+        })
     }
 
     async fn answer(&mut self, number: u64, answer: Vec<u8>) -> wasmtime::Result<()> {

@@ -16,6 +16,7 @@ use crate::bus::Event;
 use crate::clock::UnixMillis;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
+use crate::egress::Evidence;
 use crate::event::{Conversation, DeliveryError};
 use crate::guest::bindings::exports::sluicegate::channel as exports;
 use crate::guest::{Bounds, CallContext, Guest, Level, Services};
@@ -183,13 +184,12 @@ impl Channel {
         rested.is_ok_and(|permits| permits.is_ok())
     }
 
-    /// Delivers a message.
-    pub async fn deliver(&self, request: DeliveryRequest) -> Attempt {
+    /// Delivers a message. What may have left the host is noted in `evidence`, which marks the attempt before.
+    pub async fn deliver(&self, request: DeliveryRequest, evidence: Evidence) -> Attempt {
         let context = CallContext {
-            shutdown: self.services.shutdown.clone(),
-            ..CallContext::default()
+            evidence: evidence.clone(),
+            ..self.context()
         };
-        let evidence = context.evidence.clone();
         let called = self
             .call(
                 context,

@@ -11,9 +11,10 @@ use super::decide::{self, Again, ChannelEffect, Decision, Preparation, Tried};
 use super::{Attempt, DeliveryCounters, DeliveryRequest, Dispatcher, Drafts, Failure, Finding};
 use crate::bus::{Bus, Event};
 use crate::clock::{Clock, UnixMillis};
+use crate::egress::Evidence;
 use crate::event::{Receipt, SentPart};
 use crate::retry;
-use crate::store::{self, Attempted, DeadLetter, Dispatch, EventStore};
+use crate::store::{self, Attempted, DeadLetter, DeliveryClaim, Dispatch, EventStore};
 
 /// What every attempt needs.
 pub(super) struct Context {
@@ -66,13 +67,8 @@ impl Context {
                 }
             }
         }
-        if guarantees.at_most_once
-            && let Err(error) = self.store.flush().await
-        {
-            return decide::not_begun(self.clock.now_ms(), error.to_string());
-        }
         let began_at = self.clock.now_ms();
-        let attempt = self.deliver(dispatch).await;
+        let attempt = self.deliver(dispatch, guarantees.at_most_once).await;
         let jitter = retry::jitter(dispatch.event.key.as_str(), dispatch.claim.attempt);
         let tried = Tried {
             began_at,
@@ -105,9 +101,27 @@ impl Context {
         Ok(())
     }
 
-    async fn deliver(&self, dispatch: &Dispatch) -> Attempt {
+    /// Makes the evidence of an attempt: it marks it in the store, and waits for the disk where not even a power cut may
+    /// make anything leave twice.
+    fn evidence(&self, claim: DeliveryClaim, at_most_once: bool) -> Evidence {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Evidence::marked_by(move || {
+            let (store, now) = (Arc::clone(&store), clock.now_ms());
+            async move {
+                let marking = retry::while_busy(|| store.lazy_mark_sending(claim, now));
+                marking.await.map_err(|error| error.to_string())?;
+                if at_most_once {
+                    store.flush().await.map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            }
+        })
+    }
+
+    async fn deliver(&self, dispatch: &Dispatch, at_most_once: bool) -> Attempt {
         count(&self.counters.attempts);
-        let delivery = self.dispatcher.deliver(self.request(dispatch));
+        let evidence = self.evidence(dispatch.claim, at_most_once);
+        let delivery = self.dispatcher.deliver(self.request(dispatch), evidence);
         AssertUnwindSafe(delivery)
             .catch_unwind()
             .await
@@ -237,7 +251,7 @@ impl Context {
     }
 }
 
-/// Says that the outcome of an attempt could not be written. The row stays marked as being sent: the next start of the
+/// Says that the outcome of an attempt could not be written. Where the row is marked as being sent, the next start of the
 /// process takes it as an attempt without a known outcome.
 fn report(failed: &store::Error) {
     match failed {

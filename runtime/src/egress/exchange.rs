@@ -1,6 +1,7 @@
 //! One HTTP exchange: sent, answered, redacted, or failed in a way that says whether anything was sent.
 
 use std::error::Error as _;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -8,7 +9,8 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use super::address::ResolveError;
 use super::counters::Denial;
-use super::evidence::{self, Unanswered};
+use super::departure::Use;
+use super::evidence::{self, Unanswered, Unmarked};
 use super::prepare::Prepared;
 use super::{ChannelEgress, Evidence, HttpError, Request, Response};
 use crate::limit;
@@ -29,6 +31,8 @@ pub(super) struct Answer {
     pub(super) response: reqwest::Response,
     /// Settled when the body is complete; none for requests that change nothing.
     pub(super) unanswered: Option<Unanswered>,
+    /// Kept until the body is complete.
+    pub(super) origin: Arc<Use>,
     /// The scheme, host and port, for messages.
     pub(super) place: String,
 }
@@ -66,14 +70,22 @@ impl ChannelEgress {
         let mut request = reqwest::Request::new(prepared.method, prepared.target.url);
         *request.headers_mut() = prepared.headers;
         *request.body_mut() = Some(prepared.body);
-        let unanswered = changes_something.then(|| evidence.begin());
-        match self.gate.client(prepared.permit).execute(request).await {
+        let pool = self.gate.pool(prepared.permit);
+        let origin = pool
+            .origins
+            .enter(place.clone(), changes_something.then_some(evidence))
+            .await?;
+        let result = origin.scope(pool.client.execute(request)).await;
+        let unanswered = origin.take_noted().await;
+        match result {
             Ok(response) => {
+                origin.answered();
                 self.counters.sent(prepared.bytes);
                 self.check_head(&response, &place)?;
                 Ok(Answer {
                     response,
                     unanswered,
+                    origin,
                     place,
                 })
             }
@@ -94,6 +106,7 @@ impl ChannelEgress {
         let Answer {
             mut response,
             unanswered,
+            origin: _origin,
             place,
         } = answer;
         if response
@@ -187,6 +200,12 @@ impl ChannelEgress {
         }
         let cause = cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
         format!("{place}: {}", self.redact(&cause))
+    }
+}
+
+impl From<Unmarked> for HttpError {
+    fn from(error: Unmarked) -> Self {
+        Self::Unreachable(error.to_string())
     }
 }
 

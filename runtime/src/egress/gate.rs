@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 
 use super::address::{CheckedResolver, Resolver, SystemResolver};
+use super::departure::{NoteDepartures, Origins};
 use crate::limit;
 use crate::policy::Permit;
 
@@ -50,13 +51,19 @@ pub enum GateError {
     Client(#[from] reqwest::Error),
 }
 
+/// A client with its connections.
+pub(super) struct Pool {
+    pub(super) client: reqwest::Client,
+    pub(super) origins: Arc<Origins>,
+}
+
 /// The shared part of the egress gate.
 pub struct Gate {
     /// For grants that end at public addresses only. A pool of its own: a connection to a private address is never
     /// found in it.
-    public: reqwest::Client,
+    public: Pool,
     /// For grants that may end at private addresses.
-    private: reqwest::Client,
+    private: Pool,
     resolver: Arc<dyn Resolver>,
     /// For sockets; the HTTP clients have their own copy, with HTTP/2.
     tls: tokio_rustls::TlsConnector,
@@ -71,22 +78,25 @@ impl Gate {
         let mut tls = tls_config(settings.roots)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(tls.clone()));
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = |private| {
+        let pool = |private| {
             let resolver = CheckedResolver {
                 source: Arc::clone(&settings.resolver),
                 permit: Permit { private },
             };
-            http_client(tls.clone(), resolver)
+            http_client(tls.clone(), resolver).map(|client| Pool {
+                client,
+                origins: Arc::default(),
+            })
         };
         Ok(Self {
-            public: client(false)?,
-            private: client(true)?,
+            public: pool(false)?,
+            private: pool(true)?,
             resolver: Arc::clone(&settings.resolver),
             tls: connector,
         })
     }
 
-    pub(super) fn client(&self, permit: Permit) -> &reqwest::Client {
+    pub(super) fn pool(&self, permit: Permit) -> &Pool {
         if permit.private { &self.private } else { &self.public }
     }
 
@@ -106,6 +116,7 @@ fn http_client(tls: ClientConfig, resolver: CheckedResolver) -> Result<reqwest::
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .dns_resolver(Arc::new(resolver))
+        .connector_layer(NoteDepartures)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)

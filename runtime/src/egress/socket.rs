@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::address::ResolveError;
 use super::counters::Denial;
-use super::evidence::{self, Unanswered};
+use super::evidence::{self, Unanswered, Unmarked};
 use super::{ChannelEgress, Evidence, NetError};
 use crate::limit;
 use crate::policy::{Host, Permit, Scheme};
@@ -126,13 +126,14 @@ impl Line {
         done.map_err(|error| self.failed(&error))
     }
 
-    /// Notes, before a write, that what follows may arrive without an answer.
-    pub(super) fn writing(&mut self, bytes: usize) {
+    /// Notes, before a write, that what follows may arrive without an answer. Nothing may be written after an error.
+    pub(super) async fn writing(&mut self, bytes: usize) -> Result<(), NetError> {
+        if self.unanswered.is_none() {
+            self.unanswered = Some(self.evidence.begin().await?);
+        }
         self.channel.quota.charge(bytes);
         self.channel.counters.sent(bytes);
-        if self.unanswered.is_none() {
-            self.unanswered = Some(self.evidence.begin());
-        }
+        Ok(())
     }
 
     /// Notes that the peer said something: the guest can tell from it what became of what it wrote.
@@ -145,6 +146,12 @@ impl Line {
     pub(super) fn failed(&self, error: &dyn std::fmt::Display) -> NetError {
         let text = self.channel.redact(&error.to_string());
         NetError::Failed(format!("{}://{}:{}: {text}", self.scheme, self.host, self.port))
+    }
+}
+
+impl From<Unmarked> for NetError {
+    fn from(error: Unmarked) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

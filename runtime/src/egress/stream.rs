@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::departure::Use;
 use super::evidence::{self, Unanswered};
 use super::exchange::{Answer, redacted_headers};
 use super::{ChannelEgress, Evidence, HttpError, Request};
@@ -26,6 +27,7 @@ pub struct ResponseStream {
     waiting: BytesMut,
     is_ended: bool,
     unanswered: Option<Unanswered>,
+    _origin: Arc<Use>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -43,6 +45,7 @@ impl ResponseStream {
         let Answer {
             response,
             unanswered,
+            origin,
             place,
         } = tokio::time::timeout(timeout, channel.dispatch(prepared, evidence))
             .await
@@ -60,6 +63,7 @@ impl ResponseStream {
             waiting: BytesMut::new(),
             is_ended: false,
             unanswered,
+            _origin: origin,
             _permit: permit,
         })
     }

@@ -115,8 +115,10 @@ impl TcpStream {
     /// Dropping the future may leave some of the bytes written: the stream is closed then.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), NetError> {
         self.line.check()?;
+        if self.wire.is_some() {
+            self.line.writing(bytes.len()).await?;
+        }
         let mut wire = self.wire.take().ok_or(NetError::Closed)?;
-        self.line.writing(bytes.len());
         let channel = Arc::clone(&self.line.channel);
         let writing = async {
             wire.write_all(bytes).await?;

@@ -134,8 +134,10 @@ impl WebSocket {
         if message.len() > limit::WEBSOCKET_MESSAGE_BYTES_MAX {
             return Err(NetError::Failed("the message is larger than 4 MiB".into()));
         }
+        if self.socket.is_some() {
+            self.line.writing(message.len()).await?;
+        }
         let mut socket = self.socket.take().ok_or(NetError::Closed)?;
-        self.line.writing(message.len());
         let channel = Arc::clone(&self.line.channel);
         let sending = async {
             let done = tokio::time::timeout(limit::SOCKET_WRITE_TIMEOUT, socket.send(message)).await;

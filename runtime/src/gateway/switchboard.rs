@@ -17,6 +17,7 @@ use crate::channel::{CallError, Channel, Status};
 use crate::clock::{Clock, UnixMillis};
 use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
+use crate::egress::Evidence;
 use crate::event::{Conversation, OutboundEvent};
 use crate::id::ChannelName;
 use crate::ingress::{
@@ -247,9 +248,9 @@ impl Dispatcher for Switchboard {
         self.find(channel.as_str()).map_or(careful, |line| line.guarantees)
     }
 
-    async fn deliver(&self, request: DeliveryRequest) -> Attempt {
+    async fn deliver(&self, request: DeliveryRequest, evidence: Evidence) -> Attempt {
         match self.find(request.event.channel.as_str()) {
-            Some(line) => line.channel.deliver(request).await,
+            Some(line) => line.channel.deliver(request, evidence).await,
             None => Attempt {
                 result: Err(Failure::NotUp),
                 bytes_left: false,

@@ -15,7 +15,7 @@ use crate::component::{self, Inspection};
 use crate::config::SettingValue;
 use crate::config::{Access, ChannelConfig, ChannelLimits, ComponentSource, ConfigError, DEFAULT_AGENT, Guarantee};
 use crate::delivery::{DeliveryRequest, Failure};
-use crate::egress::{Entry, Gate, GateSettings};
+use crate::egress::{Entry, Evidence, Gate, GateSettings};
 use crate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey, random_hex};
 use crate::limit;
@@ -173,7 +173,9 @@ async fn fallen(mut told: Subscription) -> String {
 async fn deliver(channel: &Channel) -> String {
     let mut outcome = String::new();
     for (position, id) in CONVERSATIONS.iter().enumerate() {
-        let attempt = channel.deliver(request(channel, id, position)).await;
+        let attempt = channel
+            .deliver(request(channel, id, position), Evidence::default())
+            .await;
         outcome = match attempt.result {
             Ok(_) => return "deliver: done".to_owned(),
             Err(Failure::Reported(error)) => error.to_string(),

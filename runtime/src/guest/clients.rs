@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Turnstile, OwnedMutexGuard, mpsc, oneshot};
 
+use crate::egress::Evidence;
 use crate::ingress::{ClientId, OutgoingFrame};
 use crate::limit;
 
@@ -85,8 +86,14 @@ impl Clients {
     /// `within` is the client whose own frame is being handled by the caller, if any.
     ///
     /// # Errors
-    /// See [`SendError`]; after `Slow` the frame may still arrive.
-    pub async fn send(&self, id: &str, text: String, within: Option<&ClientId>) -> Result<(), SendError> {
+    /// See [`SendError`]; after `Slow` the frame may still arrive, which then stays noted in `evidence`.
+    pub async fn send(
+        &self,
+        id: &str,
+        text: String,
+        within: Option<&ClientId>,
+        evidence: &Evidence,
+    ) -> Result<(), SendError> {
         if text.len() > limit::CLIENT_FRAME_BYTES_MAX {
             return Err(SendError::TooLarge);
         }
@@ -94,13 +101,14 @@ impl Clients {
         let own = within.is_some_and(|own| own.as_str() == id);
         within_time(limit::CLIENT_WRITE_TIMEOUT, async move {
             let _turn = if own { None } else { Some(client.turnstile.lock().await) };
+            let place = client.frames_tx.reserve().await.map_err(|_| SendError::Gone)?;
+            // A client that can't be told of durably is as good as gone: the message waits for it.
+            let unanswered = evidence.begin().await.map_err(|_| SendError::Gone)?;
             let (written, written_rx) = oneshot::channel();
-            client
-                .frames_tx
-                .send(OutgoingFrame { text, written })
-                .await
-                .map_err(|_| SendError::Gone)?;
-            written_rx.await.map_err(|_| SendError::Gone)
+            place.send(OutgoingFrame { text, written });
+            written_rx.await.map_err(|_| SendError::Gone)?;
+            unanswered.settle();
+            Ok(())
         })
         .await
     }
@@ -131,11 +139,19 @@ mod tests {
         let turn = clients.hold(&id).await.expect("connected");
         let reply = {
             let (clients, id) = (clients.clone(), id.clone());
-            tokio::spawn(async move { clients.send(id.as_str(), "reply".into(), None).await })
+            tokio::spawn(async move {
+                clients
+                    .send(id.as_str(), "reply".into(), None, &Evidence::default())
+                    .await
+            })
         };
         let own = {
             let (clients, id) = (clients.clone(), id.clone());
-            tokio::spawn(async move { clients.send(id.as_str(), "accepted".into(), Some(&id)).await })
+            tokio::spawn(async move {
+                clients
+                    .send(id.as_str(), "accepted".into(), Some(&id), &Evidence::default())
+                    .await
+            })
         };
         let first = frames.recv().await.expect("a frame");
         assert_eq!(first.text, "accepted");
@@ -152,10 +168,23 @@ mod tests {
     async fn a_client_that_does_not_read_is_slow_and_one_that_left_is_gone() {
         let clients = Clients::default();
         let (id, frames) = clients.connect().expect("room for a client");
-        assert_eq!(clients.send(id.as_str(), "x".into(), None).await, Err(SendError::Slow));
+        let slow = Evidence::default();
+        assert_eq!(
+            clients.send(id.as_str(), "x".into(), None, &slow).await,
+            Err(SendError::Slow)
+        );
+        assert!(slow.bytes_left(), "it may still arrive");
         drop(frames);
-        assert_eq!(clients.send(id.as_str(), "x".into(), None).await, Err(SendError::Gone));
+        let gone = Evidence::default();
+        assert_eq!(
+            clients.send(id.as_str(), "x".into(), None, &gone).await,
+            Err(SendError::Gone)
+        );
         clients.disconnect(&id);
-        assert_eq!(clients.send(id.as_str(), "x".into(), None).await, Err(SendError::Gone));
+        assert_eq!(
+            clients.send(id.as_str(), "x".into(), None, &gone).await,
+            Err(SendError::Gone)
+        );
+        assert!(!gone.anything_left());
     }
 }

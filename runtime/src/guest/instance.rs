@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::meter::Meter;
 use super::output::LogOutput;
 use super::services::Services;
+use super::terminal::TerminalOutput;
 use super::wasi_http::GateHooks;
 use crate::egress::Evidence;
 use crate::ingress::ClientId;
@@ -98,7 +99,7 @@ pub(crate) fn store(
     let (hostcall_bytes_max, large_hostcalls) = shared.unwrap_or((limit::GUEST_HOSTCALL_BYTES_MAX, None));
     let guest = Guest {
         hooks: GateHooks::new(services.clone(), context.evidence.clone()),
-        wasi: powerless_wasi(services.as_ref()),
+        wasi: powerless_wasi(services.as_ref(), &context.evidence),
         budget: Budget::new(bounds, services.clone(), context.meter),
         services,
         evidence: context.evidence,
@@ -120,13 +121,13 @@ pub(crate) fn store(
 
 /// WASI 0.2 with nothing behind it: no arguments, environment, files or sockets; what is printed becomes the channel's
 /// log. The process's terminal stands behind it only where the operator granted that.
-fn powerless_wasi(services: Option<&Arc<Services>>) -> WasiCtx {
+fn powerless_wasi(services: Option<&Arc<Services>>, evidence: &Evidence) -> WasiCtx {
     let mut wasi = WasiCtxBuilder::new();
     wasi.max_random_size(limit::GUEST_RANDOM_BYTES_MAX);
     if let Some(services) = services {
         wasi.stderr(LogOutput::new(services.clone()));
         if services.terminal {
-            wasi.inherit_stdin().inherit_stdout();
+            wasi.inherit_stdin().stdout(TerminalOutput(evidence.clone()));
         } else {
             wasi.stdout(LogOutput::new(services.clone()));
         }

@@ -79,13 +79,25 @@ impl Relay {
         }
     }
 
-    /// Returns the oldest request that waits, with the number under which it is answered.
-    pub(crate) fn take(&self) -> Option<(u64, Vec<u8>)> {
-        let mut waiting = self.lock();
-        let request = waiting.queue.pop_front()?;
-        let unanswered = request.evidence.begin();
-        waiting.taken.insert(request.number, (request.answer, unanswered));
-        Some((request.number, request.bytes))
+    /// Returns the oldest request that waits, with the number under which it is answered. One of an attempt that can't be
+    /// marked is not taken: who asked learns that there will be no answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a request without an answer, and never one that a listener saw.
+    pub(crate) async fn take(&self) -> Option<(u64, Vec<u8>)> {
+        loop {
+            let request = self.lock().queue.pop_front()?;
+            let Ok(unanswered) = request.evidence.begin().await else {
+                continue;
+            };
+            if request.answer.is_closed() {
+                // Who asked has gone meanwhile, and no listener has seen it.
+                unanswered.withdraw();
+                continue;
+            }
+            self.lock().taken.insert(request.number, (request.answer, unanswered));
+            return Some((request.number, request.bytes));
+        }
     }
 
     /// Answers a request; without effect where nobody waits for it any more. An answer that is larger than
@@ -178,8 +190,8 @@ mod tests {
         let (relay, evidence) = (Arc::new(Relay::default()), Evidence::default());
         let asked = ask(&relay, &evidence);
         relay.rung().await;
-        let (number, request) = relay.take().expect("it waits");
-        assert_eq!((request.as_slice(), relay.take()), (&b"request"[..], None));
+        let (number, request) = relay.take().await.expect("it waits");
+        assert_eq!((request.as_slice(), relay.take().await), (&b"request"[..], None));
         assert!(evidence.bytes_left(), "it may act now");
         relay.answer(number + 1, b"another's".to_vec());
         relay.answer(number, b"answer".to_vec());
@@ -192,7 +204,7 @@ mod tests {
     async fn what_nobody_took_has_done_nothing() {
         let (relay, evidence) = (Arc::new(Relay::default()), Evidence::default());
         assert_eq!(ask(&relay, &evidence).await.unwrap(), Err(RelayError::NotTaken));
-        assert_eq!(relay.take(), None, "it was taken back");
+        assert_eq!(relay.take().await, None, "it was taken back");
         assert!(!evidence.anything_left());
     }
 
@@ -201,19 +213,22 @@ mod tests {
         let (relay, evidence) = (Arc::new(Relay::default()), Evidence::default());
         let late = ask(&relay, &evidence);
         relay.rung().await;
-        let (number, _) = relay.take().expect("it waits");
+        let (number, _) = relay.take().await.expect("it waits");
         assert_eq!(late.await.unwrap(), Err(RelayError::Unanswered));
         relay.answer(number, b"too late".to_vec());
         assert!(evidence.bytes_left());
 
         let (ended, evidence) = (ask(&relay, &Evidence::default()), Evidence::default());
         relay.rung().await;
-        relay.take().expect("it waits");
+        relay.take().await.expect("it waits");
         let waits = ask(&relay, &evidence);
         relay.rung().await;
         relay.abandon();
         assert_eq!(ended.await.unwrap(), Err(RelayError::Unanswered), "at once");
-        assert!(relay.take().is_some(), "what was not taken waits for the next listener");
+        assert!(
+            relay.take().await.is_some(),
+            "what was not taken waits for the next listener"
+        );
         waits.abort();
     }
 
@@ -224,7 +239,7 @@ mod tests {
         relay.rung().await;
         asked.abort();
         assert!(asked.await.unwrap_err().is_cancelled());
-        assert_eq!(relay.take(), None);
+        assert_eq!(relay.take().await, None);
         assert!(!evidence.anything_left());
     }
 
@@ -239,6 +254,6 @@ mod tests {
         assert!(asked.iter().all(Result::is_ok));
         assert_eq!(relay.enqueue(Vec::new(), &evidence).err(), Some(RelayError::Busy));
         drop(asked);
-        assert_eq!(relay.take(), None);
+        assert_eq!(relay.take().await, None);
     }
 }

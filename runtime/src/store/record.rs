@@ -10,13 +10,14 @@ use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryState {
-    /// It was not tried yet.
+    /// Nothing of it has left the host.
     Pending,
-    /// An attempt failed; it waits for the next.
+    /// An attempt failed; it waits for the next, of which nothing has left the host yet.
     Retrying,
     /// The operator holds it back, and with it what comes after it in its lane.
     Held,
-    /// An attempt is under way, or was cut short by the end of the process and comes again.
+    /// Something of an attempt may have left the host: it is under way, or was cut short by the end of the process and
+    /// comes again.
     Sending,
     /// It was handed over; its confirmation is awaited.
     Awaiting,

@@ -158,7 +158,10 @@ async fn deliver(store: &Arc<SqliteStore>, wake: &Notify, count: usize) -> anyho
         }
         for dispatch in claimed {
             let store = Arc::clone(store);
-            running.spawn(async move { store.lazy_ack(dispatch.claim, receipt(&dispatch), now()).await });
+            running.spawn(async move {
+                store.lazy_mark_sending(dispatch.claim, now()).await?;
+                store.lazy_ack(dispatch.claim, receipt(&dispatch), now()).await
+            });
         }
         done += finished(&mut running).await?;
     }
@@ -292,6 +295,7 @@ pub(crate) async fn rate(dir: &Path, time: Duration) -> anyhow::Result<f64> {
             running.spawn(async move {
                 let _permit = permit;
                 let receipt = receipt(&dispatch);
+                store.lazy_mark_sending(dispatch.claim, now()).await?;
                 store.lazy_ack(dispatch.claim, receipt, now()).await?;
                 delivered.fetch_add(1, Ordering::Relaxed);
                 store.enqueue(vec![again(dispatch.event)], now()).await

@@ -10,7 +10,7 @@ use sluicegate::bus::Bus;
 use sluicegate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::DeliveryRequest;
-use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
+use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
@@ -60,7 +60,7 @@ async fn measure(folder: std::path::PathBuf, rounds: usize) -> anyhow::Result<(S
         for number in 0..IN_A_ROW {
             let request = request(round * IN_A_ROW + number);
             let began = Instant::now();
-            let attempt = channel.deliver(request).await;
+            let attempt = channel.deliver(request, Evidence::default()).await;
             let took = began.elapsed();
             if let Err(failed) = attempt.result {
                 bail!("the delivery failed: {failed:?}");

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use sluicegate::channel::{CodeCache, ComponentEngine, LoadedComponent};
 use sluicegate::delivery::Failure;
+use sluicegate::egress::Evidence;
 use sluicegate::event::DeliveryError;
 use sluicegate::store::EventStore as _;
 use sluicegate::store::sqlite::SqliteStore;
@@ -121,7 +122,7 @@ async fn delivered(
         // The first call is not counted.
         for number in 0..=calls {
             let began = Instant::now();
-            let attempt = channel.deliver(request(number)).await;
+            let attempt = channel.deliver(request(number), Evidence::default()).await;
             let took = began.elapsed();
             let is_denied = matches!(
                 attempt.result,

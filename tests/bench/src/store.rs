@@ -207,6 +207,10 @@ async fn store_client(index: usize, meter: Arc<Meter>, store: Arc<SqliteStore>, 
         store.enqueue(vec![event], NOW).await.expect("the store takes an event");
         courier.wake.notify_one();
         let claim = claim.await.expect("the dispatcher hands the event out");
+        store
+            .lazy_mark_sending(claim, NOW)
+            .await
+            .expect("the store takes the mark");
         let receipt = Receipt {
             message_ids: vec![round.to_string()],
             confirmation: Confirmation::Complete,

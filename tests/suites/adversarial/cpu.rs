@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sluicegate::channel::CallError;
 use sluicegate::delivery::{Failure, Finding};
+use sluicegate::egress::Evidence;
 use sluicegate::ingress::{ClientId, CloseReason};
 use sluicegate::limit;
 
@@ -105,7 +106,7 @@ async fn a_webhook_is_handled_while_a_delivery_of_the_same_channel_hangs() {
     let rig = Rig::new().up().await;
     let hanging = {
         let (channel, request) = (rig.channel.clone(), request(rig.name(), "sleep"));
-        tokio::spawn(async move { channel.deliver(request).await })
+        tokio::spawn(async move { channel.deliver(request, Evidence::default()).await })
     };
     harness::eventually("the delivery has begun", async || {
         (rig.usage().calls.get() == 1).then_some(())

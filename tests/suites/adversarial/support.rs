@@ -11,7 +11,7 @@ use sluicegate::bus::Bus;
 use sluicegate::channel::{CallError, Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
 use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
-use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Gate, GateSettings};
+use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
@@ -192,7 +192,9 @@ impl Hostile {
 
     /// Delivers a message whose text orders an attack.
     pub(crate) async fn deliver(&self, attack: &str) -> Attempt {
-        self.channel.deliver(request(self.name(), attack)).await
+        self.channel
+            .deliver(request(self.name(), attack), Evidence::default())
+            .await
     }
 
     /// Delivers, and returns how the delivery failed.

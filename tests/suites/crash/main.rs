@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | before and after the inbox commit | [`inbound`] |
 //! | during a turn, after the model's answer, after the turn's commit, during the drain | [`turn`] |
+//! | between the claim and the first byte | [`unsent`] |
 //! | after the sending mark, after the platform took it, after its answer, before the client's ack | [`outbound`] |
 //! | between two parts | [`parts`] |
 //! | in and after turns, several times in a row | [`restarts`] |
@@ -26,3 +27,4 @@ mod power;
 mod restarts;
 mod table;
 mod turn;
+mod unsent;

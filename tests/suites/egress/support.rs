@@ -13,7 +13,7 @@ use sluicegate::egress::{
 };
 use sluicegate::policy::{GrantEntry, Grants, HostPattern};
 use sluicegate::secret::{BoundSecret, Keyring, Placements, Secret};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The secret that every test channel has, as `{{token}}`; it needs each of its encodings.
@@ -108,7 +108,7 @@ impl Drop for Server {
 }
 
 /// Reads one request, head and body; empty when the peer has gone.
-pub(crate) async fn read_request(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut request = Vec::new();
     loop {
         if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -15,13 +15,13 @@ use crate::support::{Scripted, Server, Setup, get, private_grant};
 const LONG: Duration = Duration::from_secs(20);
 
 /// A certificate authority of the test's own, its PEM file, and a server certificate for `api.test.example`.
-struct Authority {
+pub(crate) struct Authority {
     folder: tempfile::TempDir,
-    acceptor: TlsAcceptor,
+    pub(crate) acceptor: TlsAcceptor,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -48,7 +48,7 @@ impl Authority {
     }
 
     /// A channel to `name` at this server, which trusts the authority or not.
-    fn channel(&self, name: &str, server: &Server, trusted: bool) -> Arc<sluicegate::egress::ChannelEgress> {
+    pub(crate) fn channel(&self, name: &str, server: &Server, trusted: bool) -> Arc<sluicegate::egress::ChannelEgress> {
         let port = server.address.port();
         let endpoints: Vec<String> = ["https", "tls", "tcp"]
             .iter()

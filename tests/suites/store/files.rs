@@ -154,6 +154,14 @@ fn every_answered_write_is_in_the_image_of_a_crash() {
         let image = crash_image(dir.path());
         assert_eq!(
             claim_one(&open(image.path()), NOW).await.ambiguous,
+            0,
+            "after the claim"
+        );
+
+        store.lazy_mark_sending(dispatch.claim, NOW).await.expect("mark");
+        let image = crash_image(dir.path());
+        assert_eq!(
+            claim_one(&open(image.path()), NOW).await.ambiguous,
             1,
             "after the sending mark"
         );

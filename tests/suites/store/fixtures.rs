@@ -124,6 +124,13 @@ pub(crate) async fn claim_one(store: &dyn EventStore, now: UnixMillis) -> Dispat
     claimed.remove(0)
 }
 
+/// Claims the only due head, of which something is about to leave.
+pub(crate) async fn send_one(store: &dyn EventStore, now: UnixMillis) -> Dispatch {
+    let dispatch = claim_one(store, now).await;
+    store.lazy_mark_sending(dispatch.claim, now).await.expect("mark");
+    dispatch
+}
+
 pub(crate) async fn ack(store: &dyn EventStore, dispatch: &Dispatch) {
     store.lazy_ack(dispatch.claim, receipt(&["m"]), NOW).await.expect("ack");
 }

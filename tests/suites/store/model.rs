@@ -19,6 +19,9 @@ enum Step {
         place: usize,
     },
     Claim,
+    Mark {
+        pick: usize,
+    },
     Ack {
         pick: usize,
     },
@@ -65,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (name(), place()).prop_map(|(name, place)| Step::Enqueue { name, place }),
         4 => Just(Step::Claim),
+        4 => pick().prop_map(|pick| Step::Mark { pick }),
         2 => pick().prop_map(|pick| Step::Ack { pick }),
         2 => (pick(), wait()).prop_map(|(pick, wait)| Step::Await { pick, wait }),
         3 => (pick(), wait(), any::<bool>(), attempted)
@@ -184,13 +188,18 @@ impl Model {
                 return None;
             }
             row.ambiguous += u32::from(matches!(row.state, State::Sending | State::Awaiting));
-            row.state = State::Sending;
-            row.attempts += 1;
-            let claimed = (name, row.attempts, row.ambiguous);
+            row.state = State::Pending;
+            let claimed = (name, row.attempts + 1, row.ambiguous);
             self.in_flight[place] = Some(name);
             return Some(claimed);
         }
         None
+    }
+
+    fn mark(&mut self, name: u8, attempt: u32) {
+        if let Some(row) = self.row(name).filter(|row| row.state == State::Pending) {
+            (row.state, row.attempts) = (State::Sending, attempt);
+        }
     }
 
     /// Ends an attempt, unless a confirmation has settled the row meanwhile.
@@ -199,7 +208,8 @@ impl Model {
             .iter_mut()
             .filter(|held| **held == Some(name))
             .for_each(|held| *held = None);
-        if let Some(row) = self.row(name).filter(|row| row.state == State::Sending) {
+        let is_open = |row: &&mut Row| matches!(row.state, State::Pending | State::Sending);
+        if let Some(row) = self.row(name).filter(is_open) {
             change(row);
         }
     }
@@ -297,6 +307,13 @@ impl Pair<'_> {
                 self.model.in_flight = [None; PLACES.len()];
                 self.claims.clear();
             }
+            Step::Mark { pick } => {
+                if !self.claims.is_empty() {
+                    let (name, claim) = self.claims[pick % self.claims.len()];
+                    self.store().lazy_mark_sending(claim, now).await.expect("mark");
+                    self.model.mark(name, claim.attempt);
+                }
+            }
             Step::Ack { pick } | Step::Await { pick, .. } | Step::Retry { pick, .. } | Step::Bury { pick } => {
                 if !self.claims.is_empty() {
                     let (name, claim) = self.claims.remove(pick % self.claims.len());
@@ -349,6 +366,7 @@ impl Pair<'_> {
                     .expect("await");
                 self.model.end(name, |row| {
                     (row.state, row.due) = (State::Awaiting, row.expires.min(now + wait));
+                    row.attempts = claim.attempt;
                 });
             }
             Step::Retry {
@@ -361,7 +379,7 @@ impl Pair<'_> {
                 let mut floored = None;
                 self.model.end(name, |row| {
                     (row.state, row.due) = (State::Pending, row.expires.min(now + wait));
-                    row.attempts -= u32::from(attempted == Attempted::NotAtAll);
+                    row.attempts = claim.attempt - u32::from(attempted == Attempted::NotAtAll);
                     row.ambiguous += u32::from(attempted == Attempted::Ambiguous);
                     floored = floor.then_some(row.place);
                 });

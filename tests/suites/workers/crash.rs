@@ -117,7 +117,14 @@ async fn at_every_call(fault: Fault, guarantees: Guarantees) -> Vec<(&'static st
 #[tokio::test(start_paused = true)]
 async fn a_death_before_any_call_of_the_store_loses_nothing() {
     let outcomes = at_every_call(Fault::DieBefore, CAREFUL).await;
-    for name in ["claim_turns", "history", "commit_turn", "lazy_claim_heads", "lazy_ack"] {
+    for name in [
+        "claim_turns",
+        "history",
+        "commit_turn",
+        "lazy_claim_heads",
+        "lazy_mark_sending",
+        "lazy_ack",
+    ] {
         assert!(
             outcomes.iter().any(|(at, ..)| *at == name),
             "no death at {name}: {outcomes:?}"

@@ -14,6 +14,7 @@ use sluicegate::clock::{Clock, UnixMillis};
 use sluicegate::delivery::{
     Attempt, DeliveryRequest, DeliveryWorker, Dispatcher, Drafts, Failure, Finding, Guarantees,
 };
+use sluicegate::egress::Evidence;
 use sluicegate::event::{
     Confirmation, Conversation, ConversationKind, DeliveryError, EventKind, InboundEvent, InboundMessage,
     OutboundEvent, Receipt, Sender, SentPart,
@@ -166,6 +167,7 @@ with_faults! {
     fn next_turn_due() -> Option<UnixMillis>;
     fn enqueue(events: Vec<OutboundEvent>, now: UnixMillis) -> ();
     fn lazy_claim_heads(channels: &[ChannelName], max: usize, now: UnixMillis) -> ClaimedHeads;
+    fn lazy_mark_sending(claim: DeliveryClaim, now: UnixMillis) -> ();
     fn part_sent(channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> ();
     fn lazy_ack(claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> ();
     fn lazy_await_confirmation(claim: DeliveryClaim, receipt: Receipt, deadline: UnixMillis, now: UnixMillis) -> ();
@@ -384,7 +386,7 @@ impl Dispatcher for Platform {
         self.guarantees
     }
 
-    async fn deliver(&self, request: DeliveryRequest) -> Attempt {
+    async fn deliver(&self, request: DeliveryRequest, evidence: Evidence) -> Attempt {
         let before = {
             let mut attempts = self.attempts.lock().unwrap();
             attempts.push(request.clone());
@@ -398,6 +400,9 @@ impl Dispatcher for Platform {
         let attempt = (self.rule)(request, before).await;
         // What left the host without an answer was taken, as far as a platform can be unlucky.
         if attempt.result.is_ok() || attempt.bytes_left {
+            if evidence.mark().await.is_err() {
+                return unavailable();
+            }
             self.taken.lock().unwrap().push((place, text));
         }
         attempt

@@ -12,10 +12,21 @@ use crate::store::{Attempted, DeliveryClaim, Error};
 impl Work<'_> {
     // ---- what became of an attempt
 
+    /// Marks an attempt as being sent. One that a confirmation has settled meanwhile needs no mark.
+    pub(super) fn mark_sending(&mut self, claim: DeliveryClaim, now: UnixMillis) -> Result<(), Failure> {
+        let lane = self.held_lane(claim)?;
+        if self.marks_fresh(claim, lane, now) {
+            return Ok(());
+        }
+        let sql = "UPDATE outbox SET state = 2, attempts = ?2, attempt_at = ?3 WHERE seq = ?1 AND state IN (0, 1)";
+        self.sql(sql)?.execute(params![claim.row, claim.attempt, now])?;
+        Ok(())
+    }
+
     /// Stores that a part reached the platform, for a row of the channel that is in flight.
     pub(super) fn part_sent(&mut self, channel: &str, key: &str, part: &SentPart) -> Result<(), Failure> {
         let sql = "SELECT seq, parts FROM outbox JOIN lane ON lane.id = outbox.lane
-            WHERE key = ?1 AND state IN (2, 12) AND channel = ?2";
+            WHERE key = ?1 AND state IN (0, 1, 2, 10, 12) AND channel = ?2";
         let channel = self.channel_id(channel)?;
         let found: Option<(i64, Option<String>)> = self
             .sql(sql)?
@@ -34,13 +45,15 @@ impl Work<'_> {
     }
 
     pub(super) fn ack(&mut self, claim: DeliveryClaim, receipt: &str, now: UnixMillis) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL
-            WHERE seq = ?1 AND state = 2";
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL, note = NULL,
+                attempts = ?4, attempt_at = CASE WHEN state = 2 THEN attempt_at ELSE ?2 END
+            WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_lane(claim)?;
         if self.ack_fresh(claim, lane, receipt, now)? {
             return Ok(());
         }
-        if self.sql(sql)?.execute(params![claim.row, now, receipt])? == 0 {
+        let values = params![claim.row, now, receipt, claim.attempt];
+        if self.sql(sql)?.execute(values)? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
         self.drop_text(claim.row);
@@ -54,11 +67,14 @@ impl Work<'_> {
         claim: DeliveryClaim,
         receipt: &str,
         deadline: UnixMillis,
+        now: UnixMillis,
     ) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3
-            WHERE seq = ?1 AND state = 2";
+        let sql = "UPDATE outbox SET state = 3, due_at = min(?2, expires_at), receipt = ?3,
+                attempts = ?4, attempt_at = CASE WHEN state = 2 THEN attempt_at ELSE ?5 END
+            WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_and_settled_lane(claim)?;
-        if self.sql(sql)?.execute(params![claim.row, deadline, receipt])? == 0 {
+        let values = params![claim.row, deadline, receipt, claim.attempt, now];
+        if self.sql(sql)?.execute(values)? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
         }
         self.memory.counts.awaiting += 1;
@@ -73,17 +89,22 @@ impl Work<'_> {
         floor: bool,
         attempted: Attempted,
         reason: &str,
+        now: UnixMillis,
     ) -> Result<(), Failure> {
-        let sql = "UPDATE outbox SET state = 1, due_at = min(?2, expires_at), note = ?3, attempts = attempts - ?4,
-                ambiguous = ambiguous + ?5, ambiguous_at = CASE WHEN ?5 THEN attempt_at ELSE ambiguous_at END
-            WHERE seq = ?1 AND state = 2";
+        // One that was not marked has sent nothing: it has no time of its own but its end.
+        let sql = "UPDATE outbox SET state = 1, due_at = min(?2, expires_at), note = ?3, attempts = ?4 - ?5,
+                attempt_at = CASE WHEN state = 2 OR ?5 THEN attempt_at ELSE ?7 END, ambiguous = ambiguous + ?6,
+                ambiguous_at = CASE WHEN ?6 THEN iif(state = 2, attempt_at, ?7) ELSE ambiguous_at END
+            WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_and_settled_lane(claim)?;
         let values = params![
             claim.row,
             due,
             cut(reason),
+            claim.attempt,
             attempted == Attempted::NotAtAll,
-            attempted == Attempted::Ambiguous
+            attempted == Attempted::Ambiguous,
+            now
         ];
         if self.sql(sql)?.execute(values)? == 0 {
             return self.keep_settled(claim, lane, None);
@@ -97,10 +118,8 @@ impl Work<'_> {
 
     pub(super) fn bury(&mut self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Failure> {
         let lane = self.held_and_settled_lane(claim)?;
-        if !self
-            .sql("SELECT 1 FROM outbox WHERE seq = ?1 AND state = 2")?
-            .exists([claim.row])?
-        {
+        let sql = "UPDATE outbox SET attempts = ?2 WHERE seq = ?1 AND state IN (0, 1, 2)";
+        if self.sql(sql)?.execute(params![claim.row, claim.attempt])? == 0 {
             return self.keep_settled(claim, lane, None);
         }
         self.make_dead(claim.row, SENDING, reason, now)?;

@@ -5,7 +5,7 @@
 //! the lane's own row does not change. What is delivered at once costs its row, its key and its text, and never the
 //! upkeep of an order that is over already.
 //!
-//! Only an enqueue, a claim, a part and an acknowledgement know of fresh lanes. **Every other command settles the lane
+//! Only an enqueue, a claim, a mark, a part and an acknowledgement know of fresh lanes. **Every other command settles the lane
 //! first** ([`Work::settle_lane`]): its rows get the states and index entries that they would have had. The table is
 //! always the truth: at the opening the fresh rows are found behind `gateway.fresh_from` and settled, and after a
 //! rollback they are read again.
@@ -184,6 +184,39 @@ impl Fresh {
     }
 }
 
+/// Fresh rows that are marked as being sent with the present transaction, and when: those stored one after the other are
+/// often sent together.
+#[derive(Default)]
+pub(super) struct Marks(Vec<(i64, UnixMillis)>);
+
+impl Marks {
+    /// Returns a point to roll back to.
+    pub(super) fn mark(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets what was added since a point.
+    pub(super) fn roll_back_to(&mut self, point: usize) {
+        self.0.truncate(point);
+    }
+
+    /// Writes them, all with the time of the first. A row that was settled since is marked as one; one whose attempt has
+    /// ended since is left as it is.
+    pub(super) fn write_to(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let Some(first_at) = self.0.iter().map(|(_, at)| *at).min() else {
+            return Ok(());
+        };
+        let mut rows: Vec<i64> = self.0.drain(..).map(|(row, _)| row).collect();
+        rows.sort_unstable();
+        let sql = "UPDATE outbox SET state = state + 2, attempts = 1, attempt_at = ?3
+            WHERE seq BETWEEN ?1 AND ?2 AND (state = 10 OR state = 0)";
+        for (first, last) in runs(&rows) {
+            db.prepare_cached(sql)?.execute([first, last, first_at])?;
+        }
+        Ok(())
+    }
+}
+
 /// A row that was stored for a fresh lane.
 pub(super) struct NewRow<'a> {
     pub(super) channel: i64,
@@ -246,14 +279,13 @@ impl Work<'_> {
         Ok(Some(claimed))
     }
 
-    /// Marks fresh rows as being sent. Those stored one after the other are often claimed together.
-    pub(super) fn mark_fresh(&mut self, mut rows: Vec<i64>, now: UnixMillis) -> Result<(), Failure> {
-        rows.sort_unstable();
-        let sql = "UPDATE outbox SET state = 12, attempts = 1, attempt_at = ?3 WHERE seq BETWEEN ?1 AND ?2";
-        for (first, last) in runs(&rows) {
-            self.sql(sql)?.execute([first, last, now])?;
+    /// Marks a fresh lane's head as being sent, with the end of the transaction. Returns whether the claim was for one.
+    pub(super) fn marks_fresh(&mut self, claim: DeliveryClaim, lane: i64, now: UnixMillis) -> bool {
+        let is_head = self.memory.fresh.head_seq(lane) == Some(claim.row);
+        if is_head {
+            self.memory.marks.0.push((claim.row, now));
         }
-        Ok(())
+        is_head
     }
 
     /// Ends the delivery of a fresh lane's head. Returns whether the claim was for one.
@@ -267,8 +299,9 @@ impl Work<'_> {
         if self.memory.fresh.head_seq(lane) != Some(claim.row) {
             return Ok(false);
         }
-        self.sql("UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL WHERE seq = ?1")?
-            .execute(params![claim.row, now, receipt])?;
+        let sql = "UPDATE outbox SET state = 4, finished_at = ?2, receipt = ?3, parts = NULL,
+            attempts = 1, attempt_at = coalesce(attempt_at, ?2) WHERE seq = ?1";
+        self.sql(sql)?.execute(params![claim.row, now, receipt])?;
         self.drop_text(claim.row);
         self.memory.counts.outbox -= 1;
         self.index_sent(claim.row)?;

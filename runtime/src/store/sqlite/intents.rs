@@ -247,6 +247,11 @@ impl EventStore for SqliteStore {
         })
     }
 
+    async fn lazy_mark_sending(&self, claim: DeliveryClaim, now: UnixMillis) -> Result<(), Error> {
+        self.write(Answer::Lazy, 0, move |work| work.mark_sending(claim, now))
+            .await
+    }
+
     async fn part_sent(&self, channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> Result<(), Error> {
         let (channel, key) = (channel.as_str().to_owned(), key.as_str().to_owned());
         self.write(Answer::Durable, 0, move |work| work.part_sent(&channel, &key, &part))
@@ -264,11 +269,11 @@ impl EventStore for SqliteStore {
         claim: DeliveryClaim,
         receipt: Receipt,
         deadline: UnixMillis,
-        _now: UnixMillis,
+        now: UnixMillis,
     ) -> Result<(), Error> {
         let receipt = attempt::receipt_json(&receipt)?;
         self.write(Answer::Lazy, 0, move |work| {
-            work.await_confirmation(claim, &receipt, deadline)
+            work.await_confirmation(claim, &receipt, deadline, now)
         })
         .await
     }
@@ -295,11 +300,11 @@ impl EventStore for SqliteStore {
         floor: bool,
         attempted: Attempted,
         reason: &str,
-        _now: UnixMillis,
+        now: UnixMillis,
     ) -> Result<(), Error> {
         let reason = reason.to_owned();
         self.write(Answer::Lazy, 0, move |work| {
-            work.reschedule(claim, due, floor, attempted, &reason)
+            work.reschedule(claim, due, floor, attempted, &reason, now)
         })
         .await
     }

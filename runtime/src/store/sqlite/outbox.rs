@@ -82,8 +82,6 @@ pub(super) struct Heads {
     pub(super) expired: Vec<Expired>,
     /// Bytes of what expired.
     expired_bytes: usize,
-    /// Fresh rows among the claimed: still to be marked as being sent.
-    fresh: Vec<i64>,
 }
 
 impl Heads {
@@ -115,7 +113,7 @@ struct Candidate {
     claimed: Claimed,
 }
 
-/// The state of a row that is being sent.
+/// The state of a row of which something may have left the host.
 pub(super) const SENDING: i64 = 2;
 /// The state of a row that was handed over and awaits its confirmation.
 pub(super) const AWAITING: i64 = 3;
@@ -228,8 +226,6 @@ impl Work<'_> {
                 self.claim_lane(lane, now, &mut heads)?;
             }
         }
-        let fresh = std::mem::take(&mut heads.fresh);
-        self.mark_fresh(fresh, now)?;
         Ok(heads)
     }
 
@@ -265,7 +261,6 @@ impl Work<'_> {
     /// Claims what a due lane would send next, after burying what has expired.
     fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, heads: &mut Heads) -> Result<(), Failure> {
         if let Some(claimed) = self.claim_fresh(lane.id, now)? {
-            heads.fresh.push(claimed.claim.row);
             heads.claimed.push(claimed);
             return Ok(());
         }
@@ -274,7 +269,7 @@ impl Work<'_> {
                 if lane.is_held {
                     break;
                 }
-                heads.claimed.push(self.take(lane.id, next, now)?);
+                heads.claimed.push(self.take(lane.id, next)?);
                 return Ok(());
             }
             if heads.has_buried_enough() {
@@ -313,9 +308,10 @@ impl Work<'_> {
         Ok(head.into_iter().chain(awaiting).min_by_key(|row| row.seq))
     }
 
-    /// Marks a row as being sent. One that is marked so already was cut short by the end of an earlier process; one that
-    /// awaits a confirmation did not get it in time. Nobody knows what became of either of them.
-    fn take(&mut self, lane: i64, next: Candidate, now: UnixMillis) -> Result<Claimed, Failure> {
+    /// Takes a row into flight, which only the process knows of: nothing of it has left the host. One that is marked as
+    /// being sent was cut short by the end of an earlier process; one that awaits a confirmation did not get it in time.
+    /// Nobody knows what became of either of them, and that is written down once.
+    fn take(&mut self, lane: i64, next: Candidate) -> Result<Claimed, Failure> {
         let Candidate {
             seq,
             state,
@@ -325,18 +321,11 @@ impl Work<'_> {
         if state == SENDING || state == AWAITING {
             claimed.ambiguous += 1;
             claimed.ambiguous_at_ms = next.attempt_at;
+            let sql = "UPDATE outbox SET state = 1, ambiguous = ?2, ambiguous_at = ?3 WHERE seq = ?1";
+            self.sql(sql)?
+                .execute(params![seq, claimed.ambiguous, claimed.ambiguous_at_ms])?;
         }
         claimed.claim.attempt += 1;
-        let sql = "UPDATE outbox SET state = 2, attempts = ?2, attempt_at = ?3, ambiguous = ?4, ambiguous_at = ?5
-            WHERE seq = ?1";
-        let values = params![
-            seq,
-            claimed.claim.attempt,
-            now,
-            claimed.ambiguous,
-            claimed.ambiguous_at_ms
-        ];
-        self.sql(sql)?.execute(values)?;
         self.memory.take_lane(claimed.claim, lane);
         self.memory.counts.awaiting -= i64::from(state == AWAITING);
         self.seen_seq = self.seen_seq.max(seq);

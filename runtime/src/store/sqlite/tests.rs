@@ -17,7 +17,7 @@ use crate::clock::UnixMillis;
 use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{Attempted, Dispatch, Error, EventStore, Marks};
+use crate::store::{Attempted, DeliveryState, Dispatch, Error, EventStore, Marks};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -282,6 +282,40 @@ fn a_command_that_fails_half_done_takes_no_other_with_it() {
         let mut names: Vec<_> = claimed.iter().map(|one| one.event.key.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["after", "before"]);
+    });
+}
+
+#[test]
+fn a_mark_that_nobody_waited_for_does_not_outlive_the_end_of_its_attempt() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(dir.path()).expect("the store opens");
+    block_on(async {
+        store.enqueue(vec![event("a"), event("b")], NOW).await.expect("enqueue");
+        let claimed = claim(&store).await.expect("claim");
+        // Holds the writer until all of it is queued: one transaction.
+        let (go_tx, go_rx) = sync_channel(0);
+        let mut held = Box::pin(store.write(Answer::Lazy, 0, move |_| Ok(go_rx.recv().is_ok())));
+        assert!(is_pending(&mut held));
+        for one in &claimed {
+            let mut given_up = store.lazy_mark_sending(one.claim, NOW);
+            assert!(is_pending(&mut given_up));
+        }
+        let mut ended = store.lazy_reschedule(claimed[0].claim, NOW + 9, false, Attempted::NotAtAll, "", NOW);
+        assert!(is_pending(&mut ended));
+        go_tx.send(()).expect("the writer waits");
+        held.await.expect("held");
+        ended.await.expect("the attempt ends");
+        for (one, expected) in claimed
+            .iter()
+            .zip([(DeliveryState::Retrying, 0), (DeliveryState::Sending, 1)])
+        {
+            let shown = store
+                .delivery(&one.event.key)
+                .await
+                .expect("read")
+                .expect("it is there");
+            assert_eq!((shown.state, shown.attempts), expected);
+        }
     });
 }
 

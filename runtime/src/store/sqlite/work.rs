@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::flusher::Lsn;
-use super::fresh::Fresh;
+use super::fresh::{Fresh, Marks};
 use super::texts::Texts;
 use super::waiting::{self, Waiting};
 use super::writer::Failure;
@@ -87,6 +87,7 @@ pub(super) struct Mark {
     undo: usize,
     counts: Counts,
     texts: (usize, usize),
+    marks: usize,
 }
 
 /// What the writer knows besides the database. Which turns and lanes are in work is kept only here: a process that dies
@@ -104,6 +105,7 @@ pub(super) struct Memory {
     undo: Vec<Undo>,
     pub(super) fresh: Fresh,
     pub(super) texts: Texts,
+    pub(super) marks: Marks,
     waiting: Waiting,
     channel_ids: HashMap<String, i64>,
     lane_ids: HashMap<(i64, String, String), i64>,
@@ -160,6 +162,7 @@ impl Memory {
             undo: Vec::new(),
             fresh: Fresh::load(db, |_| false)?,
             texts: Texts::default(),
+            marks: Marks::default(),
             waiting: Waiting::load(db)?,
             channel_ids: HashMap::new(),
             lane_ids: HashMap::new(),
@@ -195,8 +198,9 @@ impl Memory {
         self.is_state_touched = false;
     }
 
-    /// Writes the counters into the transaction, and drops the texts that go with it.
+    /// Writes the counters and marks into the transaction, and drops the texts that go with it.
     pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.marks.write_to(db)?;
         self.texts.drop_from(db)?;
         self.counts.fresh_from = self.fresh.oldest().unwrap_or(self.counts.next_seq);
         if self.counts != self.saved {
@@ -255,12 +259,14 @@ impl Memory {
             undo: self.undo.len(),
             counts: self.counts,
             texts: self.texts.mark(),
+            marks: self.marks.mark(),
         }
     }
 
     pub(super) fn roll_back_to(&mut self, mark: Mark) {
         self.counts = mark.counts;
         self.texts.roll_back_to(mark.texts);
+        self.marks.roll_back_to(mark.marks);
         // They may name rows that are gone with the rollback.
         self.forget_names();
         while self.undo.len() > mark.undo {
@@ -280,6 +286,7 @@ impl Memory {
             undo: 0,
             counts: self.saved,
             texts: (0, 0),
+            marks: 0,
         });
         self.is_cursor_touched = false;
         self.is_state_touched = false;

@@ -82,7 +82,8 @@ CREATE TABLE lane (
 CREATE UNIQUE INDEX lane_place ON lane (channel, conversation, thread);
 CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL;
 
--- state: -1 held by the operator (due when it expires), 0 not tried yet, 1 waiting for its next attempt, 2 being sent,
+-- state: -1 held by the operator (due when it expires), 0 not tried yet, 1 waiting for its next attempt, 2 of it something
+-- may have left the host (which attempts run is known to the process only),
 -- 3 awaiting its confirmation, 4 delivered (this is the receipt), 5 dead, 6 dropped. The lowest seq in states -1 to 2 is
 -- the head of its lane. 10 and 12 are 0 and 2 in a lane whose order is kept in memory, and so stand in no index of lanes;
 -- the lane's own row is as if they were not there.
