@@ -208,6 +208,17 @@ pub fn after_attempt(attempt: Attempt, dispatch: &Dispatch, guarantees: &Guarant
     }
 }
 
+/// Decides what follows where an attempt could not begin.
+pub fn not_begun(now: UnixMillis, reason: String) -> Decision {
+    not_tried(
+        retry::after(now, limit::NOT_UP_WAIT),
+        false,
+        reason,
+        ChannelEffect::None,
+        false,
+    )
+}
+
 fn after_receipt(receipt: Receipt, dispatch: &Dispatch, now: UnixMillis) -> Decision {
     match receipt.confirmation {
         Confirmation::Complete => Decision::Ack(receipt),

@@ -12,6 +12,7 @@ mod keep;
 mod model;
 mod operator;
 mod outbox;
+mod sending;
 
 use std::sync::Arc;
 
@@ -65,13 +66,14 @@ on_each_backend! {
         history_is_cut_from_the_old_end,
         each_session_has_its_own_history,
         the_next_due_turn_is_known;
+    sending:
+        an_attempt_cut_short_is_ambiguous,
+        a_claim_of_which_nothing_left_never_was,
+        a_mark_changes_only_the_attempt_that_it_is_of;
     outbox:
         a_lane_is_sent_in_order_one_at_a_time,
         a_stuck_lane_delays_no_other,
         a_known_key_is_never_stored_again,
-        an_attempt_cut_short_is_ambiguous,
-        a_claim_of_which_nothing_left_never_was,
-        a_mark_changes_only_the_attempt_that_it_is_of,
         an_old_claim_is_stale,
         attempts_count_as_they_ended,
         a_retry_waits_for_its_time_or_for_a_sign_of_life,
