@@ -16,6 +16,12 @@ test-guests:
 torture N='1000':
     SLUICEGATE_KILLS={{N}} cargo test --release -p suites --test crash -- --nocapture kill_loop
 
+# Files of random shape against the sandbox for SECONDS, and the policy of URLs against other parsers, from SEED on.
+fuzz SECONDS='60' SEED='1':
+    cargo build
+    SLUICEGATE_FUZZ_SECONDS={{SECONDS}} SLUICEGATE_SEED={{SEED}} cargo test -p suites --test adversarial -- --nocapture shapes
+    PROPTEST_CASES=20000 PROPTEST_RNG_SEED={{SEED}} cargo test -p sluicegate --lib -- policy
+
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
     cd components && cargo clippy --workspace --all-targets --target-dir ../target/guests-native -- -D warnings
@@ -29,6 +35,7 @@ fmt:
     cd components && cargo fmt --all
     rustfmt --edition 2024 components/*/conformance/mod.rs
     cd tests/programs && cargo fmt --all
+    cd tests/fuzz && cargo fmt --all
 
 doc:
     cargo doc --no-deps -p sluicegate --open

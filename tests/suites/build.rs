@@ -1,5 +1,5 @@
-//! Builds the guests that attack the host, for the suite `adversarial`, and those for the platforms of `crash`, and mounts
-//! the channels' proofs in the suite `conformance`.
+//! Builds the guests that attack the host, for the suite `adversarial`, with the program that writes random ones, and those
+//! for the platforms of `crash`, and mounts the channels' proofs in the suite `conformance`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,12 @@ fn embed() -> anyhow::Result<()> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo names the output folder")?);
     let root = own.ancestors().nth(2).context("the suites stand below tests/")?;
     guest_build::keep_programs(root, &out_dir, &["asking", "foreign", "hostile", "keyed"])?;
+    let writer = guest_build::build_writer(root, &out_dir)?;
+    #[expect(
+        clippy::print_stdout,
+        reason = "a build script speaks to cargo through its standard output"
+    )]
+    println!("cargo::rustc-env=SLUICEGATE_SHAPES={}", writer.display());
     mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
 }
 

@@ -18,6 +18,7 @@ enum Report {
         manifest_path: PathBuf,
         target: Target,
         filenames: Vec<PathBuf>,
+        executable: Option<PathBuf>,
     },
     CompilerMessage {
         message: Diagnostic,
@@ -47,17 +48,20 @@ struct Package {
     manifest_path: PathBuf,
 }
 
+/// Builds the guests.
 pub(crate) fn build(workspace: &Path, target_dir: &Path) -> Result<Built, Error> {
+    build_for(workspace, target_dir, &["--release", "--target", TARGET])
+}
+
+/// Builds for the machine that builds, quickly.
+pub(crate) fn build_native(workspace: &Path, target_dir: &Path) -> Result<Built, Error> {
+    build_for(workspace, target_dir, &[])
+}
+
+fn build_for(workspace: &Path, target_dir: &Path, target: &[&str]) -> Result<Built, Error> {
     let output = run(command(workspace)
-        .args([
-            "build",
-            "--workspace",
-            "--release",
-            "--locked",
-            "--message-format=json",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--workspace", "--locked", "--message-format=json"])
+        .args(target)
         .arg("--target-dir")
         .arg(target_dir))?;
     let (built, said) = read(&String::from_utf8_lossy(&output.stdout))?;
@@ -145,7 +149,9 @@ fn read(reports: &str) -> Result<(Built, Vec<String>), Error> {
                 manifest_path,
                 target,
                 filenames,
+                executable,
             } => {
+                built.programs.extend(executable);
                 built.guests.extend(guest(&manifest_path, &target, filenames));
             }
             Report::CompilerMessage {
@@ -190,7 +196,8 @@ mod tests {
 {"reason":"compiler-message","package_id":"path+file:///w/b#0.1.0","message":{"level":"warning","rendered":"warning: unused\n"}}
 {"reason":"compiler-message","package_id":"path+file:///w/b#0.1.0","message":{"level":"error","rendered":"error: wrong\n"}}
 {"reason":"compiler-artifact","package_id":"path+file:///w/b#0.1.0","manifest_path":"/w/b/Cargo.toml","target":{"name":"b_two"},"filenames":["/t/b_two.wasm"]}
-{"reason":"compiler-artifact","package_id":"path+file:///w/a#0.1.0","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"filenames":["/t/a.d","/t/a.wasm"]}
+{"reason":"compiler-artifact","package_id":"path+file:///w/a#0.1.0","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"filenames":["/t/a.d","/t/a.wasm"],"executable":null}
+{"reason":"compiler-artifact","package_id":"path+file:///w/p#0.1.0","manifest_path":"/w/p/Cargo.toml","target":{"name":"p"},"filenames":["/t/p"],"executable":"/t/p"}
 a line that some build script printed
 {"reason":"build-finished","success":true}
 "#;
@@ -205,6 +212,7 @@ a line that some build script printed
             .collect();
         assert_eq!(names, [("a", "a"), ("b", "b_two")]);
         assert_eq!(built.guests[0].wasm, Path::new("/t/a.wasm"));
+        assert_eq!(built.programs, [Path::new("/t/p")]);
         assert_eq!(built.warnings, ["warning: unused\n"]);
         assert_eq!(said, ["warning: unused\n", "error: wrong\n"]);
     }

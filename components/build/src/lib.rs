@@ -10,7 +10,7 @@ mod target;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-pub use programs::keep_programs;
+pub use programs::{build_writer, keep_programs};
 
 /// The platform that guests are built for.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -82,6 +82,8 @@ pub enum Error {
 pub struct Built {
     /// The components, sorted by folder and target.
     pub guests: Vec<Guest>,
+    /// The programs for the machine that builds.
+    pub programs: Vec<PathBuf>,
     /// What the compiler warned of, each as it would print it.
     pub warnings: Vec<String>,
 }
@@ -106,6 +108,13 @@ pub fn build(workspace: &Path, target_dir: &Path) -> Result<Built, Error> {
 /// # Errors
 /// As [`build`].
 pub fn build_in_script(workspace: &Path, also_watched: &[&Path], target_dir: &Path) -> Result<Built, Error> {
+    watch(workspace, also_watched)?;
+    let built = build(workspace, target_dir)?;
+    pass_on(&built.warnings);
+    Ok(built)
+}
+
+fn watch(workspace: &Path, also_watched: &[&Path]) -> Result<(), Error> {
     let sources = cargo::member_sources(workspace)?;
     let own = ["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file));
     let watched = own
@@ -116,16 +125,17 @@ pub fn build_in_script(workspace: &Path, also_watched: &[&Path], target_dir: &Pa
     for path in watched {
         say(&format!("cargo::rerun-if-changed={}", path.display()));
     }
-    let built = build(workspace, target_dir)?;
-    for line in built
-        .warnings
+    Ok(())
+}
+
+fn pass_on(warnings: &[String]) {
+    for line in warnings
         .iter()
         .flat_map(|warning| warning.lines())
         .filter(|line| !line.trim().is_empty())
     {
         say(&format!("cargo::warning={line}"));
     }
-    Ok(built)
 }
 
 /// Returns the directory `guests/{label}` in the outer build's target directory: outside the profile's folder, so that

@@ -1,8 +1,8 @@
-//! The guests that only tests and figures use.
+//! The guests that only tests and figures use, and the program that writes random ones.
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, build_in_script, keep, target_dir};
+use crate::{Error, build_in_script, cargo, keep, pass_on, target_dir, watch};
 
 /// Builds the guests in `root/tests/programs` from a build script, and keeps those named as `{name}.wasm` in `out_dir`,
 /// for `include_bytes!`. `root` is the project's folder, `out_dir` the build script's `OUT_DIR`.
@@ -22,4 +22,20 @@ pub fn keep_programs(root: &Path, out_dir: &Path, names: &[&str]) -> Result<(), 
         keep(guest, out_dir, &format!("{name}.wasm"))?;
     }
     Ok(())
+}
+
+/// Builds the program in `root/tests/fuzz`, which writes files of random shape, from a build script, and returns where it
+/// is. `root` is the project's folder, `out_dir` the build script's `OUT_DIR`.
+///
+/// # Errors
+/// As [`build_in_script`].
+pub fn build_writer(root: &Path, out_dir: &Path) -> Result<PathBuf, Error> {
+    let workspace = root.join("tests/fuzz");
+    watch(&workspace, &[])?;
+    let built = cargo::build_native(&workspace, &target_dir(out_dir, "fuzz"))?;
+    pass_on(&built.warnings);
+    built.programs.into_iter().next().ok_or(Error::Missing {
+        name: "shapes".to_owned(),
+        workspace,
+    })
 }

@@ -122,6 +122,7 @@ const GROUPS: [(&str, &[&str]); 34] = [
             "a_file_that_is_too_large_is_refused_before_it_is_looked_at",
             "components_that_are_no_channel_of_this_contract_are_refused",
             "imports_that_channels_can_not_have_are_refused_by_name",
+            "a_file_of_any_shape_ends_in_a_way_that_is_known_and_the_host_serves_on",
         ],
     ),
     (

@@ -3,7 +3,7 @@
 //!
 //! `tests/programs/hostile` has an attack in each file of `behaviours/`; `coverage.rs` fails where one has no test here.
 //! Most tests call the host's own [`sluicegate::channel::Channel`], which tells exactly how a call ended. `neighbours.rs`
-//! runs the real binary, where another channel must be served meanwhile.
+//! runs the real binary, where another channel must be served meanwhile. `shapes.rs` tries files that nobody wrote.
 
 mod coverage;
 mod cpu;
@@ -18,6 +18,7 @@ mod network;
 mod publishing;
 mod relay;
 mod results;
+mod shapes;
 mod store;
 mod support;
 mod trial;

@@ -32,9 +32,10 @@ pub(crate) const SECRET: &str = "hunter2/\"quoted\"+s3cret";
 const BOUNDS: ChannelBounds = ChannelBounds {
     memory_bytes_max: 32 * 1024 * 1024,
     cpu_max: Duration::from_millis(300),
-    // Long enough for the CPU time above, also where everything else on the machine comes first.
-    deliver_timeout: Duration::from_secs(8),
+    deliver_timeout: DELIVER_TIMEOUT,
 };
+/// Long enough for the CPU time above, also where everything else on the machine comes first.
+pub(crate) const DELIVER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The engine of all tests, with compiled code kept between runs: the same component is compiled once.
 pub(crate) fn engine() -> ComponentEngine {
