@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::limit;
 
 pub mod kept;
+mod kernel;
 pub mod keyring;
 pub mod redact;
 pub mod signing;
@@ -51,7 +52,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Where an operator keeps a secret: `{ env = "NAME" }` or `{ file = "PATH" }`.
+/// Where an operator keeps a secret: `{ env = "NAME" }`, `{ file = "PATH" }` or `{ keyring = "NAME" }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum SecretSource {
@@ -59,6 +60,8 @@ pub enum SecretSource {
     Env(String),
     /// A file that only its owner can read.
     File(PathBuf),
+    /// A key of type `user` in the Linux kernel's keyring of the session or the user.
+    Keyring(String),
 }
 
 /// Why a secret could not be loaded, with the remedy.
@@ -92,9 +95,20 @@ pub enum SecretError {
     /// Longer than [`limit::SECRET_BYTES_MAX`].
     #[error("{0} is longer than 64 KiB: this is no secret")]
     TooLong(SecretSource),
-    /// The file is not text.
+    /// What is there is not text.
     #[error("{0} is not UTF-8 text: encode the secret, for instance in hexadecimal")]
-    NotText(PathBuf),
+    NotText(SecretSource),
+    /// The kernel has no such key for this user.
+    #[error("the kernel's keyring has no key {0}: run `keyctl padd user {0} @u` as the gateway's user")]
+    KeyMissing(String),
+    /// The key or the keyring can't be used.
+    #[error("the key {name} of the kernel's keyring can't be read: {reason}; name a file instead")]
+    KeyUnusable {
+        /// As configured.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl fmt::Display for SecretSource {
@@ -102,6 +116,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
             Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Keyring(name) => write!(f, "the key {name} of the kernel's keyring"),
         }
     }
 }
@@ -114,7 +129,8 @@ impl SecretSource {
     pub fn load(&self) -> Result<Secret, SecretError> {
         let text = match self {
             Self::Env(name) => read_variable(name)?,
-            Self::File(path) => self.read_file(path)?,
+            Self::File(path) => self.text(self.read_file(path)?)?,
+            Self::Keyring(name) => self.text(kernel::read(name)?)?,
         };
         let trimmed = text.trim_end_matches(['\r', '\n']);
         if trimmed.is_empty() {
@@ -126,7 +142,7 @@ impl SecretSource {
         Ok(Secret::new(trimmed.to_owned()))
     }
 
-    fn read_file(&self, path: &Path) -> Result<Zeroizing<String>, SecretError> {
+    fn read_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
         let unreadable = |source| SecretError::Unreadable {
             path: path.to_owned(),
             source,
@@ -141,9 +157,13 @@ impl SecretSource {
         file.take(limit::SECRET_BYTES_MAX as u64 + 3)
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;
+        Ok(bytes)
+    }
+
+    fn text(&self, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, SecretError> {
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-            Err(_) => Err(SecretError::NotText(path.to_owned())),
+            Err(_) => Err(SecretError::NotText(self.clone())),
         }
     }
 }
@@ -259,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_two_forms_and_no_others() {
+    fn a_source_has_three_forms_and_no_others() {
         #[derive(Deserialize)]
         struct File {
             secret: SecretSource,
@@ -272,6 +292,10 @@ mod tests {
         assert_eq!(
             read(r#"secret = { file = "/x" }"#).unwrap(),
             SecretSource::File("/x".into())
+        );
+        assert_eq!(
+            read(r#"secret = { keyring = "x" }"#).unwrap(),
+            SecretSource::Keyring("x".into())
         );
         for wrong in [
             r#"secret = "x""#,

@@ -30,10 +30,6 @@ fn embed() -> anyhow::Result<()> {
     let root = own.ancestors().nth(2).context("the suites stand below tests/")?;
     guest_build::keep_programs(root, &out_dir, &["asking", "foreign", "hostile", "keyed"])?;
     let writer = guest_build::build_writer(root, &out_dir)?;
-    #[expect(
-        clippy::print_stdout,
-        reason = "a build script speaks to cargo through its standard output"
-    )]
     println!("cargo::rustc-env=SLUICEGATE_SHAPES={}", writer.display());
     mount_proofs(&root.join("components"), &out_dir.join("conformance.rs"))
 }

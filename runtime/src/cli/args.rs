@@ -528,7 +528,7 @@ pub(super) struct AddArgs {
     /// Grant an endpoint, `private:ENDPOINT` in a private network, `terminal`, `reveal:SECRET`, or `folder:/PATH`
     #[arg(long = "grant", value_name = "GRANT")]
     pub(super) grants: Vec<String>,
-    /// Say where a secret is: NAME=env:VARIABLE or NAME=file:PATH
+    /// Say where a secret is: NAME=env:VARIABLE, NAME=file:PATH or NAME=keyring:KEY
     #[arg(long = "secret", value_name = "NAME=SOURCE")]
     pub(super) secrets: Vec<String>,
     /// Set a setting; the items of a list are separated by commas

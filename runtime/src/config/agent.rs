@@ -214,7 +214,7 @@ pub(super) struct LoadedSecret {
 
 /// Reads where a secret comes from, and loads it. None where not even the source could be read, which is noted.
 pub(super) fn load_secret(entry: &Entry<'_>, base: &Path) -> Option<LoadedSecret> {
-    let form = "write { env = \"NAME\" } or { file = \"path\" }";
+    let form = "write { env = \"NAME\" }, { file = \"path\" } or { keyring = \"NAME\" }";
     if entry.value.is_str() {
         let remedy = "move the value into an environment variable or a file, change it where it was issued, and write \
                       { env = \"NAME\" } or { file = \"path\" }";
@@ -231,19 +231,20 @@ pub(super) fn load_secret(entry: &Entry<'_>, base: &Path) -> Option<LoadedSecret
     };
     let env = section.entry("env").map(|entry| non_empty(&entry, form));
     let file = section.entry("file").map(|entry| non_empty(&entry, form));
+    let keyring = section.entry("keyring").map(|entry| non_empty(&entry, form));
     section.finish();
-    let source = match (env, file) {
-        (Some(Some(name)), None) => SecretSource::Env(name),
-        (None, Some(Some(path))) => SecretSource::File(resolve(base, &path)),
-        (Some(_), Some(_)) => {
-            entry.fault(FaultKind::Contradiction, "has two sources", form);
-            return None;
-        }
-        (None, None) => {
+    let source = match (env, file, keyring) {
+        (Some(name), None, None) => SecretSource::Env(name?),
+        (None, Some(path), None) => SecretSource::File(resolve(base, &path?)),
+        (None, None, Some(name)) => SecretSource::Keyring(name?),
+        (None, None, None) => {
             entry.fault(FaultKind::MissingKey, "has no source", form);
             return None;
         }
-        (Some(None), None) | (None, Some(None)) => return None,
+        _ => {
+            entry.fault(FaultKind::Contradiction, "has two sources", form);
+            return None;
+        }
     };
     let value = source.load().map_err(|error| {
         let (problem, remedy) = explain(&error);
@@ -269,6 +270,14 @@ fn explain(error: &SecretError) -> (String, String) {
         SecretError::Exposed(path) => (
             format!("the file {} can be read by others than its owner", path.display()),
             format!("run: chmod 600 {}", path.display()),
+        ),
+        SecretError::KeyMissing(name) => (
+            format!("the kernel's keyring has no key {name}"),
+            format!("run: keyctl padd user {name} @u (as the gateway's user; it reads the secret from its input)"),
+        ),
+        SecretError::KeyUnusable { name, reason } => (
+            format!("the key {name} of the kernel's keyring can't be read: {reason}"),
+            "put it there again with `keyctl padd user NAME @u`, or name a file with { file = \"path\" }".to_owned(),
         ),
         other => (other.to_string(), "put the secret there, and nothing else".to_owned()),
     }

@@ -308,6 +308,7 @@ fn secret_value(source: &SecretSource) -> Value {
     let entry = match source {
         SecretSource::Env(name) => ("env", Value::from(name.as_str())),
         SecretSource::File(path) => ("file", Value::from(path.to_string_lossy().as_ref())),
+        SecretSource::Keyring(name) => ("keyring", Value::from(name.as_str())),
     };
     Value::from(inline([entry]))
 }

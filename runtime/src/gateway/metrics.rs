@@ -50,7 +50,7 @@ struct Figure(&'static str, &'static str, u64);
 /// One figure of each channel.
 struct ChannelFigure(&'static str, &'static str, fn(&Channel) -> u64);
 
-const CHANNEL_COUNTERS: [ChannelFigure; 16] = [
+const CHANNEL_COUNTERS: [ChannelFigure; 17] = [
     ChannelFigure("channel_calls", "Calls of the component's exports", |channel| {
         channel.services().usage.calls.get()
     }),
@@ -88,6 +88,11 @@ const CHANNEL_COUNTERS: [ChannelFigure; 16] = [
         "channel_inbound_held",
         "Publications and webhooks told to come again because the channel had its share of the inbox",
         |channel| channel.services().usage.inbound_held.get(),
+    ),
+    ChannelFigure(
+        "channel_webhooks_refused",
+        "Webhooks refused because their signature was missing, wrong or too old",
+        |channel| channel.services().usage.webhooks_refused.get(),
     ),
     ChannelFigure(
         "channel_gaps",

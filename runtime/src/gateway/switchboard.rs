@@ -19,6 +19,7 @@ use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
 use crate::egress::Evidence;
 use crate::event::{Conversation, OutboundEvent};
+use crate::guest::{Level, Services};
 use crate::id::ChannelName;
 use crate::ingress::{
     Answer, ClientId, CloseReason, Connection, Ingress, OutgoingFrame, Refusal, WebhookReply, WebhookRequest,
@@ -344,7 +345,7 @@ impl Ingress for Switchboard {
                     Ok(admission) => Some(admission),
                     // It was taken before: the platform's retry is told so, and nothing happens again.
                     Err(Unverified::Replayed) => return Ok(TAKEN_BEFORE),
-                    Err(refusal) => return Err(unverified(channel, &refusal)),
+                    Err(refusal) => return Err(unverified(services, &refusal)),
                 }
             }
         };
@@ -412,8 +413,10 @@ fn header_map(headers: &[(String, Vec<u8>)]) -> HeaderMap {
     pairs.collect()
 }
 
-fn unverified(channel: &str, refusal: &Unverified) -> Refusal {
-    tracing::warn!(channel, reason = %refusal, "a webhook was refused");
+fn unverified(services: &Services, refusal: &Unverified) -> Refusal {
+    services.usage.webhooks_refused.add(1);
+    // Through the channel's own log: whoever can reach the webhook must not fill the disk.
+    services.log(Level::Warn, &format!("a webhook was refused: {refusal}"));
     match refusal {
         Unverified::BodyTooLarge => Refusal::TooLarge,
         Unverified::Busy => Refusal::Busy(1),

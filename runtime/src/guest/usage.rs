@@ -48,6 +48,8 @@ pub struct Usage {
     pub inbound_over_cap: Counter,
     /// Publications and webhooks that were told to come again because the channel had its share of the inbox.
     pub inbound_held: Counter,
+    /// Webhooks that were refused because their signature was missing, wrong or too old.
+    pub webhooks_refused: Counter,
     /// Times without a listener in which messages may have been missed.
     pub gaps: Counter,
     /// Log lines dropped.

@@ -1,7 +1,10 @@
 //! Programs that post to the generic webhook: what is taken, and what is refused with which status.
 
-use harness::{FakePlatform, Setup, TestGateway, signature};
+use std::time::Instant;
+
+use harness::{FakePlatform, Setup, TempFolder, TestGateway, signature};
 use serde_json::{Value, json};
+use sluicegate::limit;
 
 const KEY: &str = "a key that both sides know";
 
@@ -226,4 +229,103 @@ async fn a_webhook_that_was_given_no_key_is_open_and_the_operator_is_warned() {
     assert!(hook.starts_with("/hooks/bot/"), "{hook}");
     let deeper = gateway.request("POST", &format!("{hook}/deeper"), &[], b"").await;
     assert_eq!(deeper.status, 404);
+}
+
+#[tokio::test]
+async fn a_flood_of_wrong_signatures_is_counted_whole_and_does_not_flood_the_log() {
+    const FLOOD: u32 = 600;
+    let (platform, began) = (FakePlatform::start().await, Instant::now());
+    let mut gateway = gateway(&platform).await;
+    for number in 0..FLOOD {
+        let body = body(&format!("m{number}")).to_string();
+        let headers = [("x-signature", "sha256=00")];
+        let answer = gateway
+            .request("POST", "/hooks/signed", &headers, body.as_bytes())
+            .await;
+        assert_eq!(answer.status, 401);
+    }
+    let refused = gateway
+        .metric("sluicegate_channel_webhooks_refused_total", "signed")
+        .await;
+    let dropped = gateway
+        .metric("sluicegate_channel_log_lines_dropped_total", "signed")
+        .await;
+    let lines = gateway.program().errors().all();
+    let lines = lines
+        .iter()
+        .filter(|line| line.contains("a webhook was refused"))
+        .count();
+    assert!((refused - f64::from(FLOOD)).abs() < 0.5, "{refused} were counted");
+    let allowed = limit::LOG_LINES_BURST + limit::LOG_LINES_PER_SECOND * began.elapsed().as_secs_f64();
+    assert!(
+        lines > 0 && lines as f64 <= allowed,
+        "{lines} lines in {:?}",
+        began.elapsed()
+    );
+    assert!(dropped >= f64::from(FLOOD) - allowed, "{dropped} lines were dropped");
+}
+
+/// A key of the kernel's, for as long as a test runs.
+#[cfg(target_os = "linux")]
+struct KernelKey(linux_keyutils::Key);
+
+#[cfg(target_os = "linux")]
+impl KernelKey {
+    fn add(name: &str, value: &str) -> Result<Self, linux_keyutils::KeyError> {
+        use linux_keyutils::{KeyRing, KeyRingIdentifier};
+        let user = KeyRing::from_special_id(KeyRingIdentifier::User, true)?;
+        Ok(Self(user.add_key(name, value)?))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for KernelKey {
+    fn drop(&mut self) {
+        // Else the kernel forgets it with the user's last process.
+        let _gone = self.0.invalidate();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_secret_may_be_a_key_of_the_kernels_and_a_missing_one_is_named_with_its_remedy() {
+    let name = format!("sluicegate-test-{}", std::process::id());
+    let _key = match KernelKey::add(&name, &format!("{KEY}\n")) {
+        Ok(key) => key,
+        Err(why) => return println!("skipped: the kernel's keyring can't be used here: {why:?}"),
+    };
+    let platform = FakePlatform::start().await;
+    let secrets = format!("secrets = {{ signing-key = {{ keyring = \"{name}\" }} }}");
+    let mut gateway = Setup::new()
+        .echo()
+        .webhook_with("signed", &platform, &secrets)
+        .start()
+        .await;
+    let body = body("m1").to_string();
+    let right = signature(KEY, body.as_bytes());
+    for (signature, status) in [("sha256=00", 401), (right.as_str(), 200)] {
+        let headers = [("x-signature", signature)];
+        let answer = gateway
+            .request("POST", "/hooks/signed", &headers, body.as_bytes())
+            .await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    platform.wait_for_accepted("c1", 1).await;
+    assert!(gateway.program().errors().all().iter().all(|line| !line.contains(KEY)));
+
+    let (folder, missing) = (TempFolder::new(), format!("{name}-missing"));
+    let file = folder.path().join("sluicegate.toml");
+    let secrets = secrets.replace(&name, &missing);
+    let channel = format!("[channels.signed]\ncomponent = \"webhook\"\naccess = \"open\"\n{secrets}\n");
+    std::fs::write(&file, channel).expect("a file");
+    let check = std::process::Command::new(harness::sluicegate_binary())
+        .args(["config", "check", "--config"])
+        .arg(&file)
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert_eq!(check.status.code(), Some(3), "{said}");
+    let expected = format!("channels.signed.secrets.signing-key: the kernel's keyring has no key {missing}");
+    assert!(said.contains(&expected), "{said}");
+    assert!(said.contains(&format!("keyctl padd user {missing} @u")), "{said}");
 }

@@ -93,7 +93,7 @@ pub(super) fn secrets(
         let Some((name, source)) = text.split_once('=') else {
             return Err(usage(
                 "a --secret has no `=`",
-                "write --secret NAME=env:VARIABLE or NAME=file:PATH",
+                "write --secret NAME=env:VARIABLE, NAME=file:PATH or NAME=keyring:KEY",
             ));
         };
         if !it.secrets.iter().any(|secret| secret.name == name) {
@@ -118,7 +118,7 @@ pub(super) fn secrets(
             ));
         }
         let answer = console.ask(&format!(
-            "Where is {name} ({})? env:VARIABLE or file:PATH",
+            "Where is {name} ({})? env:VARIABLE, file:PATH or keyring:KEY",
             plain(&secret.summary)
         ))?;
         secrets.insert(secret.name.clone(), secret_source(&name, &answer, folder)?);
@@ -130,12 +130,16 @@ fn secret_source(name: &str, text: &str, folder: &Path) -> Result<SecretSource, 
     match text.split_once(':') {
         Some(("env", variable)) if !variable.is_empty() => Ok(SecretSource::Env(variable.to_owned())),
         Some(("file", path)) if !path.is_empty() => Ok(SecretSource::File(relative(path, folder, false)?.into())),
+        Some(("keyring", key)) if !key.is_empty() => Ok(SecretSource::Keyring(key.to_owned())),
         _ => Err(usage(
             format!(
                 "the secret {} has no source: a secret itself never stands on the command line",
                 plain(name)
             ),
-            format!("write --secret {0}=env:VARIABLE or --secret {0}=file:PATH", plain(name)),
+            format!(
+                "write --secret {0}=env:VARIABLE, --secret {0}=file:PATH or --secret {0}=keyring:KEY",
+                plain(name)
+            ),
         )),
     }
 }
