@@ -26,5 +26,5 @@ pub use output::{ChannelLog, Level, printable};
 pub use relay::Relay;
 pub(crate) use relay::RelayError;
 pub use services::Services;
-pub use share::Share;
+pub use share::{Crowd, Share};
 pub use usage::{Counter, Usage};

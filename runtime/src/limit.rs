@@ -334,6 +334,16 @@ pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
 pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
 /// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
 pub const CHANNEL_CPU_PERCENT: u32 = 50;
+/// The part of one core that a channel may use on the threads that serve everyone where the machine is crowded, in
+/// percent: many brief calls weigh as much as a long one. Above it, its calls run where they make nobody wait.
+pub const CHANNEL_CPU_BRIEF_PERCENT: u32 = 10;
+/// Guest CPU time that a channel may use at once on those threads: some thousand ordinary calls.
+pub const CHANNEL_CPU_BRIEF_BURST: Duration = Duration::from_millis(200);
+/// The part of each core that all channels use together before the machine counts as crowded, in percent: below it, one
+/// that is busy takes nothing that another wants.
+pub const CROWD_CPU_PERCENT: u32 = 25;
+/// Guest CPU time that all channels may use at once before that.
+pub const CROWD_CPU_BURST: Duration = Duration::from_millis(500);
 /// Guest CPU time that a call may use on the threads that serve everyone, before it goes on where it makes nobody wait:
 /// twenty times what an ordinary delivery of a Rust component takes, and one tick of the epoch, which is how it is found.
 pub const CALL_CPU_BRIEF_MAX: Duration = Duration::from_millis(8);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
@@ -507,12 +508,13 @@ impl Channel {
             .await
             .map_err(|_| CallError::Busy)?
             .map_err(|_| CallError::Busy)?;
+        self.earn().await?;
         let bounds = Bounds {
             memory_bytes_max: self.bounds.memory_bytes_max,
             cpu_max: Some(self.bounds.cpu_max),
         };
         let meter = context.meter.clone();
-        if self.services.share.is_overdrawn() {
+        if self.services.share.is_in_the_way() {
             meter.mark_long();
         }
         let (component, services) = (self.component.clone(), self.services.clone());
@@ -523,7 +525,10 @@ impl Channel {
         };
         let guarded = AssertUnwindSafe(running).catch_unwind();
         let lane = self.component.lane();
-        let outcome = match lane.run(meter, guarded, tokio::time::sleep(timeout)).await {
+        let ended = lane.run(meter.clone(), guarded, tokio::time::sleep(timeout)).await;
+        // Taking an instance down takes time too, the longer the larger it had become.
+        let _rest_of_nobody = self.services.use_cpu(meter.take());
+        let outcome = match ended {
             Some(Ok(Ok(result))) => return Ok(result),
             Some(Ok(Err(trap))) => CallError::Trapped(trap_reason(&trap)),
             Some(Err(_)) => CallError::Trapped("the host failed while serving it".into()),
@@ -536,6 +541,18 @@ impl Channel {
         // Through the channel's own log: whoever can make it trap must not fill the disk.
         self.services.log(Level::Warn, &format!("a call failed: {outcome}"));
         Err(outcome)
+    }
+
+    /// Waits until the channel has earned what its calls before this one used.
+    async fn earn(&self) -> Result<(), CallError> {
+        let until = Instant::now() + limit::CALL_WAIT_MAX;
+        while let Some(rest) = self.services.share.rest() {
+            if Instant::now() + rest > until {
+                return Err(CallError::Busy);
+            }
+            tokio::time::sleep(rest).await;
+        }
+        Ok(())
     }
 
     /// Returns the bounds of the long-lived instance.

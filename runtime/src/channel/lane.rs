@@ -23,15 +23,17 @@ pub(super) struct SlowLane {
 }
 
 impl SlowLane {
-    /// Starts the threads: as many as there are cores.
+    /// Starts the threads: one core is left for those who use little, where there are several. A core that runs nothing
+    /// else answers at once; one that must first take a thread off does not.
     ///
     /// # Errors
     /// When the system gives no more threads.
     pub(super) fn start() -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = (cores - 1).max(1);
         // Without drivers of its own: timers and sockets of guests stay with the host's runtime, see `Hosted`.
         let runtime = Builder::new_multi_thread()
-            .worker_threads(cores)
+            .worker_threads(threads)
             .thread_name("long-calls")
             .on_thread_start(give_way)
             .build()?;

@@ -19,7 +19,7 @@ use crate::component::{self, Inspection};
 use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind, Guarantee};
 use crate::delivery::Guarantees;
 use crate::egress::{ChannelEgress, Gate};
-use crate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
+use crate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use crate::id::ChannelName;
 use crate::limit;
 use crate::policy::webhook::PathTokens;
@@ -51,6 +51,7 @@ pub(super) struct Maker {
     pub(super) clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     engine: ComponentEngine,
+    crowd: Crowd,
     shelf: Shelf,
     /// For webhooks that are not signed.
     tokens: PathTokens,
@@ -80,6 +81,7 @@ impl Maker {
             clock,
             gate,
             engine,
+            crowd: Crowd::on_cores(std::thread::available_parallelism().map_or(1, usize::from)),
             shelf: Shelf::of(data),
             tokens: PathTokens::new(&tokens),
             loaded: Mutex::default(),
@@ -270,7 +272,7 @@ impl Maker {
             relay: Relay::default(),
             log: ChannelLog::default(),
             usage: Usage::default(),
-            share: Share::default(),
+            share: Share::among(self.crowd.clone()),
             terminal: ready.terminal,
             listening: shutdown.child_token(),
             shutdown,

@@ -144,8 +144,6 @@ struct Budget {
     table_elements: usize,
     meter: Arc<Meter>,
     cpu: Duration,
-    /// What of `cpu` the channel's usage shows already.
-    shown: Duration,
 }
 
 impl Budget {
@@ -157,7 +155,6 @@ impl Budget {
             table_elements: 0,
             meter,
             cpu: Duration::ZERO,
-            shown: Duration::ZERO,
         }
     }
 
@@ -175,9 +172,7 @@ impl Budget {
         let Some(services) = &self.services else {
             return Ok(UpdateDeadline::Yield(1));
         };
-        let rest = services.share.use_cpu(used);
-        self.show_usage();
-        Ok(match rest {
+        Ok(match services.use_cpu(used) {
             Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
             None => UpdateDeadline::Yield(1),
         })
@@ -202,24 +197,11 @@ impl Budget {
     }
 }
 
-impl Budget {
-    /// Adds whole milliseconds to the channel's usage; the rest waits for more.
-    fn show_usage(&mut self) {
-        let Some(services) = &self.services else { return };
-        let millis = (self.cpu - self.shown).as_millis() as u64;
-        services.usage.cpu_ms.add(millis);
-        self.shown += Duration::from_millis(millis);
-    }
-}
-
 impl Drop for Budget {
     fn drop(&mut self) {
-        // Most calls end between two ticks: what they used counts for the next call of the channel.
-        let used = self.meter.take();
-        self.cpu += used;
-        self.show_usage();
         if let Some(services) = &self.services {
-            let _rest_of_nobody = services.share.use_cpu(used);
+            // Most calls end between two ticks: what they used counts for the next call of the channel.
+            let _rest_of_nobody = services.use_cpu(self.meter.take());
             services.usage.memory_bytes_high.raise(self.memory_bytes as u64);
             services.share.give_memory(self.memory_bytes);
         }

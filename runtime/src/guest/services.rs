@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,15 @@ impl Services {
         if !self.log.write(self.name.as_str(), level, redacted) {
             self.usage.log_lines_dropped.add(1);
         }
+    }
+
+    /// Books CPU time that a guest of the channel used. Returns how long that guest must rest, where the channel used up its
+    /// share.
+    pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
+        self.usage
+            .cpu_ns
+            .add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+        self.share.use_cpu(used)
     }
 
     /// Counts what was told to come again because this channel has its share of the inbox.

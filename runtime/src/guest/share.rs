@@ -13,51 +13,118 @@ use crate::limit;
 #[derive(Debug)]
 pub struct Share {
     cpu: Mutex<Earnings>,
+    /// The part of `cpu` that may be used on the threads that serve everyone, where the machine is crowded.
+    brief_cpu: Mutex<Earnings>,
+    crowd: Crowd,
     memory_bytes: AtomicUsize,
     large_hostcalls: Arc<Semaphore>,
     folder: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// CPU time that may still be used; below zero while the channel is slowed down.
+/// The channels of one process together. Cheap to clone: the clones are the same crowd.
+#[derive(Debug, Clone)]
+pub struct Crowd(Arc<Mutex<Earnings>>);
+
+impl Crowd {
+    /// Makes a crowd for a machine with so many cores.
+    pub fn on_cores(cores: usize) -> Self {
+        let percent = limit::CROWD_CPU_PERCENT.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
+        Self(Arc::new(Mutex::new(Earnings::new(percent, limit::CROWD_CPU_BURST))))
+    }
+
+    fn use_cpu(&self, used: Duration) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spend_and_forget(used);
+    }
+
+    /// Returns whether all together use so much that they are in each other's way.
+    fn is_dense(&self) -> bool {
+        let mut earnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        earnings.count().is_some()
+    }
+}
+
+/// CPU time that may still be used: a part of one core is earned as time passes, and what was not used is kept up to a
+/// burst. Below zero it is owed.
 #[derive(Debug)]
 struct Earnings {
+    core_part: f64,
+    burst_s: f64,
     left_s: f64,
     counted_at: Instant,
 }
 
-impl Default for Share {
-    fn default() -> Self {
-        let earnings = Earnings {
-            left_s: limit::CHANNEL_CPU_BURST.as_secs_f64(),
-            counted_at: Instant::now(),
-        };
+impl Earnings {
+    fn new(core_percent: u32, burst: Duration) -> Self {
         Self {
-            cpu: Mutex::new(earnings),
+            core_part: f64::from(core_percent) / 100.0,
+            burst_s: burst.as_secs_f64(),
+            left_s: burst.as_secs_f64(),
+            counted_at: Instant::now(),
+        }
+    }
+
+    /// Adds what was earned until now. Returns how long it takes to earn what is owed, where something is.
+    fn count(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let earned = now.duration_since(self.counted_at).as_secs_f64() * self.core_part;
+        self.left_s = (self.left_s + earned).min(self.burst_s);
+        self.counted_at = now;
+        (self.left_s < 0.0).then(|| Duration::from_secs_f64(-self.left_s / self.core_part))
+    }
+
+    fn spend(&mut self, used: Duration) -> Option<Duration> {
+        self.left_s -= used.as_secs_f64();
+        self.count()
+    }
+
+    /// The same where nobody waits for debts to be paid: who was busy once must count as idle again soon after.
+    fn spend_and_forget(&mut self, used: Duration) {
+        self.spend(used);
+        self.left_s = self.left_s.max(-self.burst_s);
+    }
+}
+
+impl Share {
+    /// Makes the share of one channel of a crowd.
+    pub fn among(crowd: Crowd) -> Self {
+        let cpu = Earnings::new(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST);
+        let brief_cpu = Earnings::new(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST);
+        Self {
+            cpu: Mutex::new(cpu),
+            brief_cpu: Mutex::new(brief_cpu),
+            crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
             folder: Arc::default(),
         }
     }
-}
 
-impl Share {
     /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
+    ///
+    /// Debts are kept whole: the guests of a channel work one after the other, and each must wait for what all before it owe.
     pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
-        let mut earnings = self.cpu.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let percent = f64::from(limit::CHANNEL_CPU_PERCENT) / 100.0;
-        let earned = now.duration_since(earnings.counted_at).as_secs_f64() * percent;
-        // What was not used is kept up to the burst. Debts are kept whole: the guests of a channel tick one after the other,
-        // and each must wait for what all before it owe.
-        let burst = limit::CHANNEL_CPU_BURST.as_secs_f64();
-        earnings.left_s = (earnings.left_s + earned).min(burst) - used.as_secs_f64();
-        earnings.counted_at = now;
-        (earnings.left_s < 0.0).then(|| Duration::from_secs_f64(-earnings.left_s / percent))
+        self.crowd.use_cpu(used);
+        let mut brief_cpu = self.brief_cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        brief_cpu.spend_and_forget(used);
+        drop(brief_cpu);
+        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).spend(used)
     }
 
-    /// Returns whether the channel has used up its share, so that its next call is a long one from the start.
-    pub(crate) fn is_overdrawn(&self) -> bool {
-        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).left_s < 0.0
+    /// Returns how long the channel's next call must wait, where it used up its share.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).count()
+    }
+
+    /// Returns whether the channel uses much where others want to work too, so that its next call is a long one from the
+    /// start.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        let mut brief_cpu = self.brief_cpu.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = brief_cpu.count().is_some();
+        drop(brief_cpu);
+        is_busy && self.crowd.is_dense()
     }
 
     /// Waits for the turn to write into the granted folder, which ends when the guard is dropped.
@@ -96,9 +163,44 @@ impl Share {
 mod tests {
     use super::*;
 
+    fn alone() -> Share {
+        Share::among(Crowd::on_cores(2))
+    }
+
+    /// Uses a part of a core for some seconds, a millisecond at a time.
+    async fn work(shares: &[&Share], core_percent: u32) {
+        for _ in 0..3000 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            for share in shares {
+                share.use_cpu(Duration::from_micros(u64::from(core_percent) * 10));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_channel_is_in_nobodys_way_as_long_as_the_others_rest() {
+        let share = alone();
+        work(&[&share], limit::CHANNEL_CPU_BRIEF_PERCENT * 3).await;
+        assert!(!share.is_in_the_way());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_channels_crowd_the_busy_ones_are_in_the_way_and_the_others_are_not() {
+        let crowd = Crowd::on_cores(2);
+        let busy: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
+        let peaceful = Share::among(crowd);
+        let shares: Vec<&Share> = busy.iter().collect();
+        work(&shares, limit::CHANNEL_CPU_BRIEF_PERCENT * 2).await;
+        peaceful.use_cpu(Duration::from_millis(1));
+        assert!(busy.iter().all(Share::is_in_the_way));
+        assert!(!peaceful.is_in_the_way());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!busy[0].is_in_the_way(), "it rested for long");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_channel_that_never_rests_is_slowed_down_to_its_part_of_a_core() {
-        let share = Share::default();
+        let share = alone();
         let (began, mut used) = (Instant::now(), Duration::ZERO);
         while began.elapsed() < Duration::from_secs(100) {
             tokio::time::advance(limit::EPOCH_TICK).await;
@@ -114,7 +216,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_guests_wait_for_each_other() {
-        let share = Share::default();
+        let share = alone();
         while share.use_cpu(limit::EPOCH_TICK).is_none() {}
         let rests: Vec<_> = (0..50).filter_map(|_| share.use_cpu(limit::EPOCH_TICK)).collect();
         assert!(rests.len() == 50 && rests.is_sorted());
@@ -123,7 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn short_naps_earn_no_more_than_their_time() {
-        let share = Share::default();
+        let share = alone();
         let mut rests = 0;
         for _ in 0..1000 {
             tokio::time::advance(4 * limit::EPOCH_TICK).await;
@@ -134,7 +236,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_over_all_instances_and_comes_back() {
-        let share = Share::default();
+        let share = alone();
         assert!(share.take_memory(60, 100) && share.take_memory(40, 100));
         assert!(!share.take_memory(1, 100));
         share.give_memory(40);

@@ -1,6 +1,7 @@
 //! What a channel uses, counted: plain numbers that `/metrics` and the operator read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -32,8 +33,8 @@ pub struct Usage {
     pub traps: Counter,
     /// Calls that were stopped at their deadline.
     pub deadlines: Counter,
-    /// CPU time of the threads while they ran its guests, whole ms of each call.
-    pub cpu_ms: Counter,
+    /// CPU time of the threads while they ran its guests, ns.
+    pub(super) cpu_ns: Counter,
     /// The most linear memory that one instance had, bytes.
     pub memory_bytes_high: Counter,
     /// Restarts of the listener.
@@ -54,4 +55,11 @@ pub struct Usage {
     pub gaps: Counter,
     /// Log lines dropped.
     pub log_lines_dropped: Counter,
+}
+
+impl Usage {
+    /// Returns the CPU time of the threads while they ran the channel's guests.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu_ns.get())
+    }
 }

@@ -13,7 +13,7 @@ use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
-use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
+use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;
@@ -110,7 +110,7 @@ pub(crate) fn channel(
         relay: Relay::default(),
         log: ChannelLog::default(),
         usage: Usage::default(),
-        share: Share::default(),
+        share: Share::among(Crowd::on_cores(2)),
         terminal: false,
         listening: shutdown.child_token(),
         shutdown,

@@ -76,7 +76,8 @@ async fn a_guest_that_sleeps_for_ever_is_ended_at_its_deadline_and_uses_no_cpu()
     assert_eq!(rig.failure("sleep").await, Failure::DeadlineExceeded);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!((rig.usage().deadlines.get(), rig.usage().traps.get()), (1, 0));
-    assert!(rig.usage().cpu_ms.get() < 200, "{} ms", rig.usage().cpu_ms.get());
+    let used = rig.usage().cpu();
+    assert!(used < Duration::from_millis(200), "{used:?} used");
     rig.survived().await;
 }
 
@@ -94,11 +95,33 @@ async fn many_calls_at_once_get_the_cpu_share_of_their_channel_and_not_one_each(
         "they spin for ever"
     );
     let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
-    let used = Duration::from_millis(rig.usage().cpu_ms.get());
+    let used = rig.usage().cpu();
     // Eight guests may each be in the middle of a tick.
     let allowed = limit::CHANNEL_CPU_BURST + earned + 9 * limit::EPOCH_TICK;
     assert!(used < allowed, "{used:?} used, {allowed:?} allowed");
     rig.silent().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_too_brief_to_be_interrupted_get_no_more_than_the_channels_share() {
+    let rig = Rig::new().ample_cpu().up().await;
+    // What it may use at once, it uses up.
+    let spinning = futures_util::future::join_all((0..8).map(|_| rig.deliver("spin")));
+    let _spun = tokio::time::timeout(2 * limit::CHANNEL_CPU_BURST, spinning).await;
+    let (began, before) = (Instant::now(), rig.usage().cpu());
+    assert!(before >= limit::CHANNEL_CPU_BURST, "{before:?} used");
+    let callers = (0..16).map(async |_| {
+        while began.elapsed() < Duration::from_secs(3) {
+            rig.deliver("panic").await;
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+    let used = rig.usage().cpu() - before;
+    // Sixteen may each have begun before the others owed anything.
+    let allowed = earned + 16 * limit::CALL_CPU_BRIEF_MAX;
+    assert!(used < allowed, "{used:?} used, {allowed:?} allowed");
+    rig.survived().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

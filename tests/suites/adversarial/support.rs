@@ -13,7 +13,7 @@ use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
-use sluicegate::guest::{ChannelLog, Clients, Relay, Services, Share, Usage};
+use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::ingress::{WebhookReply, WebhookRequest};
 use sluicegate::policy::{Access, GrantEntry, Grants, HostPattern};
@@ -139,7 +139,7 @@ impl Rig {
             relay: Relay::default(),
             log: ChannelLog::default(),
             usage: Usage::default(),
-            share: Share::default(),
+            share: Share::among(Crowd::on_cores(2)),
             terminal: false,
             listening: shutdown.child_token(),
             shutdown,
