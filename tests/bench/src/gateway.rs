@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::sync::oneshot;
 
 use crate::client::HttpClient;
 
@@ -54,15 +55,13 @@ impl<'a> Setup<'a> {
         let (Some(stderr), Some(stdin)) = (child.stderr.take(), child.stdin.take()) else {
             bail!("the gateway has no pipes")
         };
-        let mut lines = BufReader::new(stderr).lines();
-        let mut log = VecDeque::new();
-        let ready = tokio::time::timeout(PATIENCE, ready(&mut lines, &mut log)).await;
-        let Ok(Ok(address)) = ready else {
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let (address_tx, address_rx) = oneshot::channel();
+        tokio::spawn(keep(BufReader::new(stderr).lines(), Arc::clone(&log), address_tx));
+        let Ok(Ok(address)) = tokio::time::timeout(PATIENCE, ready(address_rx)).await else {
             bail!("the gateway is not ready; it said:\n{}", joined(&log))
         };
         let ready_after = began.elapsed();
-        let log = Arc::new(Mutex::new(log));
-        tokio::spawn(keep(lines, Arc::clone(&log)));
         Ok(Gateway {
             child,
             address,
@@ -117,18 +116,12 @@ fn last_change(folder: &Path) -> Option<SystemTime> {
     times.max()
 }
 
-/// Reads where it listens from what it says, then asks until it is ready.
-async fn ready(lines: &mut Lines<BufReader<ChildStderr>>, log: &mut VecDeque<String>) -> anyhow::Result<SocketAddr> {
-    while let Some(line) = lines.next_line().await? {
-        let address = address_in(&line);
-        push(log, line);
-        if let Some(address) = address {
-            // The port is bound: a request made now is answered as soon as anything is.
-            while HttpClient::connect(address).await?.get("/ready").await? != 200 {}
-            return Ok(address);
-        }
-    }
-    bail!("it ended")
+/// Learns where it listens from what it says, then asks until it is ready.
+async fn ready(address: oneshot::Receiver<SocketAddr>) -> anyhow::Result<SocketAddr> {
+    let address = address.await.context("it ended")?;
+    // The port is bound: a request made now is answered as soon as anything is.
+    while HttpClient::connect(address).await?.get("/ready").await? != 200 {}
+    Ok(address)
 }
 
 fn address_in(line: &str) -> Option<SocketAddr> {
@@ -146,13 +139,25 @@ fn push(log: &mut VecDeque<String>, line: String) {
     log.push_back(line);
 }
 
-fn joined(log: &VecDeque<String>) -> String {
+fn joined(log: &Mutex<VecDeque<String>>) -> String {
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
     log.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads its log until it ends, so that it never waits for a reader.
-async fn keep(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<VecDeque<String>>>) {
+/// Reads its log until it ends, so that it never waits for a reader, and tells the first address in it.
+async fn keep(
+    mut lines: Lines<BufReader<ChildStderr>>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    address_tx: oneshot::Sender<SocketAddr>,
+) {
+    let mut address_tx = Some(address_tx);
     while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(address) = address_in(&line)
+            && let Some(address_tx) = address_tx.take()
+        {
+            // Nobody waits any more where its time was up.
+            let _ = address_tx.send(address);
+        }
         push(&mut log.lock().unwrap_or_else(PoisonError::into_inner), line);
     }
 }
@@ -209,7 +214,7 @@ impl Gateway {
 
     /// Returns the end of its log.
     fn said(&self) -> String {
-        joined(&self.log.lock().unwrap_or_else(PoisonError::into_inner))
+        joined(&self.log)
     }
 }
 
