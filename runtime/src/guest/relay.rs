@@ -40,15 +40,18 @@ struct Waiting {
     /// Not taken yet, oldest first.
     queue: VecDeque<Request>,
     /// Taken, and not answered yet.
-    taken: BTreeMap<u64, (oneshot::Sender<Vec<u8>>, Unanswered)>,
+    taken: BTreeMap<u64, (oneshot::Sender<Answer>, Unanswered)>,
 }
+
+/// An answer, and what it settles: by who asked, who else could go on before that was done.
+type Answer = (Vec<u8>, Unanswered);
 
 #[derive(Debug)]
 struct Request {
     number: u64,
     bytes: Vec<u8>,
     evidence: Evidence,
-    answer: oneshot::Sender<Vec<u8>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 impl Relay {
@@ -71,7 +74,10 @@ impl Relay {
         let (asking, answer) = self.enqueue(bytes, evidence)?;
         self.bell.notify_one();
         match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok((answer, unanswered))) => {
+                unanswered.settle();
+                Ok(answer)
+            }
             // The listener is gone.
             Ok(Err(_)) => Err(RelayError::Unanswered),
             Err(_) if asking.was_taken() => Err(RelayError::Unanswered),
@@ -106,8 +112,9 @@ impl Relay {
         let Some((asker, unanswered)) = self.lock().taken.remove(&number) else {
             return;
         };
-        if answer.len() <= limit::RELAY_BYTES_MAX && asker.send(answer).is_ok() {
-            unanswered.settle();
+        if answer.len() <= limit::RELAY_BYTES_MAX {
+            // Where nobody waits any more it stays noted.
+            let _ = asker.send((answer, unanswered));
         }
     }
 
@@ -128,7 +135,7 @@ impl Relay {
         &self,
         bytes: Vec<u8>,
         evidence: &Evidence,
-    ) -> Result<(Asking<'_>, oneshot::Receiver<Vec<u8>>), RelayError> {
+    ) -> Result<(Asking<'_>, oneshot::Receiver<Answer>), RelayError> {
         let mut waiting = self.lock();
         if waiting.queue.len() + waiting.taken.len() >= limit::RELAY_WAITING_MAX {
             return Err(RelayError::Busy);
