@@ -176,7 +176,10 @@ impl FakePlatform {
     /// As [`Record::wait_for`].
     pub async fn wait_for_accepted(&self, conversation: &str, count: usize) -> Vec<Delivery> {
         let what = format!("{count} deliveries taken by the platform in {conversation:?}");
-        let enough = |all: &[Delivery]| Some(taken_of(all, conversation)).filter(|taken| taken.len() >= count);
+        let enough = |all: &[Delivery]| {
+            let taken = all.iter().filter(|one| was_taken(one, conversation)).count();
+            (taken >= count).then(|| taken_of(all, conversation))
+        };
         self.shared.arrived.wait_for(&what, enough).await
     }
 
@@ -200,16 +203,17 @@ impl FakePlatform {
 }
 
 fn taken_of(all: &[Delivery], conversation: &str) -> Vec<Delivery> {
-    all.iter()
-        .filter(|one| one.accepted && one.conversation == conversation)
-        .cloned()
-        .collect()
+    all.iter().filter(|one| was_taken(one, conversation)).cloned().collect()
+}
+
+fn was_taken(one: &Delivery, conversation: &str) -> bool {
+    one.accepted && one.conversation == conversation
 }
 
 impl Shared {
     fn has_taken(&self, key: &str) -> bool {
-        let arrived = self.arrived.all();
-        arrived.iter().any(|one| one.accepted && one.key == key)
+        let taken = |all: &[Delivery]| all.iter().any(|one| one.accepted && one.key == key);
+        self.arrived.read(taken)
     }
 
     fn take(&self, request: Request) -> Reply {

@@ -39,6 +39,11 @@ impl<T: Clone + Debug> Record<T> {
         self.lock().clone()
     }
 
+    /// Returns what `look` finds in the entries, without a copy of them: they may be many.
+    pub fn read<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+        look(&self.lock())
+    }
+
     /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.lock().len()
