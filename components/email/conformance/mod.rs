@@ -117,12 +117,8 @@ impl Platform for Email {
         }
     }
 
-    /// All of one person: only the thread tells them apart.
     async fn thread(&self) -> Room {
-        Room {
-            conversation: "talkative@y.example".to_owned(),
-            ..self.room().await
-        }
+        self.room().await
     }
 
     async fn say(&self, room: &Room, text: &str) -> MessageId {
