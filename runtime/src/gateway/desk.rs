@@ -333,7 +333,7 @@ fn channel_view(line: &Line, review: Option<Review>) -> ChannelView {
             calls: usage.calls.get(),
             traps: usage.traps.get(),
             deadlines: usage.deadlines.get(),
-            cpu_ms: u64::try_from(usage.cpu().as_millis()).unwrap_or(u64::MAX),
+            cpu_ms: usage.cpu().as_millis() as u64,
             memory_bytes_high: usage.memory_bytes_high.get(),
             restarts: usage.restarts.get(),
             inbound_accepted: usage.inbound_accepted.get(),

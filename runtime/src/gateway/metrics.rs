@@ -63,7 +63,7 @@ const CHANNEL_COUNTERS: [ChannelFigure; 17] = [
     ChannelFigure(
         "channel_cpu_milliseconds",
         "CPU time of the guests, milliseconds",
-        |channel| u64::try_from(channel.services().usage.cpu().as_millis()).unwrap_or(u64::MAX),
+        |channel| channel.services().usage.cpu().as_millis() as u64,
     ),
     ChannelFigure("channel_listener_restarts", "Restarts of the listener", |channel| {
         channel.services().usage.restarts.get()

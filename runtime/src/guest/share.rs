@@ -12,9 +12,9 @@ use crate::limit;
 /// A channel's share of the machine: CPU and memory of all its instances, and what they may hand to the host at once.
 #[derive(Debug)]
 pub struct Share {
-    cpu: Mutex<Earnings>,
+    cpu: Account,
     /// The part of `cpu` that may be used on the threads that serve everyone, where the machine is crowded.
-    brief_cpu: Mutex<Earnings>,
+    brief_cpu: Account,
     crowd: Crowd,
     memory_bytes: AtomicUsize,
     large_hostcalls: Arc<Semaphore>,
@@ -23,78 +23,74 @@ pub struct Share {
 
 /// The channels of one process together. Cheap to clone: the clones are the same crowd.
 #[derive(Debug, Clone)]
-pub struct Crowd(Arc<Mutex<Earnings>>);
+pub struct Crowd(Arc<Account>);
 
 impl Crowd {
     /// Makes a crowd for a machine with so many cores.
     pub fn on_cores(cores: usize) -> Self {
         let percent = limit::CROWD_CPU_PERCENT.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
-        Self(Arc::new(Mutex::new(Earnings::new(percent, limit::CROWD_CPU_BURST))))
-    }
-
-    fn use_cpu(&self, used: Duration) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .spend_and_forget(used);
-    }
-
-    /// Returns whether all together use so much that they are in each other's way.
-    fn is_dense(&self) -> bool {
-        let mut earnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        earnings.count().is_some()
+        Self(Arc::new(Account::new(percent, limit::CROWD_CPU_BURST)))
     }
 }
 
-/// CPU time that may still be used: a part of one core is earned as time passes, and what was not used is kept up to a
+/// CPU time that may still be used: a part of a core is earned as time passes, and what was not used is kept up to a
 /// burst. Below zero it is owed.
 #[derive(Debug)]
-struct Earnings {
+struct Account {
     core_part: f64,
     burst_s: f64,
+    balance: Mutex<Balance>,
+}
+
+#[derive(Debug)]
+struct Balance {
     left_s: f64,
     counted_at: Instant,
 }
 
-impl Earnings {
+impl Account {
     fn new(core_percent: u32, burst: Duration) -> Self {
+        let balance = Balance {
+            left_s: burst.as_secs_f64(),
+            counted_at: Instant::now(),
+        };
         Self {
             core_part: f64::from(core_percent) / 100.0,
             burst_s: burst.as_secs_f64(),
-            left_s: burst.as_secs_f64(),
-            counted_at: Instant::now(),
+            balance: Mutex::new(balance),
         }
     }
 
-    /// Adds what was earned until now. Returns how long it takes to earn what is owed, where something is.
-    fn count(&mut self) -> Option<Duration> {
+    /// Takes what was used, from what was earned until now, and owes no more than `debt_s_max` afterwards. Returns how long
+    /// it takes to earn what is owed, where something is.
+    fn spend(&self, used: Duration, debt_s_max: f64) -> Option<Duration> {
+        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earned = now.duration_since(self.counted_at).as_secs_f64() * self.core_part;
-        self.left_s = (self.left_s + earned).min(self.burst_s);
-        self.counted_at = now;
-        (self.left_s < 0.0).then(|| Duration::from_secs_f64(-self.left_s / self.core_part))
+        let earned_s = now.duration_since(balance.counted_at).as_secs_f64() * self.core_part;
+        let left_s = (balance.left_s + earned_s).min(self.burst_s) - used.as_secs_f64();
+        balance.left_s = left_s.max(-debt_s_max);
+        balance.counted_at = now;
+        (balance.left_s < 0.0).then(|| Duration::from_secs_f64(-balance.left_s / self.core_part))
     }
 
-    fn spend(&mut self, used: Duration) -> Option<Duration> {
-        self.left_s -= used.as_secs_f64();
-        self.count()
+    /// Takes what was used. Debts are kept whole: whoever uses this account works one after the other, and each must wait
+    /// for what all before it owe.
+    fn spend_and_owe(&self, used: Duration) -> Option<Duration> {
+        self.spend(used, f64::INFINITY)
     }
 
-    /// The same where nobody waits for debts to be paid: who was busy once must count as idle again soon after.
-    fn spend_and_forget(&mut self, used: Duration) {
-        self.spend(used);
-        self.left_s = self.left_s.max(-self.burst_s);
+    /// Takes what was used where nobody waits for debts to be paid: who was busy once must count as idle again soon after.
+    fn spend_and_forget(&self, used: Duration) -> bool {
+        self.spend(used, self.burst_s).is_some()
     }
 }
 
 impl Share {
     /// Makes the share of one channel of a crowd.
     pub fn among(crowd: Crowd) -> Self {
-        let cpu = Earnings::new(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST);
-        let brief_cpu = Earnings::new(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST);
         Self {
-            cpu: Mutex::new(cpu),
-            brief_cpu: Mutex::new(brief_cpu),
+            cpu: Account::new(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST),
+            brief_cpu: Account::new(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
             crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
@@ -103,28 +99,21 @@ impl Share {
     }
 
     /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
-    ///
-    /// Debts are kept whole: the guests of a channel work one after the other, and each must wait for what all before it owe.
     pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
-        self.crowd.use_cpu(used);
-        let mut brief_cpu = self.brief_cpu.lock().unwrap_or_else(PoisonError::into_inner);
-        brief_cpu.spend_and_forget(used);
-        drop(brief_cpu);
-        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).spend(used)
+        self.crowd.0.spend_and_forget(used);
+        self.brief_cpu.spend_and_forget(used);
+        self.cpu.spend_and_owe(used)
     }
 
     /// Returns how long the channel's next call must wait, where it used up its share.
     pub(crate) fn rest(&self) -> Option<Duration> {
-        self.cpu.lock().unwrap_or_else(PoisonError::into_inner).count()
+        self.cpu.spend_and_owe(Duration::ZERO)
     }
 
     /// Returns whether the channel uses much where others want to work too, so that its next call is a long one from the
     /// start.
     pub(crate) fn is_in_the_way(&self) -> bool {
-        let mut brief_cpu = self.brief_cpu.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_busy = brief_cpu.count().is_some();
-        drop(brief_cpu);
-        is_busy && self.crowd.is_dense()
+        self.brief_cpu.spend_and_forget(Duration::ZERO) && self.crowd.0.spend_and_forget(Duration::ZERO)
     }
 
     /// Waits for the turn to write into the granted folder, which ends when the guard is dropped.

@@ -13,6 +13,7 @@ mod archive;
 mod attempt;
 mod blob;
 mod checkpointer;
+mod claims;
 mod flusher;
 mod fresh;
 mod inbox;

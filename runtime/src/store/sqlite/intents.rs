@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
-use super::inbox::{ClaimedRow, Incoming, PutOff, TurnEnd};
+use super::claims::open_expired;
+use super::inbox::{Incoming, PutOff, TurnEnd};
 use super::operate::{Operation, Order};
-use super::outbox::{Claimed, EXPIRED, Expired, Outgoing};
+use super::outbox::Outgoing;
 use super::writer::Answer;
 use super::{SqliteStore, attempt, blob, keep, lock, outbox, reader, records};
 use crate::clock::UnixMillis;
@@ -18,53 +19,10 @@ use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
-    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeadLetter, DeliveryClaim,
-    DeliveryRecord, Depth, Dispatch, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit,
-    TurnFence, TurnRecord, Usage,
+    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeliveryClaim,
+    DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence,
+    TurnRecord, Usage,
 };
-
-impl SqliteStore {
-    /// Reads the JSON of a claimed turn. A damaged one is buried rather than handed out for ever.
-    async fn open_turn(&self, row: ClaimedRow, now: UnixMillis) -> Result<Option<ClaimedTurn>, Error> {
-        let fence = TurnFence(self.boot);
-        match serde_json::from_str(&row.body) {
-            Ok(event) => Ok(Some(ClaimedTurn {
-                event,
-                failures: row.failures,
-                answer: row.answer,
-                fence,
-            })),
-            Err(error) => {
-                let reason = format!("its stored form is damaged: {error}");
-                tracing::error!(event = %row.event_id, reason, "an inbound event was given up");
-                self.bury_turn(fence, &row.event_id, &reason, None, now).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Reads the JSON of a claimed delivery. A damaged one is buried: its lane goes on.
-    async fn open_dispatch(&self, row: Claimed, now: UnixMillis) -> Result<Option<Dispatch>, Error> {
-        let parts = attempt::sent_parts(row.parts.as_deref());
-        let event = serde_json::from_str(&row.body).map_err(|error| Error::Refused(error.to_string()));
-        match (event, parts) {
-            (Ok(event), Ok(already_sent)) => Ok(Some(Dispatch {
-                claim: row.claim,
-                event,
-                already_sent,
-                ambiguous: row.ambiguous,
-                ambiguous_at_ms: row.ambiguous_at_ms,
-                created_at_ms: row.created_at_ms,
-            })),
-            (Err(error), _) | (_, Err(error)) => {
-                let reason = format!("its stored form is damaged: {error}");
-                tracing::error!(row = row.claim.row, reason, "an outbound event was given up");
-                self.bury(row.claim, &reason, now).await?;
-                Ok(None)
-            }
-        }
-    }
-}
 
 impl SqliteStore {
     /// Finds what a change is about where that takes reading texts: here, not in the writer.
@@ -556,22 +514,6 @@ impl EventStore for SqliteStore {
             }
         }
         self.durability.check()
-    }
-}
-
-/// Reads the JSON of what expired. A damaged one is dead all the same; only nobody can be told what it was.
-fn open_expired(row: Expired, now: UnixMillis) -> Option<DeadLetter> {
-    match serde_json::from_str(&row.body) {
-        Ok(event) => Some(DeadLetter {
-            event,
-            reason: EXPIRED.to_owned(),
-            attempts: row.attempts,
-            died_at_ms: now,
-        }),
-        Err(error) => {
-            tracing::error!(%error, "a damaged outbound event expired");
-            None
-        }
     }
 }
 
