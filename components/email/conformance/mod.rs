@@ -117,8 +117,12 @@ impl Platform for Email {
         }
     }
 
+    /// All of one person: only the thread tells them apart.
     async fn thread(&self) -> Room {
-        self.room().await
+        Room {
+            conversation: "talkative@y.example".to_owned(),
+            ..self.room().await
+        }
     }
 
     async fn say(&self, room: &Room, text: &str) -> MessageId {

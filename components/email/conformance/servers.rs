@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use harness::{PATIENCE, TempFolder, eventually};
+use harness::{PATIENCE, TempFolder};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::LOOK_PERIOD;
-use crate::platform::{Skipped, program};
+use crate::platform::{Skipped, on_free_ports, program};
 
 /// The servers; they end with this.
 pub(super) struct Servers {
@@ -29,38 +29,35 @@ impl Servers {
     pub(super) async fn start(password: &str) -> Result<Self, Skipped> {
         let dovecot = program("dovecot", "dovecot-imapd, dovecot-lmtpd and dovecot-submissiond")?;
         let smtpd = program("smtpd", "opensmtpd")?;
-        let folder = TempFolder::new();
-        let ports = [
-            free_port().await,
-            free_port().await,
-            free_port().await,
-            free_port().await,
-        ];
+        let start = |ports| Self::start_on(ports, &dovecot, &smtpd, password);
+        Ok(on_free_ports("the mail servers", start, Self::has_ended).await)
+    }
+
+    fn start_on(ports: [u16; 4], dovecot: &Path, smtpd: &Path, password: &str) -> Self {
         let [imap, lmtp, submission, relay] = ports;
+        let folder = TempFolder::new();
         certify(folder.path());
         folder.write("users", &user(password));
         open_to_all(folder.path());
         std::fs::create_dir(folder.path().join("mail")).expect("the folder can be written");
         open_to_all(&folder.path().join("mail"));
         let file = folder.write("dovecot.conf", &dovecot_configuration(folder.path(), ports));
-        let dovecot = start(&dovecot, &["-F", "-c"], &file);
+        let dovecot = start(dovecot, &["-F", "-c"], &file);
         let file = folder.write("smtpd.conf", &smtpd_configuration(relay, lmtp));
-        let smtpd = start(&smtpd, &["-d", "-f"], &file);
-        let servers = Self {
+        let smtpd = start(smtpd, &["-d", "-f"], &file);
+        Self {
             imap,
             submission,
             lmtp,
             folder,
             dovecot,
             smtpd,
-        };
-        for port in ports {
-            eventually("a mail server is up", async || {
-                TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
-            })
-            .await;
         }
-        Ok(servers)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        let mut both = [&mut self.dovecot, &mut self.smtpd].into_iter();
+        both.any(|child| child.try_wait().expect("it is our child").is_some())
     }
 
     /// Returns the file with the certificate that the gateway has to trust.
@@ -124,9 +121,11 @@ impl Servers {
         let Ok(processes) = std::fs::read_dir("/proc") else {
             return false;
         };
-        let titles = processes
+        let own = processes
             .filter_map(Result::ok)
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+            .map(|entry| entry.path())
+            .filter(|process| parent(process) == Some(self.dovecot.id()));
+        let titles = own.filter_map(|process| std::fs::read(process.join("cmdline")).ok());
         let mut titles = titles.map(|title| String::from_utf8_lossy(&title).into_owned());
         titles.any(|title| title.contains("imap") && title.contains("[bot ") && title.contains("IDLE"))
     }
@@ -139,7 +138,7 @@ impl Servers {
             return Vec::new();
         };
         let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        files.sort();
+        files.sort_by_key(|file| delivered_at(file));
         files.iter().filter_map(|file| std::fs::read(file).ok()).collect()
     }
 }
@@ -147,6 +146,9 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for child in [&mut self.dovecot, &mut self.smtpd] {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                continue;
+            }
             // Both end their helpers when they are asked to, and leave them behind when they are killed.
             Command::new("kill").arg(child.id().to_string()).status().ok();
             child.wait().ok();
@@ -154,9 +156,19 @@ impl Drop for Servers {
     }
 }
 
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+/// Returns the process that started another.
+fn parent(process: &Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    parent.trim().parse().ok()
+}
+
+/// Returns when a mail was delivered, in seconds and microseconds, as its name in a maildir says: `1700000000.M5P77.host`.
+/// Dovecot writes no leading zeros, so the names themselves are not in order.
+fn delivered_at(file: &Path) -> Option<(u64, u64)> {
+    let (seconds, rest) = file.file_name()?.to_str()?.split_once(".M")?;
+    let (micros, _) = rest.split_once('P')?;
+    Some((seconds.parse().ok()?, micros.parse().ok()?))
 }
 
 fn start(server: &Path, arguments: &[&str], file: &Path) -> Child {
@@ -217,4 +229,12 @@ fn smtpd_configuration(relay: u16, lmtp: u16) -> String {
          action \"deliver\" lmtp \"127.0.0.1:{lmtp}\" rcpt-to virtual <users>\n\
          match from any for domain {{ \"x.example\", \"y.example\" }} action \"deliver\"\n"
     )
+}
+
+#[test]
+fn mails_are_in_the_order_of_their_delivery() {
+    let later = delivered_at(Path::new("new/1700000000.M123456P9.host,S=10,W=11"));
+    assert_eq!(later, Some((1_700_000_000, 123_456)));
+    assert!(delivered_at(Path::new("new/1700000000.M98765P10.host")) < later);
+    assert_eq!(delivered_at(Path::new("new/x")), None);
 }

@@ -3,30 +3,27 @@
 mod person;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use harness::{Link, PATIENCE, Setup, TempFolder, TestGateway, eventually};
-use tokio::net::TcpStream;
+use harness::{Link, PATIENCE, Setup, TempFolder, TestGateway};
 use tokio::sync::Mutex;
 
 use crate::cases::Case;
-use crate::platform::{MessageId, Platform, Refusal, Room, Shown, Skipped, program};
+use crate::platform::{MessageId, Platform, Refusal, Room, Shown, Skipped, on_free_ports, program};
 use person::Person;
 
 const NICK: &str = "gate";
 /// The server's password.
 const PASSWORD: &str = "correct-horse-battery";
-/// How often another free port is tried where one was taken meanwhile.
-const PORTS_MAX: usize = 10;
 
 /// A server, and the people on it: each in a query with the bot.
 struct Irc {
-    _server: Server,
-    port: u16,
+    server: Server,
     link: Link,
     people: Mutex<HashMap<String, Arc<Person>>>,
     next_person: AtomicU32,
@@ -36,6 +33,7 @@ struct Irc {
 
 struct Server {
     child: Child,
+    port: u16,
     _folder: TempFolder,
 }
 
@@ -49,41 +47,29 @@ impl Drop for Server {
 /// Starts ngircd on a free port.
 pub(crate) async fn start() -> Result<Box<dyn Platform>, Skipped> {
     let ngircd = program("ngircd", "ngircd")?;
-    let (server, port) = serve(&ngircd).await;
+    let has_ended = |server: &mut Server| server.child.try_wait().expect("it is our child").is_some();
+    let server = on_free_ports("ngircd", |[port]| serve(&ngircd, port), has_ended).await;
     Ok(Box::new(Irc {
-        _server: server,
-        port,
-        link: Link::to(port).await,
+        link: Link::to(server.port).await,
+        server,
         people: Mutex::default(),
         next_person: AtomicU32::new(1),
         leaving: Mutex::default(),
     }))
 }
 
-/// Starts the server; ngircd takes no port 0, so a port that another took meanwhile is given up for the next.
-async fn serve(ngircd: &std::path::Path) -> (Server, u16) {
-    for _ in 0..PORTS_MAX {
-        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let folder = TempFolder::new();
-        let file = folder.write("ngircd.conf", &configuration(port));
-        let mut started = Command::new(ngircd);
-        started.arg("-n").arg("-f").arg(&file);
-        started.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = started.spawn().expect("ngircd starts");
-        let mut server = Server { child, _folder: folder };
-        let is_up = eventually("ngircd is up, or has ended", async || {
-            let has_ended = server.child.try_wait().expect("it is our child").is_some();
-            let answers = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-            (has_ended || answers).then_some(answers && !has_ended)
-        })
-        .await;
-        if is_up {
-            return (server, port);
-        }
+fn serve(ngircd: &Path, port: u16) -> Server {
+    let folder = TempFolder::new();
+    let file = folder.write("ngircd.conf", &configuration(port));
+    let mut started = Command::new(ngircd);
+    started.arg("-n").arg("-f").arg(&file);
+    started.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = started.spawn().expect("ngircd starts");
+    Server {
+        child,
+        port,
+        _folder: folder,
     }
-    panic!("ngircd found no free port");
 }
 
 fn configuration(port: u16) -> String {
@@ -98,7 +84,7 @@ fn configuration(port: u16) -> String {
 impl Irc {
     async fn connect(&self) -> (String, Person) {
         let nick = format!("person{}", self.next_person.fetch_add(1, Ordering::Relaxed));
-        let person = Person::connect(self.port, &nick, PASSWORD).await;
+        let person = Person::connect(self.server.port, &nick, PASSWORD).await;
         (nick, person)
     }
 

@@ -7,6 +7,8 @@ use harness::{Program, TempFolder, eventually, http};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::platform::on_free_ports;
+
 /// The secret with which accounts are made.
 pub(super) const SHARED_SECRET: &str = "shared-secret-of-a-test";
 
@@ -21,11 +23,9 @@ impl Synapse {
     /// Starts it, and returns when it answers.
     pub(super) async fn start(python: &Path) -> Self {
         let folder = TempFolder::new();
-        let address = free_address().await;
-        let config = folder.path().join("homeserver.yaml");
-        // YAML takes JSON.
-        std::fs::write(&config, configuration(folder.path(), address).to_string()).expect("the folder can be written");
-        let synapse = |more: &[&str]| {
+        let synapse = |port: u16, more: &[&str]| {
+            // YAML takes JSON.
+            let config = folder.write("homeserver.yaml", &configuration(folder.path(), port).to_string());
             let mut command = Command::new(python);
             command
                 .args(["-m", "synapse.app.homeserver", "-c"])
@@ -34,9 +34,11 @@ impl Synapse {
             command.current_dir(folder.path());
             Program::spawn(command)
         };
-        let (code, output, errors) = synapse(&["--generate-keys"]).outcome().await;
+        let (code, output, errors) = synapse(0, &["--generate-keys"]).outcome().await;
         assert_eq!(code, Some(0), "Synapse makes no keys:\n{output}\n{errors}");
-        let program = synapse(&[]);
+        let start = |[port]: [u16; 1]| (synapse(port, &[]), SocketAddr::from(([127, 0, 0, 1], port)));
+        let has_ended = |(program, _): &mut (Program, SocketAddr)| program.exit_status().is_some();
+        let (program, address) = on_free_ports("Synapse", start, has_ended).await;
         eventually("Synapse answers", async || {
             let asked = http::request(address, "GET", "/_matrix/client/versions", &[], b"").await;
             asked.is_ok_and(|answer| answer.status == 200).then_some(())
@@ -70,16 +72,9 @@ pub(super) async fn call(address: SocketAddr, method: &str, path: &str, token: &
     serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path} answered {}", answer.text()))
 }
 
-/// Synapse can't say which port it was given, so one is chosen for it.
-async fn free_address() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
-    let listener = listener.expect("a free port can be bound");
-    listener.local_addr().expect("a bound socket has an address")
-}
-
 /// Messages are limited as in the row of refusals; who is not to be limited is excepted by name. Nothing else is limited:
 /// the tests make many rooms at once.
-fn configuration(folder: &Path, address: SocketAddr) -> Value {
+fn configuration(folder: &Path, port: u16) -> Value {
     let unlimited = json!({"per_second": 10_000, "burst_count": 10_000});
     json!({
         "server_name": "localhost",
@@ -88,7 +83,7 @@ fn configuration(folder: &Path, address: SocketAddr) -> Value {
         "media_store_path": folder.join("media"),
         "database": {"name": "sqlite3", "args": {"database": folder.join("homeserver.db")}},
         "listeners": [{
-            "port": address.port(), "type": "http", "bind_addresses": ["127.0.0.1"],
+            "port": port, "type": "http", "bind_addresses": ["127.0.0.1"],
             "resources": [{"names": ["client"], "compress": false}],
         }],
         "report_stats": false,

@@ -1,10 +1,12 @@
 //! A messaging platform as the people on it, and the operator of a gateway, see it.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use harness::{Setup, TestGateway};
+use harness::{Setup, TestGateway, eventually};
+use tokio::net::TcpStream;
 
 use crate::cases::Case;
 
@@ -269,6 +271,46 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf, Skipped> {
     let mut found = folders.map(|folder| folder.join(name)).filter(|path| path.is_file());
     let words = || missing(&format!("{name} is missing; install the package {package}"));
     found.next().ok_or_else(words)
+}
+
+/// How often other free ports are tried where one was taken meanwhile.
+const PORTS_TRIED_MAX: usize = 10;
+
+/// Starts a server that takes no port 0 on ports that are free, and on others where it ends because another program took
+/// one of them meanwhile; returns it when all of them answer.
+///
+/// # Panics
+/// Where that never succeeds.
+#[allow(dead_code, reason = "not every channel's peer is a program of the system")]
+pub(crate) async fn on_free_ports<S, const PORTS: usize>(
+    what: &str,
+    start: impl Fn([u16; PORTS]) -> S,
+    has_ended: impl Fn(&mut S) -> bool,
+) -> S {
+    for _ in 0..PORTS_TRIED_MAX {
+        let ports = free_ports();
+        let mut server = start(ports);
+        let is_up = eventually(&format!("{what}: up, or ended"), async || {
+            let mut answers = true;
+            for port in ports {
+                answers &= TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+            }
+            // Another program's server answers as well: ours has to be there still.
+            let has_ended = has_ended(&mut server);
+            (has_ended || answers).then_some(!has_ended)
+        })
+        .await;
+        if is_up {
+            return server;
+        }
+    }
+    panic!("{what}: no free ports");
+}
+
+/// Returns ports that nobody listens on now.
+fn free_ports<const PORTS: usize>() -> [u16; PORTS] {
+    let bound = [(); PORTS].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    bound.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 fn missing(why: &str) -> Skipped {
