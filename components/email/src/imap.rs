@@ -1,5 +1,7 @@
 //! As much of IMAP (RFC 3501, IDLE of RFC 2177) as a mailbox needs that is only read: nothing in it is changed.
 
+use sluicegate_sdk::clock;
+
 use crate::wire::{Connection, Failure, Protection, Server};
 
 /// How long an answer may take, milliseconds.
@@ -8,6 +10,10 @@ const ANSWER_MS_MAX: u64 = 60_000;
 pub const MAIL_BYTES_MAX: usize = 25 * 1024 * 1024;
 /// The most lines of one answer.
 const ANSWER_LINES_MAX: usize = 10_000;
+
+/// The pause before mails are asked for again that were announced meanwhile, milliseconds: for servers that announce what
+/// they have with every answer.
+const NEWS_PAUSE_MS: u64 = 200;
 
 /// What one answer brought: its untagged lines, and the literal of the last of them that had one.
 #[derive(Debug, Default)]
@@ -23,6 +29,9 @@ pub struct Imap {
     connection: Connection,
     count: u32,
     can_idle: bool,
+    /// Whether the server has announced mails since it was last asked which there are. It may do so in the answer to any
+    /// command, and says it only once.
+    has_news: bool,
     /// Changes when the server has numbered the mails anew.
     pub uid_validity: u32,
     /// The number of the next mail.
@@ -39,10 +48,14 @@ impl Imap {
             connection: Connection::open(server)?,
             count: 0,
             can_idle: false,
+            has_news: false,
             uid_validity: 0,
             uid_next: 1,
         };
-        imap.connection.must_line(ANSWER_MS_MAX)?;
+        let greeting = text(&imap.connection.must_line(ANSWER_MS_MAX)?);
+        if !greeting.to_ascii_uppercase().starts_with("* OK") {
+            return Err(Failure::Broken(format!("the IMAP server says {greeting}")));
+        }
         if server.protection == Protection::StartTls {
             imap.ask("STARTTLS")?;
             imap.connection.start_tls()?;
@@ -69,21 +82,35 @@ impl Imap {
         let tag = self.next_tag();
         self.connection
             .write(format!("{tag} AUTHENTICATE PLAIN\r\n").as_bytes())?;
-        // The server asks for the proof, or refuses at once.
-        let asked = text(&self.connection.must_line(ANSWER_MS_MAX)?);
-        if !asked.starts_with('+') {
-            return Err(Failure::Broken(format!(
-                "the IMAP server takes no AUTHENTICATE PLAIN: {asked}"
-            )));
-        }
+        self.go_ahead("AUTHENTICATE PLAIN")?;
         self.connection
             .write_secret(&format!("{{{{base64:\0{user}\0{{{{password}}}}}}}}\r\n"))?;
         let answer = self.answer(&tag)?;
         if answer.status.starts_with("OK") {
             Ok(())
+        } else if is_passing(&answer.status) {
+            Err(Failure::Broken(format!(
+                "the IMAP server can't log in: {}",
+                answer.status
+            )))
         } else {
             Err(Failure::Refused(format!("IMAP: {}", answer.status)))
         }
+    }
+
+    /// Waits until the server asks for the rest of a command.
+    fn go_ahead(&mut self, command: &str) -> Result<(), Failure> {
+        for _ in 0..ANSWER_LINES_MAX {
+            let line = text(&self.connection.must_line(ANSWER_MS_MAX)?);
+            if line.starts_with('+') {
+                return Ok(());
+            }
+            if !line.starts_with('*') || is_farewell(&line) {
+                return Err(Failure::Broken(format!("the IMAP server takes no {command}: {line}")));
+            }
+            self.has_news |= is_news(&line);
+        }
+        Err(Failure::Broken("the IMAP server's answer has no end".to_owned()))
     }
 
     /// Returns the numbers of the mails after `uid`, in order.
@@ -91,6 +118,7 @@ impl Imap {
     /// # Errors
     /// See [`Failure`].
     pub fn after(&mut self, uid: u32) -> Result<Vec<u32>, Failure> {
+        self.has_news = false;
         let answer = self.ask(&format!("UID SEARCH UID {}:*", uid.saturating_add(1)))?;
         let mut found: Vec<u32> = answer.lines.iter().flat_map(|line| search_result(line)).collect();
         // `n:*` always names the last mail, however low its number is.
@@ -125,30 +153,36 @@ impl Imap {
         }
     }
 
-    /// Waits until something may have changed, at most so long.
+    /// Waits until something may have changed, at most so long; hardly at all where the server has announced it before.
     ///
     /// # Errors
     /// See [`Failure`].
     pub fn wait(&mut self, idle_ms: u64, poll_ms: u64) -> Result<(), Failure> {
+        if self.has_news {
+            return pause(NEWS_PAUSE_MS);
+        }
         if !self.can_idle {
-            if !sluicegate_sdk::clock::sleep_ms(poll_ms) {
-                return Err(Failure::Shutdown);
-            }
+            pause(poll_ms)?;
             return self.ask("NOOP").map(|_| ());
         }
         let tag = self.next_tag();
         self.connection.write(format!("{tag} IDLE\r\n").as_bytes())?;
-        let begun = text(&self.connection.must_line(ANSWER_MS_MAX)?);
-        if !begun.starts_with('+') && !begun.starts_with('*') {
-            return Err(Failure::Broken(format!("the IMAP server takes no IDLE: {begun}")));
-        }
-        loop {
-            match self.connection.line(idle_ms)? {
-                Some(line) if text(&line).to_ascii_uppercase().ends_with(" EXISTS") => break,
-                Some(line) if text(&line).starts_with("* BYE") => return Err(Failure::Broken(text(&line))),
-                Some(_) => {}
-                None => break,
+        self.go_ahead("IDLE")?;
+        // What the server says only to keep the connection open does not make it longer.
+        let end_ms = clock::now_ms().saturating_add(idle_ms);
+        while !self.has_news {
+            let left_ms = end_ms.saturating_sub(clock::now_ms());
+            if left_ms == 0 {
+                break;
             }
+            let Some(line) = self.connection.line(left_ms)? else {
+                break;
+            };
+            let line = text(&line);
+            if is_farewell(&line) {
+                return Err(Failure::Broken(line));
+            }
+            self.has_news |= is_news(&line);
         }
         self.connection.write(b"DONE\r\n")?;
         self.answer(&tag).map(|_| ())
@@ -187,14 +221,46 @@ impl Imap {
                 }
                 answer.literal = Some(self.connection.exactly(bytes, ANSWER_MS_MAX)?);
             }
+            self.has_news |= is_news(&line);
             answer.lines.push(line);
         }
         Err(Failure::Broken("the IMAP server's answer has no end".to_owned()))
     }
 }
 
+fn pause(ms: u64) -> Result<(), Failure> {
+    if clock::sleep_ms(ms) {
+        Ok(())
+    } else {
+        Err(Failure::Shutdown)
+    }
+}
+
 fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).into_owned()
+}
+
+/// Whether a line announces mails: `* 3 EXISTS`.
+fn is_news(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let count = words.nth(1).unwrap_or_default();
+    let is_count = count.bytes().all(|byte| byte.is_ascii_digit());
+    is_count && words.next().is_some_and(|word| word.eq_ignore_ascii_case("EXISTS"))
+}
+
+/// Whether the server is about to close the connection.
+fn is_farewell(line: &str) -> bool {
+    line.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("* BYE"))
+}
+
+/// Whether a refused login says nothing about the password, so that trying again may do (RFC 5530): the server's own trouble,
+/// or too many of us.
+fn is_passing(status: &str) -> bool {
+    let code = status
+        .split_once('[')
+        .and_then(|(_, rest)| rest.split([']', ' ']).next());
+    let code = code.unwrap_or_default().to_ascii_uppercase();
+    matches!(code.as_str(), "UNAVAILABLE" | "INUSE" | "LIMIT" | "SERVERBUG")
 }
 
 /// Returns how many bytes follow a line that ends with `{n}`.
@@ -237,6 +303,29 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn news_are_told_from_all_else() {
+        for news in ["* 3 EXISTS", "* 0 exists"] {
+            assert!(is_news(news), "{news}");
+        }
+        for other in ["* 3 EXPUNGE", "* OK 3 EXISTS", "* EXISTS", "a1 OK 3 EXISTS", ""] {
+            assert!(!is_news(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_server_in_trouble_has_not_refused_the_password() {
+        for passing in [
+            "NO [UNAVAILABLE] Temporary authentication failure",
+            "NO [limit] too many of you",
+        ] {
+            assert!(is_passing(passing), "{passing}");
+        }
+        for refused in ["NO [AUTHENTICATIONFAILED] wrong", "NO [EXPIRED] old", "NO wrong", ""] {
+            assert!(!is_passing(refused), "{refused}");
+        }
+    }
 
     #[test]
     fn answers_are_read() {

@@ -371,6 +371,7 @@ impl Session {
     }
 
     fn supports(&mut self, line: &Line) -> Vec<Effect> {
+        let mut effects = Vec::new();
         for token in line.params.iter().skip(1) {
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             match name {
@@ -379,12 +380,12 @@ impl Session {
                 "STATUSMSG" => value.clone_into(&mut self.place.status_prefixes),
                 // The mode that marks us as a program (ircv3.net/specs/extensions/bot-mode).
                 "BOT" if value.len() == 1 && value.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                    return vec![Effect::Write(format!("MODE {} +{value}", self.place.nick))];
+                    effects.push(Effect::Write(format!("MODE {} +{value}", self.place.nick)));
                 }
                 _ => {}
             }
         }
-        Vec::new()
+        effects
     }
 
     fn join(&mut self) -> Vec<Effect> {

@@ -164,7 +164,9 @@ impl Receiver {
 fn farewell(reason: &str) -> End {
     match reason {
         "link_disabled" => End::Stop("Socket Mode is turned off: turn it on in the app's settings".to_owned()),
-        _ => End::Again,
+        "warning" | "refresh_requested" => End::Again,
+        // Another connection at once would get the same answer: `too_many_websockets`, or what we don't know.
+        other => End::Failed(format!("Slack ended the connection: {other}")),
     }
 }
 
@@ -302,8 +304,11 @@ mod tests {
 
     #[test]
     fn a_farewell_means_another_connection_unless_socket_mode_is_off() {
-        for reason in ["warning", "refresh_requested", "something_new", ""] {
+        for reason in ["warning", "refresh_requested"] {
             assert!(matches!(farewell(reason), End::Again), "{reason:?}");
+        }
+        for reason in ["too_many_websockets", "something_new", ""] {
+            assert!(matches!(farewell(reason), End::Failed(_)), "{reason:?}");
         }
         assert!(matches!(farewell("link_disabled"), End::Stop(words) if words.contains("Socket Mode")));
     }

@@ -23,14 +23,14 @@ struct Mails {
 }
 
 /// An SMTP submission server in the clear, on which the recipient's name says what is wrong.
-struct SmtpFake {
+pub(crate) struct SmtpFake {
     address: SocketAddr,
     mails: Arc<Mutex<Mails>>,
 }
 
 impl SmtpFake {
     /// Starts it; `login` is its answer to a password.
-    async fn start(login: &'static str) -> Self {
+    pub(crate) async fn start(login: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mails = Arc::new(Mutex::new(Mails::default()));
@@ -50,7 +50,7 @@ impl SmtpFake {
     }
 
     /// Returns the mails to somebody that were written to the end.
-    fn written(&self, to: &str) -> Vec<String> {
+    pub(crate) fn written(&self, to: &str) -> Vec<String> {
         let mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
         let to_them = mails.written.iter().filter(|(name, _)| name == to);
         to_them.map(|(_, mail)| mail.clone()).collect()
@@ -178,7 +178,7 @@ async fn show(stream: TcpStream, mails: Arc<Mutex<Mails>>) -> std::io::Result<()
 }
 
 /// Starts a gateway with a mailbox that is silent, and whose mail goes out through the fake.
-async fn mailing(smtp: &SmtpFake, imap: SocketAddr) -> TestGateway {
+pub(crate) async fn mailing(smtp: &SmtpFake, imap: SocketAddr) -> TestGateway {
     mailing_with(smtp, imap, "").await
 }
 

@@ -8,6 +8,7 @@ mod channels;
 mod delivery;
 mod email;
 mod folder;
+mod imap;
 mod irc;
 mod operator;
 mod pages;

@@ -55,6 +55,23 @@ fn order(target: &str, text: &str) -> Order {
 }
 
 #[test]
+fn all_that_a_server_says_of_itself_is_heard() {
+    let (mut session, _) = Session::new(profile(), 2_000, 0);
+    // Most servers sort what they say.
+    let line = ":s 005 gate BOT=B CASEMAPPING=ascii CHANTYPES=! STATUSMSG=@ :are supported";
+    let effects = feed(&mut session, &[":s CAP * LS :", ":s 001 gate :hi", line]);
+    assert!(written(&effects).contains(&"MODE gate +B"));
+    assert_eq!(session.place.casemapping, CaseMapping::parse("ascii"));
+    assert_eq!(
+        (
+            session.place.channel_types.as_str(),
+            session.place.status_prefixes.as_str()
+        ),
+        ("!", "@")
+    );
+}
+
+#[test]
 fn capabilities_are_asked_for_one_by_one_and_the_password_never_shows() {
     let profile = Profile {
         has_password: true,
