@@ -52,7 +52,7 @@ soak:
 
 # The third-party peers that the channels are tested against.
 peers:
-    for install in components/*/conformance/install.sh; do "$install" target/peers; done
+    for install in components/*/conformance/install.sh tests/harness/install.sh; do "$install" target/peers; done
 
 ci:
     .ci/run

@@ -19,13 +19,15 @@ mod lane;
 mod listener;
 mod loaded;
 mod measure;
+mod status;
 
 pub use cache::CodeCache;
-pub use call::{CallError, Channel, ChannelBounds, Status};
+pub use call::{CallError, Channel, ChannelBounds};
 pub use engine::ComponentEngine;
 pub use inspect::{CONTRACT, powerless_words};
 pub use listener::Ended;
 pub use loaded::LoadedComponent;
+pub use status::Status;
 
 use crate::guest::printable;
 

@@ -85,7 +85,8 @@ pub const DISK_FREE_BYTES_DEFAULT: u64 = 256 * MIB as u64;
 pub const PRESSURE_PERIOD: Duration = Duration::from_secs(1);
 /// What a caller hears to wait while nothing is taken in.
 pub const PRESSURE_RETRY: Duration = Duration::from_secs(10);
-/// How often it is noted that a channel listens: a gap after a crash is known to within this.
+/// How often it is noted that a channel listens, and what time it is: a gap after a crash, and a clock that was set back
+/// while nobody looked, are known to within this.
 pub const SEEN_PERIOD: Duration = Duration::from_secs(30);
 /// The shortest time without a listener that counts as a gap where the platform keeps nothing.
 pub const GAP_MIN: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Calling a component's exports: each call in a fresh instance, under one deadline, with every way to end told apart.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -13,7 +13,7 @@ use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 
 use super::loaded::LoadedComponent;
-use crate::bus::Event;
+use super::status::Status;
 use crate::clock::UnixMillis;
 use crate::component::Inspection;
 use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
@@ -62,49 +62,13 @@ impl Default for ChannelBounds {
     }
 }
 
-/// How a channel is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// It is being started.
-    Starting,
-    /// It works.
-    Up,
-    /// Its listener failed and is started again after a while; deliveries go on.
-    Degraded(String),
-    /// It is stopped until someone acts.
-    Paused(String),
-    /// It has ended, such as a terminal at the end of its input.
-    Ended,
-}
-
-impl Status {
-    /// Returns it in a word, as the live view, the metrics and the operator name it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Up => "up",
-            Self::Degraded(_) => "degraded",
-            Self::Paused(_) => "paused",
-            Self::Ended => "ended",
-        }
-    }
-
-    /// Returns why, where there is a reason.
-    pub fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Degraded(reason) | Self::Paused(reason) => Some(reason),
-            Self::Starting | Self::Up | Self::Ended => None,
-        }
-    }
-}
-
 /// One configured channel. Shared; calls run side by side.
 pub struct Channel {
     pub(super) services: Arc<Services>,
     pub(super) component: Arc<LoadedComponent>,
     bounds: ChannelBounds,
     calls: Semaphore,
-    status: RwLock<Status>,
+    pub(super) status: RwLock<Status>,
     /// Ends the listener that runs now; a new one has a new token.
     pub(super) listening: Mutex<CancellationToken>,
 }
@@ -130,52 +94,6 @@ impl Channel {
     /// Returns what its component is.
     pub fn inspection(&self) -> &Inspection {
         self.component.inspection()
-    }
-
-    /// Returns how it is.
-    pub fn status(&self) -> Status {
-        self.status.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Returns whether deliveries may be tried.
-    pub fn delivers(&self) -> bool {
-        matches!(
-            &*self.status.read().unwrap_or_else(PoisonError::into_inner),
-            Status::Up | Status::Degraded(_) | Status::Ended
-        )
-    }
-
-    /// Changes how it is for its listener's sake: one that someone paused stays so.
-    pub(super) fn set_listener_status(&self, status: Status) {
-        if self.delivers() {
-            self.set_status(status);
-        }
-    }
-
-    /// Changes how it is, and says so: in the log, and on the bus.
-    pub fn set_status(&self, status: Status) {
-        let mut current = self.status.write().unwrap_or_else(PoisonError::into_inner);
-        // A listener that fails meanwhile does not undo what the operator, or refused credentials, called for.
-        let is_overruled = matches!((&*current, &status), (Status::Paused(_), Status::Degraded(_)));
-        if *current == status || is_overruled {
-            return;
-        }
-        let services = &self.services;
-        let channel = services.name.as_str();
-        match &status {
-            Status::Degraded(reason) => tracing::warn!(channel, reason, "channel degraded"),
-            Status::Paused(reason) => tracing::error!(channel, reason, "channel paused"),
-            other => tracing::info!(channel, status = ?other, "channel"),
-        }
-        services.bus.publish(|| Event::Channel {
-            channel: services.name.clone(),
-            state: status.word().to_owned(),
-            reason: status.reason().map(str::to_owned),
-            at_ms: services.clock.now_ms(),
-        });
-        *current = status;
-        drop(current);
-        services.bus.deliveries_due().wake();
     }
 
     /// Waits until no call runs, at most for `patience`; calls that come meanwhile wait behind it. Returns whether none did.

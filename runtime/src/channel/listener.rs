@@ -11,8 +11,9 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Channel, Status, trap_reason};
+use super::call::{Channel, trap_reason};
 use super::loaded::LoadedComponent;
+use super::status::Status;
 use crate::guest::{Bounds, CallContext, Services};
 use crate::limit;
 use crate::retry;

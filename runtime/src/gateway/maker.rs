@@ -271,6 +271,7 @@ impl Maker {
             clients: Clients::default(),
             relay: Relay::default(),
             log: ChannelLog::default(),
+            refusals: ChannelLog::default(),
             usage: Usage::default(),
             share: Share::among(self.crowd.clone()),
             terminal: ready.terminal,

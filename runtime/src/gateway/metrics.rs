@@ -135,7 +135,7 @@ const CHANNEL_GAUGES: [ChannelFigure; 3] = [
 ];
 
 impl Sources {
-    fn counters(&self) -> [Figure; 11] {
+    fn counters(&self) -> [Figure; 12] {
         let (delivery, turns) = (&self.deliveries, &self.turns);
         [
             Figure("delivery_attempts", "Attempts that began", delivery.attempts()),
@@ -154,6 +154,11 @@ impl Sources {
                 "delivery_not_tried",
                 "Attempts that did not count",
                 delivery.not_tried(),
+            ),
+            Figure(
+                "delivery_asked_about",
+                "Messages that a component was asked about before they were sent again",
+                delivery.reconciled(),
             ),
             Figure("delivery_dead", "Messages that the worker gave up", delivery.dead()),
             Figure("turns_committed", "Turns that were answered", turns.answered()),

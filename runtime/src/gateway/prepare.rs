@@ -11,9 +11,9 @@ use super::error::Error;
 use super::maker::{Maker, Review, second_terminal, unusable};
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
-use super::{Beacon, Gateway, agents};
+use super::{Beacon, Gateway, agents, timekeeper};
 use crate::bus::Bus;
-use crate::clock::{Clock, SteadyClock};
+use crate::clock::{Clock, SteadyClock, UnixMillis};
 use crate::config::{Config, ConfigError};
 use crate::delivery::Drafts;
 use crate::egress::{Gate, GateError, GateSettings};
@@ -34,12 +34,12 @@ impl Gateway {
             source,
         })?;
         let data = config.gateway.data.clone();
-        let store = open_store(&data, config.gateway.pressure).await?;
+        let steady = Arc::new(SteadyClock::default());
+        let store = open_store(&data, config.gateway.pressure, steady.now_ms()).await?;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
             path: data.join("admin-token"),
             source,
         })?;
-        let steady = Arc::new(SteadyClock::default());
         let clock: Arc<dyn Clock> = steady.clone();
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), clock.clone()));
@@ -176,10 +176,13 @@ fn absolute(file: &Path) -> Result<PathBuf, Error> {
     Ok(std::fs::canonicalize(&whole).unwrap_or(whole))
 }
 
-async fn open_store(data: &Path, marks: Marks) -> Result<Arc<dyn EventStore>, Error> {
+/// Opens the store. Before anything is done with it, it hears what time it is.
+async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<Arc<dyn EventStore>, Error> {
     let folder = data.to_owned();
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open_within(&folder, marks)).await;
-    Ok(Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??))
+    let store = Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??);
+    timekeeper::note(store.as_ref(), now).await;
+    Ok(store)
 }
 
 fn gate(config: &Config) -> Result<Arc<Gate>, Error> {

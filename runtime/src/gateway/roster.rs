@@ -57,7 +57,7 @@ impl Roster {
     pub(super) fn start_all(self: &Arc<Self>) {
         for line in self.switchboard.all() {
             if line.config().paused {
-                line.channel.set_status(Status::Paused(BY_OPERATOR.to_owned()));
+                line.channel.pause(BY_OPERATOR);
                 continue;
             }
             let roster = self.clone();
@@ -102,7 +102,7 @@ impl Roster {
                 Status::Ended => return Err(not_now(&name, "has ended")),
                 Status::Paused(_) => {}
                 Status::Up | Status::Degraded(_) => {
-                    line.channel.set_status(Status::Paused(BY_OPERATOR.to_owned()));
+                    line.channel.pause(BY_OPERATOR);
                 }
             }
             roster.stop_listening(&line).await;
@@ -357,7 +357,7 @@ impl Roster {
         self.table.set(name.clone(), agent.clone());
         self.switchboard.add(line.clone());
         if config.paused {
-            line.channel.set_status(Status::Paused(BY_OPERATOR.to_owned()));
+            line.channel.pause(BY_OPERATOR);
         } else {
             self.go(line);
         }
@@ -404,7 +404,7 @@ impl Roster {
 
     /// Takes a channel out of work and waits for the calls that run.
     async fn drain(&self, line: &Line) {
-        line.channel.set_status(Status::Paused(BEING_STOPPED.to_owned()));
+        line.channel.pause(BEING_STOPPED);
         self.stop_listening(line).await;
         if !line.channel.rest(limit::CHANNEL_DRAIN_TIMEOUT).await {
             let channel = line.channel.services().name.as_str();

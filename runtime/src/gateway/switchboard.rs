@@ -19,7 +19,7 @@ use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
 use crate::egress::Evidence;
 use crate::event::{Conversation, OutboundEvent};
-use crate::guest::{Level, Services};
+use crate::guest::Services;
 use crate::id::ChannelName;
 use crate::ingress::{
     Answer, ClientId, CloseReason, Connection, Ingress, OutgoingFrame, Refusal, WebhookReply, WebhookRequest,
@@ -415,8 +415,7 @@ fn header_map(headers: &[(String, Vec<u8>)]) -> HeaderMap {
 
 fn unverified(services: &Services, refusal: &Unverified) -> Refusal {
     services.usage.webhooks_refused.add(1);
-    // Through the channel's own log: whoever can reach the webhook must not fill the disk.
-    services.log(Level::Warn, &format!("a webhook was refused: {refusal}"));
+    services.log_refusal(&format!("a webhook was refused: {refusal}"));
     match refusal {
         Unverified::BodyTooLarge => Refusal::TooLarge,
         Unverified::Busy => Refusal::Busy(1),

@@ -45,6 +45,8 @@ pub struct Services {
     pub relay: Relay,
     /// The channel's log.
     pub log: ChannelLog,
+    /// What the host says of requests to it that are refused.
+    pub refusals: ChannelLog,
     /// What it uses.
     pub usage: Usage,
     /// What its instances may use together.
@@ -60,8 +62,18 @@ pub struct Services {
 impl Services {
     /// Writes a line to the channel's log, with every secret of the channel taken out.
     pub fn log(&self, level: Level, message: &str) {
+        self.write_to(&self.log, level, message);
+    }
+
+    /// Writes a line about a request that was refused. It is bounded as the channel's own log is, but apart from it: whoever
+    /// can reach the webhook must neither fill the disk nor silence the channel.
+    pub fn log_refusal(&self, message: &str) {
+        self.write_to(&self.refusals, Level::Warn, message);
+    }
+
+    fn write_to(&self, log: &ChannelLog, level: Level, message: &str) {
         let redacted = || self.egress.redact(near_start(message)).into();
-        if !self.log.write(self.name.as_str(), level, redacted) {
+        if !log.write(self.name.as_str(), level, redacted) {
             self.usage.log_lines_dropped.add(1);
         }
     }

@@ -109,6 +109,7 @@ pub(crate) fn channel(
         clients: Clients::default(),
         relay: Relay::default(),
         log: ChannelLog::default(),
+        refusals: ChannelLog::default(),
         usage: Usage::default(),
         share: Share::among(Crowd::on_cores(2)),
         terminal: false,

@@ -32,6 +32,8 @@ pub enum Fault {
     /// As it should.
     #[default]
     None,
+    /// Little room: a megabyte is left, and every write works.
+    Scarce,
     /// No room: every write fails (ENOSPC).
     Full,
     /// Every write fails (EIO).

@@ -22,6 +22,8 @@ mod program;
 mod record;
 mod setup;
 mod toll;
+#[cfg(target_os = "linux")]
+mod wall_clock;
 
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,8 @@ pub use program::{Program, Signal};
 pub use record::Record;
 pub use setup::Setup;
 pub use toll::{Stop, Toll};
+#[cfg(target_os = "linux")]
+pub use wall_clock::WallClock;
 
 /// How long a test waits for what must happen before it fails. Chosen far above what a loaded machine of two cores needs.
 pub const PATIENCE: Duration = Duration::from_secs(40);

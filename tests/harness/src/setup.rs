@@ -102,7 +102,13 @@ impl Setup {
     /// Adds a channel of a component that posts to the URL of its settings, as the generic webhook does.
     #[must_use]
     pub fn posting(self, name: &str, component: &str, platform: &FakePlatform, lines: &str) -> Self {
-        let (url, grant) = (platform.url(), platform.endpoint());
+        self.posting_to(name, component, &platform.endpoint(), lines)
+    }
+
+    /// Adds a channel as [`Setup::posting`], whose platform is reached at another endpoint.
+    #[must_use]
+    pub fn posting_to(self, name: &str, component: &str, endpoint: &str, lines: &str) -> Self {
+        let (url, grant) = (format!("{endpoint}/deliver"), endpoint);
         self.section(&format!(
             "[channels.{name}]\ncomponent = \"{component}\"\naccess = \"open\"\nsettings = {{ url = \"{url}\" }}\n\
              grant = [\"{grant}\"]\nlimits = {{ call_timeout_s = 2 }}\n{lines}"

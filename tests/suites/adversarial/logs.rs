@@ -52,6 +52,28 @@ async fn a_line_of_ten_megabytes_is_cut_without_working_through_it() {
 }
 
 #[tokio::test]
+async fn a_flood_of_refused_requests_is_cut_and_leaves_the_channel_its_own_lines() {
+    let (rig, began) = (Rig::new().up().await, Instant::now());
+    for _ in 0..10_000 {
+        rig.channel.services().log_refusal(&format!("refused {SECRET}"));
+    }
+    let lines = lines_with(&rig, "refused [redacted]");
+    assert!(
+        (10..=lines_allowed(began)).contains(&lines.len()),
+        "{} lines",
+        lines.len()
+    );
+    assert!(rig.usage().log_lines_dropped.get() > 100);
+    assert_eq!(rig.report("log_line 10").await, "10 lines");
+    assert_eq!(
+        lines_with(&rig, "long long").len(),
+        10,
+        "the channel's own are all there"
+    );
+    rig.survived().await;
+}
+
+#[tokio::test]
 async fn what_drives_a_terminal_or_forges_a_line_is_shown_and_not_obeyed() {
     let rig = Rig::new().up().await;
     assert_eq!(rig.report("log_controls").await, "logged");

@@ -138,6 +138,7 @@ impl Rig {
             clients: Clients::default(),
             relay: Relay::default(),
             log: ChannelLog::default(),
+            refusals: ChannelLog::default(),
             usage: Usage::default(),
             share: Share::among(Crowd::on_cores(2)),
             terminal: false,

@@ -1,7 +1,7 @@
 //! A disk that fails under the real binary: no room, errors at writes and at syncs, nothing that may be changed.
 #![cfg(target_os = "linux")]
 
-use harness::{FakePlatform, Fault, MockModel, Setup, TempFolder, TestDisk, TestGateway, Unsynced, http};
+use harness::{Act, FakePlatform, Fault, MockModel, Setup, TempFolder, TestDisk, TestGateway, Unsynced, http};
 use serde_json::{Value, json};
 
 struct Scene {
@@ -84,6 +84,36 @@ async fn a_full_disk_takes_nothing_in_and_goes_on_when_there_is_room() {
     let taken = scene.platform.wait_for_accepted("c1", 2).await;
     assert_eq!(taken[1].text, "re: two");
     assert_eq!(scene.gateway.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_disk_with_little_room_takes_nothing_in_and_is_used_for_what_was_taken() {
+    let Some(scene) = answered_once().await else { return };
+    scene.platform.next("c1", [Act::RefuseFor(3)]);
+    scene.gateway.tell("hook", "m2", "c1", "two").await;
+    scene.gateway.wait_for_log(&["the platform asked to wait"]).await;
+    scene.disk.fail(Fault::Scarce);
+    scene.gateway.wait_for_metric("sluicegate_intake_open", 0.0).await;
+    let refused = scene.post("m3", "three").await.expect("an answer");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    let ready = scene.gateway.get("/ready").await;
+    let words = "nothing is taken in: the disk has 1 MiB left\n";
+    assert_eq!((ready.status, ready.text().as_str()), (503, words));
+    scene.platform.wait_for_accepted("c1", 2).await;
+    let (intake, asked) = (
+        scene.gateway.metric("sluicegate_intake_open", "").await,
+        scene.model.times_asked("three"),
+    );
+    assert!(intake < 0.5 && asked == 0, "it was still so when the delivery went out");
+
+    scene.disk.fail(Fault::None);
+    scene.gateway.wait_for_metric("sluicegate_intake_open", 1.0).await;
+    assert_eq!(scene.post("m3", "three").await.map(|answer| answer.status), Some(200));
+    let taken = scene.platform.wait_for_accepted("c1", 3).await;
+    let texts: Vec<&str> = taken.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(texts, ["re: one", "re: two", "re: three"]);
+    scene.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    assert_eq!(scene.platform.arrived().len(), 4, "the refused one again, and no other");
 }
 
 #[tokio::test]

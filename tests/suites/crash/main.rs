@@ -16,9 +16,11 @@
 //! | anywhere, many times, under load | [`kill_loop`] |
 //! | with the power of the disk, at any moment | [`power`] |
 //!
-//! And what becomes of it when the disk fails and the process need not die: [`disk`].
+//! And what becomes of it when the disk fails, or the clock is set, and the process need not die: [`disk`], [`clock`].
 
+mod clock;
 mod disk;
+mod front;
 mod inbound;
 mod kill_loop;
 mod outbound;

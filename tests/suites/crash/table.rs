@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use harness::{Act, FakePlatform, MockModel, Setup, TestGateway, http};
+use harness::{Act, FakePlatform, MockModel, Setup, TempFolder, TestGateway, http};
 use serde_json::json;
+
+use crate::front::{Authority, Front};
 
 /// What stands around the table in README.md.
 const MARKS: [&str; 2] = ["<!-- crash table: begin -->\n", "<!-- crash table: end -->\n"];
@@ -31,11 +33,13 @@ enum Point {
     Asked,
     /// The last byte of the model's answer is written.
     Answered,
+    /// The delivery was claimed, and connects: nothing has left.
+    Connecting,
     /// The delivery has arrived, and the platform does this with it.
     Arrived(Act),
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     row(1, "receipt and inbox commit", Point::Posted, Some(0)),
     row(
         2,
@@ -56,6 +60,7 @@ const ROWS: [Row; 8] = [
         Point::Arrived(Act::Refuse(503)),
         Some(0),
     ),
+    row(6, "claim and first byte, three times", Point::Connecting, Some(0)),
     row(7, "bytes out and their acceptance", Point::Arrived(Act::Hang), Some(0)),
     row(
         8,
@@ -79,6 +84,7 @@ const fn row(number: u32, dies: &'static str, point: Point, copies: Option<usize
 struct Side {
     channel: &'static str,
     platform: FakePlatform,
+    front: Front,
     /// The path of its webhook: it stays the same over restarts.
     hook: String,
 }
@@ -87,6 +93,8 @@ struct Scene {
     sides: [Side; 3],
     model: MockModel,
     gateway: TestGateway,
+    /// Where the certificate is that the gateway believes.
+    _roots: TempFolder,
 }
 
 /// What a side saw in one row.
@@ -101,23 +109,38 @@ fn component(file: &str) -> String {
 
 async fn scene() -> Scene {
     let model = MockModel::start().await;
-    let side = async |channel| Side {
-        channel,
-        platform: FakePlatform::start().await,
-        hook: String::new(),
+    let folder = TempFolder::new();
+    let roots = folder.path().join("roots.pem");
+    let authority = Authority::written_to(&roots);
+    let side = async |channel| {
+        let platform = FakePlatform::start().await;
+        let front = Front::start(&platform, &authority).await;
+        front.open();
+        Side {
+            channel,
+            platform,
+            front,
+            hook: String::new(),
+        }
     };
     let mut sides = [side("keyed").await, side("asking").await, side("neither").await];
     sides[0].platform.deduplicate();
     let setup = Setup::new()
         .model(&model)
-        .posting("keyed", &component("keyed.wasm"), &sides[0].platform, "")
-        .posting("asking", &component("asking.wasm"), &sides[1].platform, "")
-        .webhook("neither", &sides[2].platform);
+        .posting_to("keyed", &component("keyed.wasm"), &sides[0].front.endpoint(), "")
+        .posting_to("asking", &component("asking.wasm"), &sides[1].front.endpoint(), "")
+        .posting_to("neither", "webhook", &sides[2].front.endpoint(), "")
+        .env("SSL_CERT_FILE", &roots.display().to_string());
     let gateway = setup.start().await;
     for side in &mut sides {
         side.hook = gateway.hook(side.channel).await;
     }
-    Scene { sides, model, gateway }
+    Scene {
+        sides,
+        model,
+        gateway,
+        _roots: folder,
+    }
 }
 
 fn text(row: &Row, side: &Side, message: &str) -> String {
@@ -155,22 +178,45 @@ impl Scene {
                     side.platform.next(&format!("c{}", row.number), [act]);
                 }
             }
+            Point::Connecting => {
+                // A new process has no connection that it keeps.
+                self.gateway.crash().await;
+                self.sides.iter().for_each(|side| side.front.close());
+            }
             Point::Confirmed | Point::Answered => {}
         }
+        let connected = self.sides.each_ref().map(|side| side.front.connected.len());
         for side in &self.sides {
             assert!(self.post(row, side, "one").await, "{}", text(row, side, "one"));
         }
+        if matches!(row.point, Point::Connecting) {
+            self.die_connecting(connected).await;
+        }
         self.wait_for(row).await;
         self.gateway.kill().await;
+        self.sides.iter().for_each(|side| side.front.open());
         self.model.release();
         self.gateway.restart().await;
+    }
+
+    /// Kills the gateway twice while its deliveries connect, and waits until those of the third process do.
+    async fn die_connecting(&mut self, connected: [usize; 3]) {
+        for deaths in 0..3 {
+            if deaths > 0 {
+                self.gateway.crash().await;
+            }
+            for (side, before) in self.sides.iter().zip(connected) {
+                let seen = &side.front.connected;
+                seen.wait_for_len("the delivery connects", before + deaths + 1).await;
+            }
+        }
     }
 
     async fn wait_for(&self, row: &Row) {
         for side in &self.sides {
             let question = text(row, side, "one");
             match row.point {
-                Point::Posted | Point::Confirmed => {}
+                Point::Posted | Point::Confirmed | Point::Connecting => {}
                 Point::Asked => {
                     let is_asked =
                         |all: &[serde_json::Value]| all.iter().any(|one| one.to_string().contains(&question));

@@ -391,6 +391,31 @@ pub(crate) async fn what_waits_moves_along_with_a_clock_that_is_set(open: Open<'
     }
 }
 
+pub(crate) async fn a_clock_that_was_set_back_meanwhile_moves_what_waits_once(open: Open<'_>) {
+    let store = open();
+    assert_eq!(store.lazy_note_time(NOW).await.expect("note"), None);
+    store.enqueue(vec![outbound("1", "ada")], NOW).await.expect("enqueue");
+    let claimed = claim(&*store, NOW).await.remove(0);
+    let due = store.lazy_reschedule(claimed.claim, NOW + 5000, true, Attempted::Failed, "down", NOW);
+    due.await.expect("reschedule");
+    assert_eq!(store.lazy_note_time(NOW + 1000).await.expect("note"), None);
+    store.close().await.expect("close");
+    drop(store);
+
+    let (store, then) = (open(), NOW - 86_400_000);
+    assert_eq!(store.lazy_note_time(then).await.expect("note"), Some(then - NOW - 1000));
+    assert_eq!(store.lazy_note_time(then).await.expect("note"), None, "once");
+    assert!(
+        claim(&*store, then + 3999).await.is_empty(),
+        "what is left of its wait is kept"
+    );
+    assert_eq!(claim(&*store, then + 4000).await.len(), 1);
+    // A clock that is followed, and one that is a little off, is nothing to move for.
+    store.shift(-1_000_000).await.expect("shift");
+    assert_eq!(store.lazy_note_time(then - 1_000_000).await.expect("note"), None);
+    assert_eq!(store.lazy_note_time(then - 1_000_400).await.expect("note"), None);
+}
+
 /// Claims, and returns the names.
 async fn claimed(store: &dyn sluicegate::store::EventStore, now: i64) -> Vec<String> {
     let claimed = claim(store, now).await;

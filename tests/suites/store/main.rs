@@ -123,6 +123,7 @@ on_each_backend! {
         it_is_known_until_when_a_channel_listened,
         what_is_used_is_measured,
         what_waits_moves_along_with_a_clock_that_is_set,
+        a_clock_that_was_set_back_meanwhile_moves_what_waits_once,
         a_notice_expires_before_an_answer,
         what_is_past_its_retention_is_swept,
         what_is_waiting_is_never_swept,

@@ -192,6 +192,7 @@ with_faults! {
     fn measure() -> Usage;
     fn flush() -> ();
     fn shift(jump: i64) -> ();
+    fn lazy_note_time(now: UnixMillis) -> Option<i64>;
     fn lazy_seen(channel: &ChannelName, now: UnixMillis) -> ();
     fn last_seen(channel: &ChannelName) -> Option<UnixMillis>;
     fn sweep(now: UnixMillis) -> u64;

@@ -484,6 +484,10 @@ impl EventStore for SqliteStore {
         self.write(Answer::Durable, 0, move |work| work.shift(jump)).await
     }
 
+    async fn lazy_note_time(&self, now: UnixMillis) -> Result<Option<i64>, Error> {
+        self.write(Answer::Lazy, 0, move |work| work.note_time(now)).await
+    }
+
     async fn lazy_seen(&self, channel: &ChannelName, now: UnixMillis) -> Result<(), Error> {
         let channel = channel.as_str().to_owned();
         self.write(Answer::Lazy, 0, move |work| work.seen(&channel, now)).await

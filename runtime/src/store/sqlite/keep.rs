@@ -148,10 +148,26 @@ impl Work<'_> {
             "UPDATE lane SET due_at = due_at + ?1, floor_at = CASE WHEN floor_at > 0 THEN floor_at + ?1 ELSE 0 END",
             "UPDATE inbox INDEXED BY inbox_waiting SET due_at = due_at + ?1 WHERE state = 0",
             "UPDATE session SET due_at = due_at + ?1, floor_at = CASE WHEN floor_at > 0 THEN floor_at + ?1 ELSE 0 END",
+            "UPDATE gateway SET seen_at = seen_at + ?1",
         ] {
             self.sql(sql)?.execute([jump])?;
         }
         Ok(())
+    }
+
+    /// Notes the time, and moves what waits where it went back since it was noted last.
+    pub(super) fn note_time(&mut self, now: UnixMillis) -> Result<Option<i64>, Failure> {
+        let noted: Option<UnixMillis> = self
+            .sql("SELECT seen_at FROM gateway")?
+            .query_row([], |row| row.get(0))?;
+        let jump = noted
+            .map(|noted| now.saturating_sub(noted))
+            .filter(|jump| *jump <= -millis(limit::CLOCK_JUMP_MIN));
+        if let Some(jump) = jump {
+            self.shift(jump)?;
+        }
+        self.sql("UPDATE gateway SET seen_at = ?1")?.execute([now])?;
+        Ok(jump)
     }
 
     /// Notes until when a channel listened.

@@ -14,6 +14,8 @@ use super::{Fault, Shared, lock};
 /// What the disk says of its size, in blocks of [`BLOCK_BYTES`]: 16 GiB.
 const BLOCKS: u64 = 1 << 22;
 const BLOCK_BYTES: u32 = 4096;
+/// What is left of it where there is little room: 1 MiB.
+const BLOCKS_SCARCE: u64 = 256;
 
 /// Answers the kernel until the disk is unmounted.
 pub(super) fn serve(mut device: File, shared: &Mutex<Shared>) {
@@ -76,7 +78,11 @@ impl Shared {
             } => self.write(node, offset, &bytes, from_cache),
             Ask::Sync => self.sync(node),
             Ask::Space => {
-                let free = if self.fault == Fault::Full { 0 } else { BLOCKS };
+                let free = match self.fault {
+                    Fault::Full => 0,
+                    Fault::Scarce => BLOCKS_SCARCE,
+                    _ => BLOCKS,
+                };
                 Ok(Answer::space(BLOCKS, free, BLOCK_BYTES))
             }
             Ask::Allow | Ask::Notice => Ok(Answer::default()),

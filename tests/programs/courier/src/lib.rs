@@ -18,6 +18,7 @@ pub fn description(name: &str) -> Description {
     Description::new(name, env!("CARGO_PKG_VERSION"), "The test platform")
         .setting(Setting::text("url", "Where answers are posted to"))
         .endpoint(Endpoint::new(Scheme::Http, "{url}", reason))
+        .endpoint(Endpoint::new(Scheme::Https, "{url}", reason))
         .webhook(WebhookRecipe::open(BODY_BYTES_MAX))
 }
 
