@@ -48,6 +48,33 @@ fn an_answer_stays_in_its_thread_without_what_it_quotes() {
 }
 
 #[test]
+fn words_are_read_in_the_encoding_that_they_came_in() {
+    for (charset, encoding, body, wanted) in [
+        (
+            "iso-8859-1",
+            "quoted-printable",
+            "Gr=FC=DFe, soft=\r\nly",
+            "Grüße, softly",
+        ),
+        ("windows-1252", "quoted-printable", "=80 5", "€ 5"),
+        ("koi8-r", "base64", "0NLJ18XU", "привет"),
+        ("iso-2022-jp", "base64", "GyRCJDMkcyRLJEEkTxsoQg==", "こんにちは"),
+        ("shift_jis", "base64", "grGC8YLJgr+CzQ==", "こんにちは"),
+        ("gb2312", "base64", "xOO6ww==", "你好"),
+        ("euc-kr", "base64", "vsiz5w==", "안녕"),
+        ("utf-8", "8bit", "naïve", "naïve"),
+    ] {
+        let headers = format!(
+            "In-Reply-To: <b@x.example>\r\nContent-Type: text/plain; charset={charset}\r\nContent-Transfer-Encoding: {encoding}\r\n"
+        );
+        assert_eq!(read(&headers, body).unwrap().message.text, wanted, "{charset}");
+    }
+    let mail = "From: a@y.example\r\nSubject: =?ISO-2022-JP?B?GyRCQ2s/KRsoQg==?=\r\n\r\n";
+    let read = inbound(mail.as_bytes(), &mailbox(), "u").unwrap();
+    assert_eq!(read.message.text, "昼食");
+}
+
+#[test]
 fn what_a_program_sent_is_not_answered() {
     for (headers, why) in [
         ("Auto-Submitted: auto-replied\r\n", Ignored::Automatic),
