@@ -171,6 +171,10 @@ impl Platform for Irc {
         shown.collect()
     }
 
+    fn code_marks(&self) -> (&'static str, &'static str) {
+        ("\u{11}", "\u{11}")
+    }
+
     fn markdown_source(&self) -> String {
         "\u{2}bold\u{2} and \u{1d}soft\u{1d}, \u{11}a < b\u{11}, here (https://example.org/x)".to_owned()
     }

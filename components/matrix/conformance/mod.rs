@@ -207,6 +207,10 @@ impl Platform for Matrix {
         self.gate.attempts(&room.conversation)
     }
 
+    fn code_marks(&self) -> (&'static str, &'static str) {
+        ("<pre>", "</pre>")
+    }
+
     fn markdown_source(&self) -> String {
         "<p><strong>bold</strong> and <em>soft</em>, <code>a &lt; b</code>, <a href=\"https://example.org/x\">here</a></p>\n\
          <ul>\n<li>one</li>\n<li>two</li>\n</ul>\n\
@@ -215,8 +219,8 @@ impl Platform for Matrix {
     }
 
     fn long_words(&self) -> usize {
-        // A part takes 20 KiB.
-        4000
+        // A part takes 20 KiB, and the code must not fit into the last one.
+        6000
     }
 
     async fn refuse_next(&self, room: &Room, refusal: Refusal) {

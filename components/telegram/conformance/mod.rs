@@ -261,6 +261,10 @@ impl Platform for Telegram {
             .collect()
     }
 
+    fn code_marks(&self) -> (&'static str, &'static str) {
+        ("\npre [", "]")
+    }
+
     fn markdown_source(&self) -> String {
         "bold and soft, a < b, here\n\n• one\n• two\n\nlet a = 1 & 2;\nbold [bold]\nitalic [soft]\ncode [a < b]\n\
          text_link https://example.org/x[here]\ncode rust[let a = 1 & 2;]\n\

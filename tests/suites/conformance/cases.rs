@@ -328,6 +328,15 @@ impl Stage<'_> {
         assert!(fits, "expected in {room:?}: {words:?}, shown: {texts:?}");
     }
 
+    /// Asserts that the bot said this in a room and nothing else, also no copy that comes late: what goes to one
+    /// conversation goes in order, so a copy would stand before one more message.
+    async fn assert_said_once(&self, room: &Room, words: &str) {
+        let last = self.word("last");
+        self.let_bot_say(room, &last).await;
+        self.wait_for_text(room, &last).await;
+        self.assert_said(room, &[words, &last]).await;
+    }
+
     /// Asks the operator's door.
     async fn ask_admin(&self, path: &str) -> Value {
         self.admin("GET", path, b"").await

@@ -180,6 +180,11 @@ pub(crate) trait Platform: Send + Sync {
         absent("markdown_source")
     }
 
+    /// Returns what stands before and after a block of code in [`Shown::source`], or before and after a line of one.
+    fn code_marks(&self) -> (&'static str, &'static str) {
+        ("```", "```")
+    }
+
     /// Returns a text that does not fit one message, with each of `words` in it once and in order, and one block of code
     /// that a split has to cut.
     fn long_text(&self, words: &[String]) -> String {

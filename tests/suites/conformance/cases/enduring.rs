@@ -48,7 +48,7 @@ pub(super) async fn unauthorized(platform: &dyn Platform, gateway: &mut TestGate
     platform.gateway_is_up(gateway).await;
     let stage = stage(platform, gateway, model);
     stage.wait_for_text(&room, &answer).await;
-    stage.assert_said(&room, &[&answer]).await;
+    stage.assert_said_once(&room, &answer).await;
 }
 
 /// What was answered before the process died is not answered again; what people said meanwhile is.

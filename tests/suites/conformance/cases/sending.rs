@@ -23,7 +23,7 @@ pub(super) async fn short(stage: &Stage<'_>) {
     if shown.reply_to.is_some() {
         assert_eq!(shown.reply_to, said, "it answers what was said");
     }
-    stage.assert_said(&room, &[&answer]).await;
+    stage.assert_said_once(&room, &answer).await;
 }
 
 /// A long answer arrives whole, in order, in parts that the platform takes, with its code readable in each.
@@ -50,13 +50,25 @@ pub(super) async fn long(stage: &Stage<'_>) {
         .collect();
     assert_eq!(found, words, "each word once and in order");
     for part in &parts {
-        assert_eq!(
-            part.source.matches("```").count() % 2,
-            0,
-            "a cut block of code: {}",
-            part.source
-        );
+        let source = &part.source;
+        assert_eq!(source.matches("```").count() % 2, 0, "a cut block of code: {source}");
+        let code = code_in(source, stage.platform.code_marks());
+        for word in words[words.len() / 2..].iter().filter(|word| part.text.contains(*word)) {
+            assert!(code.contains(word), "{word} is not shown as code: {source}");
+        }
     }
+}
+
+/// Returns what stands between marks.
+fn code_in(source: &str, (begin, end): (&str, &str)) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some((_, inside)) = rest.split_once(begin) {
+        let (block, after) = inside.split_once(end).unwrap_or((inside, ""));
+        code.push_str(block);
+        rest = after;
+    }
+    code
 }
 
 /// CommonMark becomes the platform's own formatting.
@@ -152,7 +164,7 @@ pub(super) async fn rate_limited(stage: &Stage<'_>) {
         waited.as_millis() + 50 >= RATE_LIMIT_WAIT.as_millis(),
         "it came back after {waited:?}"
     );
-    stage.assert_said(&room, &[&answer]).await;
+    stage.assert_said_once(&room, &answer).await;
 }
 
 /// A platform that is down for a moment gets the message again, once.
@@ -164,7 +176,7 @@ pub(super) async fn unavailable(stage: &Stage<'_>) {
     stage.wait_for_text(&room, &answer).await;
     let attempts = stage.platform.attempts(&room).await;
     assert!(attempts.len() >= 2, "the refusal was not seen: {attempts:?}");
-    stage.assert_said(&room, &[&answer]).await;
+    stage.assert_said_once(&room, &answer).await;
 }
 
 /// An answer to a conversation that is gone is a dead letter, which says so.
