@@ -177,6 +177,7 @@ const GROUPS: [(&str, &[&str]); 34] = [
         &[
             "a_guest_that_sleeps_for_ever_is_ended_at_its_deadline_and_uses_no_cpu",
             "a_deadline_or_a_trap_in_flight_keeps_the_request_open",
+            "what_a_guest_would_do_after_its_deadline_is_not_done",
         ],
     ),
     (
@@ -241,6 +242,8 @@ const GROUPS: [(&str, &[&str]); 34] = [
         &[
             "a_message_beyond_its_limit_is_refused_either_way",
             "sockets_beyond_the_limit_are_refused_until_one_is_dropped",
+            "a_flood_of_frames_that_a_guest_does_not_read_waits_at_the_peer",
+            "a_storm_of_connections_leaves_none_behind",
             "a_peer_that_drips_or_stalls_is_given_up_in_time",
         ],
     ),
@@ -284,7 +287,10 @@ const GROUPS: [(&str, &[&str]); 34] = [
     ),
     (
         "random bytes and clocks misused",
-        &["a_guest_can_ask_for_no_more_random_bytes_than_the_host_gives_at_once"],
+        &[
+            "a_guest_can_ask_for_no_more_random_bytes_than_the_host_gives_at_once",
+            "moments_that_never_come_end_at_the_deadline_and_a_flood_of_them_at_the_bound_of_handles",
+        ],
     ),
     (
         "floods on standard output",

@@ -7,8 +7,9 @@ use sluicegate::delivery::{Failure, Finding};
 use sluicegate::egress::Evidence;
 use sluicegate::ingress::{ClientId, CloseReason};
 use sluicegate::limit;
+use sluicegate::store::EventStore as _;
 
-use crate::support::{Rig, conversation, request};
+use crate::support::{Hostile, Rig, conversation, request};
 
 const USED_UP: &str = "it used up its CPU time";
 
@@ -140,4 +141,28 @@ async fn a_webhook_is_handled_while_a_delivery_of_the_same_channel_hangs() {
     let attempt = hanging.await.expect("no panic");
     assert_eq!(attempt.result, Err(Failure::DeadlineExceeded));
     rig.survived().await;
+}
+
+#[tokio::test]
+async fn what_a_guest_would_do_after_its_deadline_is_not_done() {
+    let (rig, patient) = (
+        Rig::new().deadline(Duration::from_secs(1)).up().await,
+        Rig::new().up().await,
+    );
+    // The one that has the time is at it later than the other would be.
+    let (late, in_time) = tokio::join!(rig.failure("late 2000"), patient.deliver("late 4000"));
+    assert_eq!(late, Failure::DeadlineExceeded);
+    assert!(in_time.result.is_ok(), "{in_time:?}");
+    let said = |rig: &Hostile| {
+        let mine = format!("channel=\"{}\"", rig.name());
+        let lines = rig.log_lines();
+        lines
+            .iter()
+            .filter(|line| line.contains(&mine) && line.contains("after its time"))
+            .count()
+    };
+    assert_eq!((said(&rig), rig.store.depth().inbox), (0, 0));
+    assert_eq!((said(&patient), patient.store.depth().inbox), (1, 1));
+    rig.survived().await;
+    patient.survived().await;
 }

@@ -1,12 +1,16 @@
 //! Guests that reach out: only granted endpoints answer, and no secret comes back or stays behind.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use harness::http::{Handler, Reply, Request, Response, Server};
 use sluicegate::delivery::Failure;
 use sluicegate::limit;
 use sluicegate::secret::{Redactor, Secret};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Rig, SECRET};
 
@@ -200,5 +204,63 @@ async fn a_flood_of_streams_and_sockets_ends_at_the_channels_bound() {
     }
     let denied = rig.report(&format!("websockets ws://{address}/")).await;
     assert!(denied.starts_with("0 open, then NetError::Denied("), "{denied}");
+    rig.survived().await;
+}
+
+/// A WebSocket server that sends to each client without end (`floods`), or waits for it to go. It counts the messages that
+/// were taken from it, and the clients that are gone.
+async fn websocket_server(floods: bool) -> (SocketAddr, Arc<AtomicUsize>, Arc<harness::Record<()>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (taken, gone) = (Arc::<AtomicUsize>::default(), Arc::<harness::Record<()>>::default());
+    let (counted, noted) = (Arc::clone(&taken), Arc::clone(&gone));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (counted, noted) = (Arc::clone(&counted), Arc::clone(&noted));
+            tokio::spawn(async move {
+                if let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await {
+                    let mebibyte = || Message::binary(vec![0; 1024 * 1024]);
+                    while floods && socket.send(mebibyte()).await.is_ok() {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    while let Some(Ok(_)) = socket.next().await {}
+                }
+                noted.push(());
+            });
+        }
+    });
+    (address, taken, gone)
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_that_a_guest_does_not_read_waits_at_the_peer() {
+    let (address, taken, gone) = websocket_server(true).await;
+    let rig = Rig::new()
+        .grant(&format!("ws://{address}"))
+        .deadline(Duration::from_secs(2));
+    let (rig, neighbour) = (rig.up().await, Rig::new().up().await);
+    let attack = format!("deaf ws://{address}/");
+    let (failure, served) = tokio::join!(rig.failure(&attack), neighbour.deliver("log_line 0"));
+    assert_eq!(failure, Failure::DeadlineExceeded);
+    assert!(served.result.is_ok(), "{served:?}");
+    gone.wait_for_len("the connection ends with the call", 1).await;
+    let taken = taken.load(Ordering::Relaxed);
+    // What fits into the sockets of both ends, and one message that is being read.
+    assert!((1..=16).contains(&taken), "{taken} MiB were taken from the peer");
+    rig.survived().await;
+    neighbour.survived().await;
+}
+
+#[tokio::test]
+async fn a_storm_of_connections_leaves_none_behind() {
+    let (address, _, gone) = websocket_server(false).await;
+    let rig = Rig::new().grant(&format!("ws://{address}")).ample_cpu().up().await;
+    assert_eq!(rig.report(&format!("reconnect ws://{address}/")).await, "300 connected");
+    gone.wait_for_len("all of them end", 300).await;
+    let reported = rig.report(&format!("websockets ws://{address}/")).await;
+    let all = format!("{} open, then ", limit::SOCKETS_MAX);
+    assert!(reported.starts_with(&all), "{reported}");
+    gone.wait_for_len("and those of the next call", 300 + limit::SOCKETS_MAX)
+        .await;
     rig.survived().await;
 }

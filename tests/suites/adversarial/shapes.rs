@@ -14,9 +14,10 @@ use std::{env, fs};
 
 use sluicegate::channel::{CallError, ComponentEngine, Error, LoadedComponent};
 use sluicegate::delivery::{Attempt, Failure};
+use sluicegate::ingress::{ClientId, CloseReason};
 use sluicegate::limit;
 
-use crate::support::{DELIVER_TIMEOUT, Hostile, Rig, request};
+use crate::support::{DELIVER_TIMEOUT, Hostile, Rig, conversation, request};
 
 /// The files of one round: some ten seconds of work.
 const FILES: usize = 96;
@@ -24,6 +25,8 @@ const FILES: usize = 96;
 const ROUND_MAX: Duration = Duration::from_secs(600);
 /// What waiting for a turn on a busy machine adds to a limit of the host.
 const SLACK: Duration = Duration::from_secs(10);
+/// How long a listener is left alone: most of them end at once.
+const LISTENED: Duration = Duration::from_millis(50);
 /// Tells the process that looks at the files where they are.
 const FOLDER: &str = "SLUICEGATE_SHAPES_FOLDER";
 const TEST: &str = "shapes::a_file_of_any_shape_ends_in_a_way_that_is_known_and_the_host_serves_on";
@@ -164,9 +167,18 @@ fn refused(error: &Error) -> &'static str {
     }
 }
 
-/// Calls what a channel is called for, and returns how the delivery ended.
+/// Calls everything that a channel is called for, and returns how the delivery ended.
 async fn call(rig: Hostile) -> &'static str {
+    if let Err(words) = within(rig.channel.start(Some("http://127.0.0.1/hooks/shape".to_owned()))).await {
+        assert!(words.len() < 5000 && !words.contains(char::is_control), "{words:?}");
+    }
+    listen(&rig).await;
     let end = within(rig.deliver("hello")).await;
+    within(rig.channel.typing(conversation("c1"))).await;
+    if let Some(draft) = within(rig.channel.draft(request(rig.name(), "hello"))).await {
+        assert!(draft.len() <= limit::PLATFORM_ID_BYTES_MAX, "{} bytes", draft.len());
+    }
+    serve_a_client(&rig).await;
     match within(rig.webhook("hello")).await {
         Ok(_) | Err(CallError::NotOffered(_) | CallError::Trapped(_) | CallError::DeadlineExceeded(_)) => {}
         Err(CallError::Busy) => panic!("nobody else calls it"),
@@ -175,6 +187,40 @@ async fn call(rig: Hostile) -> &'static str {
     within(rig.channel.stop()).await;
     rig.silent().await;
     delivered(end)
+}
+
+/// Lets its listener run for a moment, and stops it.
+async fn listen(rig: &Hostile) {
+    let listening = rig.channel.clone().listen();
+    tokio::pin!(listening);
+    if tokio::time::timeout(LISTENED, &mut listening).await.is_err() {
+        rig.channel.services().listening.cancel();
+        let stopped = tokio::time::timeout(limit::LISTENER_STOP_GRACE + SLACK, listening).await;
+        stopped.expect("a listener that is told to stop ends in its time");
+    }
+}
+
+/// Connects a client that says a word and goes.
+async fn serve_a_client(rig: &Hostile) {
+    let client = ClientId::generate();
+    let opened = rig
+        .channel
+        .client_opened(&client, "/".to_owned(), Some("q".to_owned()), None);
+    for frames in [
+        within(opened).await,
+        within(rig.channel.client_received(&client, "hello".to_owned())).await,
+    ] {
+        match frames {
+            Ok(frames) => assert!(
+                frames.len() <= limit::CLIENT_ANSWER_FRAMES_MAX,
+                "{} frames",
+                frames.len()
+            ),
+            Err(CloseReason::Policy(words)) => assert!(words.len() <= limit::REASON_BYTES_MAX, "{words}"),
+            Err(_) => {}
+        }
+    }
+    within(rig.channel.client_closed(&client)).await;
 }
 
 /// Waits for a call, for as long as the longest may take.

@@ -109,6 +109,12 @@ impl Rig {
         self
     }
 
+    /// Ends its deliveries after this long.
+    pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
+        self.bounds.deliver_timeout = deadline;
+        self
+    }
+
     /// Uses another component.
     pub(crate) fn component(mut self, component: Arc<LoadedComponent>) -> Self {
         self.component = Some(component);

@@ -1,5 +1,9 @@
 //! What WASI would give elsewhere: here there is nothing behind it.
 
+use std::time::Duration;
+
+use sluicegate::delivery::Failure;
+
 use crate::support::Rig;
 
 #[tokio::test]
@@ -32,6 +36,15 @@ async fn a_guest_gets_no_socket_around_the_gate() {
         "connected false, listening false, datagrams 0, resolved false"
     );
     assert!(listener.accept().is_err(), "nothing arrived");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn moments_that_never_come_end_at_the_deadline_and_a_flood_of_them_at_the_bound_of_handles() {
+    let rig = Rig::new().deadline(Duration::from_secs(1)).up().await;
+    assert_eq!(rig.failure("clocks").await, Failure::DeadlineExceeded);
+    let reason = rig.trap("clocks flood").await;
+    assert!(reason.contains("handles") || reason.contains("resource"), "{reason}");
     rig.survived().await;
 }
 

@@ -3,13 +3,16 @@
 mod allocate;
 mod blob_flood;
 mod clients_flood;
+mod clocks;
 mod confirm;
+mod deaf;
 mod environment;
 mod files;
 mod folder;
 mod http;
 mod idle;
 mod large_body;
+mod late;
 mod log_controls;
 mod log_flood;
 mod log_line;
@@ -22,6 +25,7 @@ mod publish_flood;
 mod publish_refused;
 mod random_huge;
 mod reachable_flood;
+mod reconnect;
 mod recurse;
 mod relay_ask;
 mod relay_serve;
@@ -42,13 +46,16 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "allocate" => allocate::run(),
         "blob_flood" => blob_flood::run(),
         "clients_flood" => clients_flood::run(),
+        "clocks" => clocks::run(argument),
         "confirm" => confirm::run(argument),
+        "deaf" => deaf::run(argument),
         "environment" => environment::run(),
         "files" => files::run(),
         "folder" => folder::run(argument),
         "http" => http::run(argument),
         "idle" => idle::run(argument),
         "large_body" => large_body::run(argument),
+        "late" => late::run(argument),
         "log_controls" => log_controls::run(),
         "log_flood" => log_flood::run(),
         "log_line" => log_line::run(argument),
@@ -61,6 +68,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "publish_refused" => publish_refused::run(),
         "random_huge" => random_huge::run(),
         "reachable_flood" => reachable_flood::run(),
+        "reconnect" => reconnect::run(argument),
         "recurse" => recurse::run(),
         "relay_ask" => relay_ask::run(argument),
         "relay_serve" => relay_serve::run(argument),
