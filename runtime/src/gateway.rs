@@ -5,11 +5,13 @@
 //! wrong; [`Gateway::run`] starts what moves.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -153,7 +155,7 @@ impl Gateway {
         let surface = surface(&roster, self.token, &work, &shutdown);
         let surface = http::serve(self.listener, surface, shutdown.intake.clone(), self.grace);
         let stages = Stages {
-            surface: Stage::spawn(&tasks, "http", surface),
+            surface: Stage::spawn(&tasks, "http", surface.map(Ok::<(), Infallible>)),
             agent: Stage::spawn(&tasks, "agent", agent.run(shutdown.turns.clone())),
             delivery: Stage::spawn(&tasks, "delivery", delivery.run(shutdown.deliveries.clone())),
         };

@@ -15,14 +15,12 @@
 //! * On failure: a status that tells the platform whether to come again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::serve::ListenerExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -30,11 +28,13 @@ use crate::bus::Bus;
 use crate::ingress::Ingress;
 
 mod admin;
+mod connections;
 mod origin;
 mod token;
 mod webhook;
 mod ws;
 
+pub use connections::serve;
 pub use token::AdminToken;
 
 /// Whether the gateway takes messages, in words.
@@ -74,36 +74,6 @@ pub fn routes(surface: Surface) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(surface)
-}
-
-/// Serves until `shutdown`, then finishes the requests in flight, at most for `grace`.
-///
-/// # Errors
-/// An I/O error of the listener.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    surface: Surface,
-    shutdown: CancellationToken,
-    grace: Duration,
-) -> std::io::Result<()> {
-    let stopped = shutdown.clone().cancelled_owned();
-    let served = axum::serve(listener.tap_io(send_at_once), routes(surface))
-        .with_graceful_shutdown(stopped)
-        .into_future();
-    tokio::select! {
-        served = served => served,
-        () = async { shutdown.cancelled().await; tokio::time::sleep(grace).await } => {
-            tracing::warn!("requests were still in flight at the end of the grace period");
-            Ok(())
-        }
-    }
-}
-
-/// Turns off Nagle's algorithm: it holds a small frame back until the last one is acknowledged, which takes 40 ms.
-fn send_at_once(stream: &mut tokio::net::TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused; small frames may wait");
-    }
 }
 
 async fn ready(State(surface): State<Surface>) -> Response {

@@ -46,6 +46,12 @@ pub enum Refusal {
     /// The body is larger than the channel takes.
     #[error("the body is too large")]
     TooLarge,
+    /// The body ended early, or is not what its headers say.
+    #[error("the body can't be read: it ends early, or is not what the headers say")]
+    Broken,
+    /// The body did not come in time.
+    #[error("the body did not come in time")]
+    TooSlow,
     /// Too much at once; wait this many seconds.
     #[error("busy")]
     Busy(u64),

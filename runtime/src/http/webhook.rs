@@ -60,14 +60,23 @@ async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
     let read = axum::body::to_bytes(body, bytes_max);
     match tokio::time::timeout(limit::REQUEST_BODY_TIMEOUT, read).await {
         Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_)) | Err(_) => Err(Refusal::TooLarge),
+        Ok(Err(error)) if is_too_large(&error) => Err(Refusal::TooLarge),
+        Ok(Err(_)) => Err(Refusal::Broken),
+        Err(_) => Err(Refusal::TooSlow),
     }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 fn refuse(refusal: &Refusal) -> Response {
     let (status, wait_s) = match refusal {
         Refusal::NotFound => (StatusCode::NOT_FOUND, None),
         Refusal::Unverified => (StatusCode::UNAUTHORIZED, None),
+        Refusal::Broken => (StatusCode::BAD_REQUEST, None),
+        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::Busy(wait_s) => (StatusCode::TOO_MANY_REQUESTS, Some(*wait_s)),
         Refusal::Unavailable(wait_s) => (StatusCode::SERVICE_UNAVAILABLE, Some(*wait_s)),

@@ -1,6 +1,9 @@
 //! The pages for supervisors and operators.
 
-use harness::{FakePlatform, Setup};
+use harness::{FakePlatform, Setup, http};
+use sluicegate::limit;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn it_says_that_it_lives_and_is_ready_and_goes_with_0_when_told() {
@@ -44,4 +47,66 @@ async fn the_metrics_count_what_went_in_and_out() {
             .is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
     );
     assert!(page.text().ends_with("# EOF\n"), "the page ends as OpenMetrics asks");
+}
+
+#[tokio::test]
+async fn connections_that_never_ask_are_ended_and_leave_room_for_those_that_do() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let mut idle = Vec::new();
+    for number in 0..limit::CONNECTIONS_ASKING_MAX {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        if number % 2 == 0 {
+            stream
+                .write_all(b"GET /live HTTP/1.1\r\nHo")
+                .await
+                .expect("half a head");
+        }
+        idle.push(stream);
+    }
+    // There is room again once they are ended: until then it waits to be accepted.
+    let asked = std::time::Instant::now();
+    assert_eq!(gateway.get("/live").await.status, 200);
+    assert!(
+        asked.elapsed() + std::time::Duration::from_secs(5) > limit::REQUEST_HEAD_TIMEOUT,
+        "all of them were held, so it had to wait: {:?}",
+        asked.elapsed()
+    );
+    for mut stream in idle {
+        let mut left = Vec::new();
+        let ended = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut left);
+        // The end may be a reset where something was written that nobody read.
+        let _ended = tokio::time::timeout(harness::PATIENCE, ended)
+            .await
+            .expect("it is ended");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_its_headers_say_is_refused_in_words_that_fit() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    for (headers, body, status, words) in [
+        (
+            "Transfer-Encoding: chunked",
+            "zz\r\nhello",
+            400,
+            "not what the headers say",
+        ),
+        ("Content-Length: 99", "{}", 400, "ends early"),
+        ("Content-Length: 2000000", &*"x".repeat(2_000_000), 413, "too large"),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        let request = format!("POST /hooks/hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n{body}");
+        // What is refused at once need not be read to its end.
+        let _written = stream.write_all(request.as_bytes()).await;
+        let _shut = stream.shutdown().await;
+        if let Ok(answer) = http::receive(stream).await {
+            assert_eq!(answer.status, status, "{headers}: {}", answer.text());
+            assert!(answer.text().contains(words), "{headers}: {}", answer.text());
+        } else {
+            assert_eq!(status, 413, "{headers}: no answer");
+        }
+    }
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    platform.wait_for_accepted("c1", 1).await;
 }
