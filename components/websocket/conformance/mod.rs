@@ -248,21 +248,24 @@ impl Platform for Clients {
     }
 
     async fn malformed(&self, room: &Room) {
-        let frames_tx = self.clients().get(room).map(|client| client.frames_tx.clone());
-        let frames_tx = frames_tx.expect("the room has a client");
-        for frame in [
+        let client = |client: &Client| (client.frames_tx.clone(), Arc::clone(&client.received));
+        let (frames_tx, received) = self.clients().get(room).map(client).expect("the room has a client");
+        let broken = [
             "",
             "{",
             "[]",
             "{}",
             r#"{"type":"dance"}"#,
             r#"{"type":"message","id":7}"#,
-        ] {
-            frames_tx
-                .send(Message::text(frame))
-                .await
-                .expect("the connection is open");
+        ];
+        for frame in broken {
+            let sent = frames_tx.send(Message::text(frame)).await;
+            sent.expect("the connection is open");
         }
+        // Each is answered on this connection: the client would make another one.
+        let errors = |frames: &[Value]| frames.iter().filter(|frame| frame["type"] == "error").count();
+        let look = |frames: &[Value]| (errors(frames) >= broken.len()).then_some(());
+        received.wait_for("an error for each broken frame", look).await;
     }
 
     async fn drop_connections(&self) {
