@@ -426,9 +426,10 @@ pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(15);
 pub const REPLY_HEADERS_MAX: usize = 64;
 /// Names and values of these headers, bytes together: what common clients take.
 pub const REPLY_HEADER_BYTES_MAX: usize = 16 * KIB;
-/// Connections that ask something at once; each has one request at a time. Whoever comes on top waits to be accepted. A
-/// client's connection to a channel does not count: [`CLIENTS_PER_CHANNEL_MAX`]. Above it file descriptors, of which many
-/// systems give a process 1024, would be missing elsewhere.
+/// Connections that ask something at once; each has one request at a time. Whoever comes on top takes the place of the one
+/// that was silent for the longest time, or waits where all are asking. A client's connection to a channel does not
+/// count: [`CLIENTS_PER_CHANNEL_MAX`]. Above it file descriptors, of which many systems give a process 1024, would be
+/// missing elsewhere.
 pub const CONNECTIONS_ASKING_MAX: usize = 512;
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);

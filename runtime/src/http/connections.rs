@@ -1,10 +1,19 @@
 //! The connections that requests come on: bounded in number, and in the time in which each must ask.
+//!
+//! Where the bound is reached, the connection on which nothing was asked for the longest time makes room: so those who
+//! only hold connections keep nobody out who asks.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,9 +28,10 @@ use crate::limit;
 pub async fn serve(listener: TcpListener, surface: Surface, shutdown: CancellationToken, grace: Duration) {
     let connections = TaskTracker::new();
     let routes = routes(surface);
-    let asking = Arc::new(Semaphore::new(limit::CONNECTIONS_ASKING_MAX));
-    while let Some((stream, permit)) = next(&listener, &asking, &shutdown).await {
-        connections.spawn(answer(stream, routes.clone(), shutdown.clone(), permit));
+    let room = Room::new();
+    while let Some(Some((stream, permit))) = shutdown.run_until_cancelled(room.next(&listener)).await {
+        let place = Place::in_room(&room);
+        connections.spawn(answer(stream, routes.clone(), shutdown.clone(), place, permit));
     }
     // Whoever comes from here on is refused.
     drop(listener);
@@ -31,38 +41,34 @@ pub async fn serve(listener: TcpListener, surface: Surface, shutdown: Cancellati
     }
 }
 
-/// Accepts a connection when there is room for one; none at the shutdown.
-async fn next(
-    listener: &TcpListener,
-    asking: &Arc<Semaphore>,
-    shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let accepted = async {
-        let permit = asking.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, permit)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(limit::ACCEPT_RETRY).await;
-                }
-            }
-        }
-    };
-    shutdown.run_until_cancelled(accepted).await.flatten()
-}
-
-/// Answers what is asked on a connection, until it ends or becomes a client's.
-async fn answer(stream: TcpStream, routes: Router, shutdown: CancellationToken, permit: OwnedSemaphorePermit) {
+/// Answers what is asked on a connection, until it ends, makes room, or becomes a client's.
+async fn answer(
+    stream: TcpStream,
+    routes: Router,
+    shutdown: CancellationToken,
+    place: Arc<Place>,
+    permit: OwnedSemaphorePermit,
+) {
     send_at_once(&stream);
+    let (routes, asking) = (TowerToHyperService::new(routes), Arc::clone(&place));
+    let service = service_fn(move |request: Request<Incoming>| {
+        asking.asks();
+        let (answered, asking) = (routes.call(request), Arc::clone(&asking));
+        async move {
+            let answer: Result<Response, Infallible> = answered.await;
+            asking.is_silent();
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limit::REQUEST_HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.end.cancelled() => Ok(()),
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -78,5 +84,102 @@ async fn answer(stream: TcpStream, routes: Router, shutdown: CancellationToken, 
 fn send_at_once(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused; small frames may wait");
+    }
+}
+
+/// Room for connections.
+struct Room {
+    free: Arc<Semaphore>,
+    silent: Arc<Silent>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(limit::CONNECTIONS_ASKING_MAX)),
+            silent: Arc::default(),
+        }
+    }
+
+    /// Accepts the next connection, once there is room for it.
+    async fn next(&self, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let stream = loop {
+            match listener.accept().await {
+                Ok((stream, _)) => break stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(limit::ACCEPT_RETRY).await;
+                }
+            }
+        };
+        if self.free.available_permits() == 0 {
+            self.silent.end_longest();
+        }
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        Some((stream, permit))
+    }
+}
+
+/// The connections on which nothing is asked, by when that began: the first for the longest time.
+#[derive(Default)]
+struct Silent(Mutex<Order>);
+
+#[derive(Default)]
+struct Order {
+    next: u64,
+    waiting: BTreeMap<u64, CancellationToken>,
+}
+
+impl Silent {
+    fn change<T>(&self, change: impl FnOnce(&mut Order) -> T) -> T {
+        // Every change is a single one.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn end_longest(&self) {
+        if let Some((_, end)) = self.change(|order| order.waiting.pop_first()) {
+            end.cancel();
+        }
+    }
+}
+
+/// A connection's place among the silent ones, which it leaves while it asks.
+struct Place {
+    silent: Arc<Silent>,
+    since: Mutex<u64>,
+    /// Ends the connection.
+    end: CancellationToken,
+}
+
+impl Place {
+    /// Takes a place for a new connection: nothing was asked on it yet.
+    fn in_room(room: &Room) -> Arc<Self> {
+        let place = Self {
+            silent: Arc::clone(&room.silent),
+            since: Mutex::default(),
+            end: CancellationToken::new(),
+        };
+        place.is_silent();
+        Arc::new(place)
+    }
+
+    fn is_silent(&self) {
+        let since = self.silent.change(|order| {
+            order.next += 1;
+            order.waiting.insert(order.next, self.end.clone());
+            order.next
+        });
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn asks(&self) {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.silent.change(|order| order.waiting.remove(&since));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.asks();
     }
 }
