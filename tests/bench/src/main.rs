@@ -35,7 +35,7 @@ use crate::report::Report;
 #[command(name = "bench", after_help = listing(), arg_required_else_help = true)]
 struct Args {
     /// Figures to measure, or the beginnings of their names; `all` for all
-    #[arg(value_name = "NAME", required_unless_present_any = ["serve", "attack"])]
+    #[arg(value_name = "NAME", required_unless_present_any = ["serve", "attack", "busy"])]
     names: Vec<String>,
     /// Takes under a minute for everything, and less care
     #[arg(long)]
@@ -46,6 +46,9 @@ struct Args {
     /// Is the callers of hostile channels of the gateway here: this program starts itself for them
     #[arg(long, hide = true)]
     attack: Option<std::net::SocketAddr>,
+    /// Is a program that keeps one core busy: this program starts itself for it
+    #[arg(long, hide = true)]
+    busy: bool,
 }
 
 /// What measures some figures together.
@@ -175,10 +178,13 @@ const BENCHES: &[Bench] = &[
         run: Run::Async(|report| backlog::soak(report).boxed_local()),
     },
     Bench {
-        about: "a WebSocket round trip beside eight hostile channels, while they are quiet and while all attack",
+        about: "a WebSocket round trip beside eight hostile channels, while they are quiet and while all attack; and beside a \
+                program of the lowest priority that keeps one core busy and has nothing to do with the gateway",
         figures: &[
             "sandbox.noisy_neighbour_p99_ratio",
             "sandbox.noisy_neighbour_p50_ratio",
+            "sandbox.busy_machine_p99_ratio",
+            "sandbox.busy_machine_p50_ratio",
             "sandbox.quiet_p99_ms",
             "sandbox.noisy_p99_ms",
             "sandbox.attacks",
@@ -279,6 +285,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match (args.serve, args.attack) {
+        _ if args.busy => neighbour::give_way().and_then(|()| neighbour::be_busy()),
         (Some(kind), _) => beside(peer::serve(kind)),
         (None, Some(gateway)) => neighbour::give_way().and_then(|()| beside(neighbour::attack(gateway))),
         (None, None) => measure(&args),

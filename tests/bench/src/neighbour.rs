@@ -53,6 +53,9 @@ pub(crate) async fn all_at_once(report: &mut Report) -> anyhow::Result<()> {
     report.figure("sandbox.noisy_p99_ms", seen.noisy.quantile_ms(0.99), "ms");
     report.figure("sandbox.noisy_neighbour_p99_ratio", seen.ratio(0.99), "ratio");
     report.figure("sandbox.noisy_neighbour_p50_ratio", seen.ratio(0.5), "ratio");
+    let busy = |quantile| seen.busy.quantile_ms(quantile) / seen.quiet.quantile_ms(quantile);
+    report.figure("sandbox.busy_machine_p99_ratio", busy(0.99), "ratio");
+    report.figure("sandbox.busy_machine_p50_ratio", busy(0.5), "ratio");
     report.figure("sandbox.attacks", f64::from(seen.calls), "calls");
     Ok(())
 }
@@ -75,6 +78,9 @@ pub(crate) async fn one_by_one(report: &mut Report) -> anyhow::Result<()> {
 struct Seen {
     /// Before and after the attacks, as often as meanwhile.
     quiet: Sample,
+    /// While another program, which has nothing to do with the gateway, kept one core busy with the lowest priority: what a
+    /// machine costs that does anything else at all.
+    busy: Sample,
     /// While they went on.
     noisy: Sample,
     /// Calls of the attackers that were answered.
@@ -97,6 +103,7 @@ async fn beside(attacks: &[usize], messages: usize) -> anyhow::Result<Seen> {
     let mut quiet = round_trips(&mut client, messages / 2).await?;
     // As the gateway makes them: what is not signed is reached by its token.
     let tokens = PathTokens::new(&std::fs::read_to_string(folder.path().join("data/webhook-key"))?);
+    let busy = beside_a_busy_core(&mut client, messages / 2).await?;
     let attackers = Attackers::start(attacks, gateway.address(), endless.address(), &tokens).await?;
     tokio::time::sleep(WARM_UP).await;
     let noisy = round_trips(&mut client, messages).await?;
@@ -105,7 +112,31 @@ async fn beside(attacks: &[usize], messages: usize) -> anyhow::Result<Seen> {
     // The machine changes meanwhile, and the store grows: what is compared must lie on both sides.
     quiet.append(round_trips(&mut client, messages / 2).await?);
     gateway.stop().await?;
-    Ok(Seen { quiet, noisy, calls })
+    Ok(Seen {
+        quiet,
+        busy,
+        noisy,
+        calls,
+    })
+}
+
+async fn beside_a_busy_core(client: &mut WsClient, messages: usize) -> anyhow::Result<Sample> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--busy").stdin(Stdio::piped()).kill_on_drop(true);
+    let mut program = command.spawn().context("the busy program could not be started")?;
+    let seen = round_trips(client, messages).await?;
+    drop(program.stdin.take());
+    program.wait().await?;
+    Ok(seen)
+}
+
+/// Is the busy program: keeps one core busy until standard input ends.
+pub(crate) fn be_busy() -> anyhow::Result<()> {
+    let ended = std::thread::spawn(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    while !ended.is_finished() {
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 async fn hostile_gateway(folder: &Path, endless: SocketAddr) -> anyhow::Result<Gateway> {
