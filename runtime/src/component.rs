@@ -1,9 +1,28 @@
 //! What a component says of itself and asks for: plain data, as validated by [`crate::channel::inspect`] before a
 //! person or the configuration sees it.
 
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::id::hex;
+use crate::limit;
+
+/// Reads a component's file, up to one byte more than a component may have, so that a larger one is refused as such.
+///
+/// # Errors
+/// Any I/O error, and what is no regular file: a pipe would never end.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut wasm = Vec::new();
+    let bytes_max = limit::COMPONENT_BYTES_MAX as u64 + 1;
+    fs::File::open(path)?.take(bytes_max).read_to_end(&mut wasm)?;
+    Ok(wasm)
+}
 
 /// Returns the SHA-256 of a component's file, hexadecimal: what grants are pinned to.
 pub fn digest(wasm: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! `sluicegate component`: what a component is and what it asks for, in plain words.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,11 +9,8 @@ use super::failure::{Failure, Kind};
 use super::json_text;
 use super::run::start_runtime;
 use crate::channel::CodeCache;
-use crate::component::{EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe};
+use crate::component::{self, EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe};
 use crate::config::nearest;
-
-/// Bytes of a component's file: four times the largest that a Python tool chain makes.
-const COMPONENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 pub(super) use crate::gateway::bundled_names;
 
@@ -22,38 +18,30 @@ pub(super) use crate::gateway::bundled_names;
 ///
 /// # Errors
 /// Where there is none of that name or no readable file of that path.
-pub(super) fn load(component: &str) -> Result<Vec<u8>, Failure> {
-    if let Some(bundled) = sluicegate_bundle::find(component) {
+pub(super) fn load(name: &str) -> Result<Vec<u8>, Failure> {
+    if let Some(bundled) = sluicegate_bundle::find(name) {
         return Ok(bundled.wasm.to_vec());
     }
-    let path = Path::new(component);
+    let path = Path::new(name);
     if !path.exists() {
         let names = bundled_names();
-        let remedy = match nearest(component, names.iter().copied()) {
+        let remedy = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant}? bundled are: {}", names.join(", ")),
             None => format!("name the path of a .wasm file, or a bundled one: {}", names.join(", ")),
         };
         return Err(Failure::new(
             Kind::Usage,
-            format!("there is no component or file {component:?}"),
+            format!("there is no component or file {name:?}"),
             remedy,
         ));
     }
-    let unreadable = |why: String| {
+    component::read(path).map_err(|error| {
         Failure::new(
             Kind::Failed,
-            format!("{component} can't be read: {why}"),
+            format!("{name} can't be read: {error}"),
             "name a readable .wasm file",
         )
-    };
-    let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let mut wasm = Vec::new();
-    let read = file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm);
-    read.map_err(|error| unreadable(error.to_string()))?;
-    if wasm.len() as u64 > COMPONENT_BYTES_MAX {
-        return Err(unreadable(format!("it has more than {COMPONENT_BYTES_MAX} bytes")));
-    }
-    Ok(wasm)
+    })
 }
 
 /// Asks a component what it is, in an instance without any power.

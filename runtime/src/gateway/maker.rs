@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::setup::{Ready, Setup};
-use super::shelf::{Shelf, read_component};
+use super::shelf::Shelf;
 use super::switchboard::Line;
 use crate::bus::Bus;
 use crate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
@@ -106,7 +106,7 @@ impl Maker {
         };
         let read = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || read_component(&path)
+            move || component::read(&path)
         });
         let wasm = read.await.map_err(std::io::Error::other).flatten().map_err(|error| {
             let problem = format!("{} can't be read: {error}", path.display());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ impl Shelf {
 
     /// Returns the component of this digest, if it is kept and whole.
     pub fn get(&self, digest: &str) -> Option<Vec<u8>> {
-        let wasm = read_component(&self.path(digest)).ok()?;
+        let wasm = component::read(&self.path(digest)).ok()?;
         (component::digest(&wasm) == digest).then_some(wasm)
     }
 
@@ -108,20 +108,6 @@ impl Shelf {
     fn first_path(&self, channel: &ChannelName) -> PathBuf {
         self.folder.join(format!("{channel}.first"))
     }
-}
-
-/// Reads a component's file, up to one byte more than a component may have, so that a larger one is refused as such.
-///
-/// # Errors
-/// Any I/O error, and what is no regular file: a pipe would never end.
-pub(super) fn read_component(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut wasm = Vec::new();
-    let bytes_max = limit::COMPONENT_BYTES_MAX as u64 + 1;
-    fs::File::open(path)?.take(bytes_max).read_to_end(&mut wasm)?;
-    Ok(wasm)
 }
 
 #[cfg(test)]

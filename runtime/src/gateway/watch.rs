@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use super::maker::Review;
 use super::roster::Roster;
-use super::shelf::read_component;
 use crate::component;
 use crate::config::ComponentSource;
 use crate::id::ChannelName;
@@ -68,7 +67,7 @@ async fn digest_of(path: &Path, seen: &mut BTreeMap<PathBuf, (Look, String)>) ->
         return Some(digest.clone());
     }
     let own = path.to_owned();
-    let wasm = tokio::task::spawn_blocking(move || read_component(&own))
+    let wasm = tokio::task::spawn_blocking(move || component::read(&own))
         .await
         .ok()?
         .ok()?;

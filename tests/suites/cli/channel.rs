@@ -185,6 +185,21 @@ fn what_is_no_component_is_refused_in_words() {
 }
 
 #[test]
+fn nobody_waits_for_what_is_no_file() {
+    let folder = folder();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path().join("pipe"))
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    for path in ["./pipe", "/dev/zero", "."] {
+        let outcome = binary::run(folder.path(), ["component", "inspect", path]);
+        assert_eq!(outcome.code, Some(1), "{path}");
+        let words = format!("error: {path} can't be read: it is not a regular file\n");
+        assert!(outcome.err.starts_with(&words), "{}", outcome.err);
+    }
+}
+
+#[test]
 fn an_unknown_channel_is_a_wrong_command_line() {
     let folder = folder();
     for command in ["show", "remove"] {

@@ -2,6 +2,7 @@
 //! agent is not asked again for what it has answered, copies come only of attempts without a known outcome, and the
 //! order holds.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,13 +27,14 @@ const MESSAGES: [&str; 3] = ["one", "two", "three"];
 struct Seen {
     asked: Vec<String>,
     taken: Vec<String>,
-    /// The name of the call at which the process died; none when there were fewer calls.
-    died_at: Option<&'static str>,
+    /// How often the first life called the store, by the name of the call.
+    calls: BTreeMap<&'static str, usize>,
 }
 
-/// Runs both workers over three messages of one conversation. The process dies at the `fatal`-th call of the store
-/// (from 0) and starts again.
-async fn run(fatal: usize, fault: Fault, guarantees: Guarantees) -> Seen {
+/// Runs both workers over three messages of one conversation. The process dies at a call of the store, the n-th of its name
+/// (from 0), and starts again; where there are fewer calls it lives. In which order the calls of both workers come is
+/// not the same each time.
+async fn run(fatal: Option<(&'static str, usize)>, fault: Fault, guarantees: Guarantees) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let clock = TestClock::starting_at(1_000_000);
     let mut seen = Seen::default();
@@ -40,21 +42,18 @@ async fn run(fatal: usize, fault: Fault, guarantees: Guarantees) -> Seen {
         let store = TestStore::open(dir.path());
         accept(&store, MESSAGES.map(|text| inbound("c1", text)).into(), &clock).await;
     }
-    let died_at: Arc<Mutex<Option<&'static str>>> = Arc::default();
-    let (mut calls, at) = (0, Arc::clone(&died_at));
+    let calls: Arc<Mutex<BTreeMap<&'static str, usize>>> = Arc::default();
+    let counted = Arc::clone(&calls);
     let dying = TestStore::open_with(dir.path(), move |name| {
-        let here = calls == fatal;
-        calls += 1;
-        if here {
-            *at.lock().unwrap() = Some(name);
-            fault
-        } else {
-            Fault::None
-        }
+        let mut calls = counted.lock().unwrap();
+        let nth = calls.entry(name).or_default();
+        let here = fatal == Some((name, *nth));
+        *nth += 1;
+        if here { fault } else { Fault::None }
     });
     live(dying, &clock, guarantees, &mut seen).await;
     live(TestStore::open(dir.path()), &clock, guarantees, &mut seen).await;
-    seen.died_at = *died_at.lock().unwrap();
+    seen.calls = std::mem::take(&mut calls.lock().unwrap());
     seen
 }
 
@@ -101,15 +100,19 @@ fn check(seen: &Seen, context: &str) {
 
 async fn at_every_call(fault: Fault, guarantees: Guarantees) -> Vec<(&'static str, usize, usize)> {
     let mut outcomes = Vec::new();
-    for fatal in 0.. {
-        let seen = run(fatal, fault, guarantees).await;
-        let Some(name) = seen.died_at else { break };
-        check(&seen, &format!("{fault:?} at call {fatal}, {name}: {:?}", seen.taken));
-        outcomes.push((
-            name,
-            seen.taken.len() - MESSAGES.len(),
-            seen.asked.len() - MESSAGES.len(),
-        ));
+    for name in run(None, fault, guarantees).await.calls.into_keys() {
+        for nth in 0.. {
+            let seen = run(Some((name, nth)), fault, guarantees).await;
+            if seen.calls.get(name).is_none_or(|calls| *calls <= nth) {
+                break;
+            }
+            check(&seen, &format!("{fault:?} at {name}, call {nth}: {:?}", seen.taken));
+            outcomes.push((
+                name,
+                seen.taken.len() - MESSAGES.len(),
+                seen.asked.len() - MESSAGES.len(),
+            ));
+        }
     }
     outcomes
 }
