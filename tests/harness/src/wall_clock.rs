@@ -14,7 +14,7 @@ const VARIABLE: &str = "SLUICEGATE_LIBFAKETIME";
 /// A clock that one process sees. It must outlive the process.
 #[derive(Debug)]
 pub struct WallClock {
-    library: PathBuf,
+    preload: PathBuf,
     folder: TempFolder,
 }
 
@@ -36,7 +36,10 @@ impl WallClock {
             return Err(why);
         };
         let folder = TempFolder::new();
-        let clock = Self { library, folder };
+        let clock = Self {
+            preload: library,
+            folder,
+        };
         clock.set(0);
         Ok(clock)
     }
@@ -56,7 +59,7 @@ impl WallClock {
     pub fn shown_to(&self, setup: Setup) -> Setup {
         let path = |path: &Path| path.display().to_string();
         setup
-            .env("LD_PRELOAD", &path(&self.library))
+            .env("LD_PRELOAD", &path(&self.preload))
             .env("FAKETIME_TIMESTAMP_FILE", &path(&self.file()))
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
