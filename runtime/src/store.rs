@@ -439,8 +439,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Moves every time that something waits for by `jump` ms: the clock was set. What has happened keeps its times.
     async fn shift(&self, jump: i64) -> Result<(), Error>;
 
-    /// Notes the time. Where it is before the time noted last by [`crate::limit::CLOCK_JUMP_MIN`] or more, the clock was set back while nobody looked: what waits is
-    /// moved as [`EventStore::shift`] moves it, and the jump, in ms, is returned.
+    /// Notes the time. Where it is before the time noted last by [`crate::limit::CLOCK_JUMP_MIN`] or more, the clock was set
+    /// back while nobody looked: what waits is moved as [`EventStore::shift`] moves it, and the jump, in ms, is returned.
     async fn lazy_note_time(&self, now: UnixMillis) -> Result<Option<i64>, Error>;
 
     /// Notes that a channel listens, or listened until now.

@@ -110,10 +110,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use AddressClass::{Loopback, Private, Public, Special};
+
     #[test]
     fn each_kind_of_address_has_its_class() {
-        use AddressClass::{Loopback, Private, Public, Special};
-        for (text, class) in [
+        assert_classes(&[
             ("1.1.1.1", Public),
             ("149.154.167.220", Public),
             ("172.15.255.255", Public),
@@ -146,6 +147,12 @@ mod tests {
             ("239.255.255.250", Special),
             ("240.0.0.1", Special),
             ("255.255.255.255", Special),
+        ]);
+    }
+
+    #[test]
+    fn each_kind_of_v6_address_has_its_class_and_a_v4_one_inside_keeps_its_own() {
+        assert_classes(&[
             ("2606:4700:4700::1111", Public),
             ("2a01:4f8::1", Public),
             ("::1", Loopback),
@@ -179,8 +186,12 @@ mod tests {
             ("2002:808:808::1", Public),
             // Teredo: the last 32 bits are 192.168.1.1 inverted.
             ("2001:0:4136:e378:8000:63bf:3f57:fefe", Private),
-        ] {
-            assert_eq!(AddressClass::of(text.parse().unwrap()), class, "{text}");
+        ]);
+    }
+
+    fn assert_classes(expected: &[(&str, AddressClass)]) {
+        for (text, class) in expected {
+            assert_eq!(AddressClass::of(text.parse().unwrap()), *class, "{text}");
         }
     }
 

@@ -83,6 +83,20 @@ async fn connections_that_never_ask_keep_nobody_out_and_are_ended() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_refused_as_such() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+    stream
+        .write_all(b"POST /hooks/hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 99\r\n\r\n{")
+        .await
+        .expect("the head and a little");
+    let answer = http::receive(stream).await.expect("an answer");
+    assert_eq!(answer.status, 408, "{}", answer.text());
+    assert!(answer.text().contains("did not come in time"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_what_its_headers_say_is_refused_in_words_that_fit() {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
