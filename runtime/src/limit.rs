@@ -298,8 +298,9 @@ pub const CHANNEL_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the command line waits for a change of a channel: a component is compiled, the old one drained and stopped,
 /// the new one started.
 pub const CHANNEL_CHANGE_TIMEOUT: Duration = Duration::from_secs(180);
-/// How often running guests are interrupted, for their neighbours and their deadlines.
-pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// How often running guests are interrupted, for their neighbours and their deadlines: while a guest runs on a thread that
+/// serves everyone, nobody may be looking at that thread's sockets, so a neighbour may wait as long as this.
+pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 /// Linear memory of one instance where the operator says nothing: enough for a Python guest.
 pub const GUEST_MEMORY_BYTES_DEFAULT: usize = 128 * MIB;
 /// The stack of a guest; wasmtime's own default, named here because deep recursion is an attack.
@@ -336,18 +337,32 @@ pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
 /// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
 pub const CHANNEL_CPU_PERCENT: u32 = 50;
 /// The part of one core that a channel may use on the threads that serve everyone where the machine is crowded, in
-/// percent: many brief calls weigh as much as a long one. Above it, its calls run where they make nobody wait.
-pub const CHANNEL_CPU_BRIEF_PERCENT: u32 = 10;
+/// percent: many brief calls weigh as much as a long one. Above it, its calls run where they make nobody wait. Some
+/// hundred messages a second of a Rust component, each with its answer, stay below.
+pub const CHANNEL_CPU_BRIEF_PERCENT: u32 = 30;
 /// Guest CPU time that a channel may use at once on those threads: some thousand ordinary calls.
 pub const CHANNEL_CPU_BRIEF_BURST: Duration = Duration::from_millis(200);
+/// Guest CPU time that the long calls of a channel may use at once where the machine is crowded: as much as the start of an
+/// interpreter.
+pub const CHANNEL_CPU_LONG_BURST: Duration = Duration::from_millis(500);
+/// The part of one core that the long calls of a channel are slowed down to after that, as long as the machine is crowded,
+/// in percent: a message of a Python component each second. However low their priority, those who want the core meanwhile
+/// wait for it a moment longer.
+pub const CHANNEL_CPU_LONG_PERCENT: u32 = 3;
+/// What such calls may owe: the longest that one rests between two ticks follows from it.
+pub const CHANNEL_CPU_LONG_DEBT_MAX: Duration = Duration::from_millis(20);
+/// What the death of an instance is booked as beside what it used: taking it apart, telling of it and starting anew cost
+/// the host more than the guest, and who dies in a loop is of no use to anyone.
+pub const TRAP_CPU: Duration = Duration::from_millis(10);
 /// The part of each core that all channels use together before the machine counts as crowded, in percent: below it, one
 /// that is busy takes nothing that another wants.
-pub const CROWD_CPU_PERCENT: u32 = 25;
+pub const CROWD_CPU_PERCENT: u32 = 15;
 /// Guest CPU time that all channels may use at once before that.
 pub const CROWD_CPU_BURST: Duration = Duration::from_millis(500);
 /// Guest CPU time that a call may use on the threads that serve everyone, before it goes on where it makes nobody wait:
-/// twenty times what an ordinary delivery of a Rust component takes, and one tick of the epoch, which is how it is found.
-pub const CALL_CPU_BRIEF_MAX: Duration = Duration::from_millis(8);
+/// ten times what a bare delivery of a Rust component takes, and more than one takes that reads and writes JSON. Found at
+/// ticks of the epoch, and at the end of the call: then for the calls after it.
+pub const CALL_CPU_BRIEF_MAX: Duration = Duration::from_micros(500);
 /// Guest CPU time of one call where the operator says nothing.
 pub const CALL_CPU_DEFAULT: Duration = Duration::from_secs(5);
 /// Time for a delivery, host waits included: several parts and files over a slow line.

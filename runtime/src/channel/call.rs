@@ -393,7 +393,7 @@ impl Channel {
 
     /// Counts a result that no one may depend on as a trap: whoever made it is as little worth as a dead guest.
     fn out_of_bounds(&self, what: &str) -> CallError {
-        self.services.usage.traps.add(1);
+        self.services.note_trap();
         let error = CallError::Trapped(format!("it gave a result out of bounds: {what}"));
         self.services.log(Level::Warn, &format!("a call failed: {error}"));
         error
@@ -454,7 +454,7 @@ impl Channel {
         };
         match &outcome {
             CallError::DeadlineExceeded(_) => usage.deadlines.add(1),
-            _ => usage.traps.add(1),
+            _ => self.services.note_trap(),
         }
         // Through the channel's own log: whoever can make it trap must not fill the disk.
         self.services.log(Level::Warn, &format!("a call failed: {outcome}"));

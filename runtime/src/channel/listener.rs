@@ -171,7 +171,7 @@ impl Channel {
             None => Ok(()),
             Some(Ok(Ok(returned))) => returned.map_err(Fall::Failed),
             Some(Ok(Err(trap))) => {
-                self.services.usage.traps.add(1);
+                self.services.note_trap();
                 Err(Fall::Crashed(trap_reason(&trap)))
             }
             Some(Err(_)) => Err(Fall::Crashed("the host failed while serving it".into())),

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::meter::Meter;
 use super::output::LogOutput;
 use super::services::Services;
+use super::share::Used;
 use super::terminal::TerminalOutput;
 use super::wasi_http::GateHooks;
 use crate::egress::Evidence;
@@ -161,13 +162,9 @@ impl Budget {
     /// Called when a tick of the epoch passed while the guest ran. Yields, so that deadlines and neighbours get their
     /// turn; stops a call that used up its CPU time; makes a guest rest whose channel used up its share.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let used = self.meter.take();
-        self.cpu += used;
+        let used = self.count();
         if self.bounds.cpu_max.is_some_and(|cpu_max| self.cpu > cpu_max) {
             return Ok(UpdateDeadline::Interrupt);
-        }
-        if self.cpu > limit::CALL_CPU_BRIEF_MAX {
-            self.meter.mark_long();
         }
         let Some(services) = &self.services else {
             return Ok(UpdateDeadline::Yield(1));
@@ -176,6 +173,19 @@ impl Budget {
             Some(rest) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(rest))),
             None => UpdateDeadline::Yield(1),
         })
+    }
+
+    /// Counts what the call used since it was last asked, and calls it long from where it is.
+    fn count(&mut self) -> Used {
+        let used = self.meter.take();
+        self.cpu += used.cpu;
+        if self.cpu > limit::CALL_CPU_BRIEF_MAX {
+            self.meter.mark_long();
+        }
+        Used {
+            is_long: self.meter.is_long(),
+            ..used
+        }
     }
 
     /// Takes memory for this store, and for the channel as a whole.
@@ -199,9 +209,10 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
+        let used = self.count();
         if let Some(services) = &self.services {
             // Most calls end between two ticks: what they used counts for the next call of the channel.
-            let _rest_of_nobody = services.use_cpu(self.meter.take());
+            let _rest_of_nobody = services.use_cpu(used);
             services.usage.memory_bytes_high.raise(self.memory_bytes as u64);
             services.share.give_memory(self.memory_bytes);
         }

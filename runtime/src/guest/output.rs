@@ -84,11 +84,13 @@ impl ChannelLog {
         let earned = now.duration_since(allowance.refilled).as_secs_f64() * limit::LOG_LINES_PER_SECOND;
         allowance.lines = (allowance.lines + earned).min(limit::LOG_LINES_BURST);
         allowance.refilled = now;
-        if allowance.lines < 1.0 {
+        // The line that tells of dropped ones is a line too.
+        let cost = if allowance.dropped > 0 { 2.0 } else { 1.0 };
+        if allowance.lines < cost {
             allowance.dropped += 1;
             return None;
         }
-        allowance.lines -= 1.0;
+        allowance.lines -= cost;
         Some(std::mem::take(&mut allowance.dropped))
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::clients::Clients;
 use super::output::{ChannelLog, Level, near_start, printable};
 use super::relay::Relay;
-use super::share::Share;
+use super::share::{Share, Used};
 use super::usage::Usage;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -80,11 +80,17 @@ impl Services {
 
     /// Books CPU time that a guest of the channel used. Returns how long that guest must rest, where the channel used up its
     /// share.
-    pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
+    pub(crate) fn use_cpu(&self, used: Used) -> Option<Duration> {
         self.usage
             .cpu_ns
-            .add(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+            .add(u64::try_from(used.cpu.as_nanos()).unwrap_or(u64::MAX));
         self.share.use_cpu(used)
+    }
+
+    /// Counts the death of an instance, and books it.
+    pub(crate) fn note_trap(&self) {
+        self.usage.traps.add(1);
+        self.share.book_trap();
     }
 
     /// Counts what was told to come again because this channel has its share of the inbox.

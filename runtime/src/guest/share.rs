@@ -15,6 +15,8 @@ pub struct Share {
     cpu: Account,
     /// The part of `cpu` that may be used on the threads that serve everyone, where the machine is crowded.
     brief_cpu: Account,
+    /// The part of `cpu` that long calls may use, where the machine is crowded.
+    long_cpu: Account,
     crowd: Crowd,
     memory_bytes: AtomicUsize,
     large_hostcalls: Arc<Semaphore>,
@@ -25,11 +27,24 @@ pub struct Share {
 #[derive(Debug, Clone)]
 pub struct Crowd(Arc<Account>);
 
+/// CPU time that a call used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    pub cpu: Duration,
+    /// Whether the call is a long one by now.
+    pub is_long: bool,
+}
+
 impl Crowd {
     /// Makes a crowd for a machine with so many cores.
     pub fn on_cores(cores: usize) -> Self {
         let percent = limit::CROWD_CPU_PERCENT.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
         Self(Arc::new(Account::new(percent, limit::CROWD_CPU_BURST)))
+    }
+
+    /// Returns whether the channels together use so much that the busy ones among them make others wait.
+    fn is_dense(&self) -> bool {
+        self.0.spend_and_forget(Duration::ZERO)
     }
 }
 
@@ -91,6 +106,7 @@ impl Share {
         Self {
             cpu: Account::new(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST),
             brief_cpu: Account::new(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
+            long_cpu: Account::new(limit::CHANNEL_CPU_LONG_PERCENT, limit::CHANNEL_CPU_LONG_BURST),
             crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
@@ -99,21 +115,39 @@ impl Share {
     }
 
     /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
-    pub(crate) fn use_cpu(&self, used: Duration) -> Option<Duration> {
-        self.crowd.0.spend_and_forget(used);
-        self.brief_cpu.spend_and_forget(used);
-        self.cpu.spend_and_owe(used)
+    pub(crate) fn use_cpu(&self, used: Used) -> Option<Duration> {
+        self.crowd.0.spend_and_forget(used.cpu);
+        self.brief_cpu.spend_and_forget(used.cpu);
+        let of_long = if used.is_long { used.cpu } else { Duration::ZERO };
+        self.cpu.spend_and_owe(used.cpu).max(self.rest_of_long(of_long))
+    }
+
+    /// Books the death of an instance: on the channel's own accounts, because the machine is no busier for it.
+    pub(crate) fn book_trap(&self) {
+        self.brief_cpu.spend_and_forget(limit::TRAP_CPU);
+        self.cpu.spend_and_owe(limit::TRAP_CPU);
     }
 
     /// Returns how long the channel's next call must wait, where it used up its share.
     pub(crate) fn rest(&self) -> Option<Duration> {
-        self.cpu.spend_and_owe(Duration::ZERO)
+        self.cpu
+            .spend_and_owe(Duration::ZERO)
+            .max(self.rest_of_long(Duration::ZERO))
+    }
+
+    /// Books what long calls used. Returns how long they must rest, where the machine is crowded.
+    fn rest_of_long(&self, used: Duration) -> Option<Duration> {
+        let rest = self
+            .long_cpu
+            .spend(used, limit::CHANNEL_CPU_LONG_DEBT_MAX.as_secs_f64());
+        rest.filter(|_| self.crowd.is_dense())
     }
 
     /// Returns whether the channel uses much where others want to work too, so that its next call is a long one from the
     /// start.
     pub(crate) fn is_in_the_way(&self) -> bool {
-        self.brief_cpu.spend_and_forget(Duration::ZERO) && self.crowd.0.spend_and_forget(Duration::ZERO)
+        let has_long_calls = self.rest_of_long(Duration::ZERO).is_some();
+        has_long_calls || self.brief_cpu.spend_and_forget(Duration::ZERO) && self.crowd.is_dense()
     }
 
     /// Waits for the turn to write into the granted folder, which ends when the guard is dropped.
@@ -156,12 +190,20 @@ mod tests {
         Share::among(Crowd::on_cores(2))
     }
 
+    fn brief(cpu: Duration) -> Used {
+        Used { cpu, is_long: false }
+    }
+
+    fn long(cpu: Duration) -> Used {
+        Used { cpu, is_long: true }
+    }
+
     /// Uses a part of a core for some seconds, a millisecond at a time.
     async fn work(shares: &[&Share], core_percent: u32) {
         for _ in 0..3000 {
             tokio::time::advance(Duration::from_millis(1)).await;
             for share in shares {
-                share.use_cpu(Duration::from_micros(u64::from(core_percent) * 10));
+                share.use_cpu(brief(Duration::from_micros(u64::from(core_percent) * 10)));
             }
         }
     }
@@ -169,7 +211,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_channel_is_in_nobodys_way_as_long_as_the_others_rest() {
         let share = alone();
-        work(&[&share], limit::CHANNEL_CPU_BRIEF_PERCENT * 3).await;
+        work(&[&share], limit::CHANNEL_CPU_BRIEF_PERCENT + 5).await;
         assert!(!share.is_in_the_way());
     }
 
@@ -180,7 +222,7 @@ mod tests {
         let peaceful = Share::among(crowd);
         let shares: Vec<&Share> = busy.iter().collect();
         work(&shares, limit::CHANNEL_CPU_BRIEF_PERCENT * 2).await;
-        peaceful.use_cpu(Duration::from_millis(1));
+        peaceful.use_cpu(brief(Duration::from_millis(1)));
         assert!(busy.iter().all(Share::is_in_the_way));
         assert!(!peaceful.is_in_the_way());
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -194,7 +236,7 @@ mod tests {
         while began.elapsed() < Duration::from_secs(100) {
             tokio::time::advance(limit::EPOCH_TICK).await;
             used += limit::EPOCH_TICK;
-            if let Some(rest) = share.use_cpu(limit::EPOCH_TICK) {
+            if let Some(rest) = share.use_cpu(brief(limit::EPOCH_TICK)) {
                 tokio::time::advance(rest).await;
             }
         }
@@ -203,11 +245,73 @@ mod tests {
         assert!(used > allowed / 2, "{used:?} of {allowed:?}");
     }
 
+    /// Lets each of these go on for so long, a tick at a time, resting as it is told. Returns what each used.
+    async fn go_on(shares: &[Share], time: Duration, used: fn(Duration) -> Used) -> Vec<Duration> {
+        let guests = shares.iter().map(async |share| {
+            let (until, mut sum) = (Instant::now() + time, Duration::ZERO);
+            while Instant::now() < until {
+                tokio::time::sleep(limit::EPOCH_TICK).await;
+                sum += limit::EPOCH_TICK;
+                if let Some(rest) = share.use_cpu(used(limit::EPOCH_TICK)) {
+                    tokio::time::sleep(rest).await;
+                }
+            }
+            sum
+        });
+        futures_util::future::join_all(guests).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_calls_leave_a_crowded_machine_to_the_others() {
+        let crowd = Crowd::on_cores(2);
+        let channels: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
+        let time = Duration::from_secs(100);
+        let used: Duration = go_on(&channels, time, long).await.iter().sum();
+        let bursts = 8 * limit::CHANNEL_CPU_LONG_BURST + limit::CROWD_CPU_BURST;
+        let allowed = bursts + time * 2 * limit::CROWD_CPU_PERCENT / 100;
+        assert!(used < allowed + allowed / 10, "{used:?} of {allowed:?}");
+        assert!(
+            used > allowed / 2,
+            "{used:?} of {allowed:?}: what nobody wants is theirs"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brief_calls_are_not_held_for_the_long_ones_of_others() {
+        let crowd = Crowd::on_cores(2);
+        let busy: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
+        go_on(&busy, Duration::from_secs(20), long).await;
+        let peaceful = Share::among(crowd);
+        let rests = busy
+            .iter()
+            .map(|share| share.use_cpu(long(2 * limit::CHANNEL_CPU_LONG_BURST)));
+        assert_eq!(rests.flatten().count(), 8, "they are many and busy");
+        assert_eq!(peaceful.use_cpu(brief(limit::EPOCH_TICK)), None);
+        assert_eq!(peaceful.use_cpu(long(limit::CHANNEL_CPU_LONG_BURST / 2)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_dies_in_a_loop_rests() {
+        let share = alone();
+        let free = limit::CHANNEL_CPU_BURST.div_duration_f64(limit::TRAP_CPU);
+        let deaths = (0..1000).take_while(|_| {
+            share.book_trap();
+            share.rest().is_none()
+        });
+        let deaths = deaths.count() as f64;
+        assert!(
+            (deaths - free).abs() <= 1.0,
+            "{deaths} before it rests, {free} expected"
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn many_guests_wait_for_each_other() {
         let share = alone();
-        while share.use_cpu(limit::EPOCH_TICK).is_none() {}
-        let rests: Vec<_> = (0..50).filter_map(|_| share.use_cpu(limit::EPOCH_TICK)).collect();
+        while share.use_cpu(brief(limit::EPOCH_TICK)).is_none() {}
+        let rests: Vec<_> = (0..50)
+            .filter_map(|_| share.use_cpu(brief(limit::EPOCH_TICK)))
+            .collect();
         assert!(rests.len() == 50 && rests.is_sorted());
         assert!(rests[49] >= 50 * limit::EPOCH_TICK, "{:?}", rests[49]);
     }
@@ -217,8 +321,8 @@ mod tests {
         let share = alone();
         let mut rests = 0;
         for _ in 0..1000 {
-            tokio::time::advance(4 * limit::EPOCH_TICK).await;
-            rests += u32::from(share.use_cpu(9 * limit::EPOCH_TICK).is_some());
+            tokio::time::advance(Duration::from_millis(40)).await;
+            rests += u32::from(share.use_cpu(brief(Duration::from_millis(90))).is_some());
         }
         assert!(rests > 900, "{rests}");
     }
