@@ -26,5 +26,6 @@ pub use output::{ChannelLog, Level, printable};
 pub use relay::Relay;
 pub(crate) use relay::RelayError;
 pub use services::Services;
+pub(crate) use share::Used;
 pub use share::{Crowd, Share};
 pub use usage::{Counter, Usage};

@@ -20,7 +20,7 @@ use crate::delivery::{Attempt, DeliveryRequest, Failure, Finding};
 use crate::egress::Evidence;
 use crate::event::{Conversation, DeliveryError};
 use crate::guest::bindings::exports::sluicegate::channel as exports;
-use crate::guest::{Bounds, CallContext, Guest, Level, Services};
+use crate::guest::{Bounds, CallContext, Guest, Level, Services, Used};
 use crate::ingress::{ClientId, CloseReason, WebhookReply, WebhookRequest};
 use crate::limit;
 
@@ -445,7 +445,11 @@ impl Channel {
         let lane = self.component.lane();
         let ended = lane.run(meter.clone(), guarded, tokio::time::sleep(timeout)).await;
         // Taking an instance down takes time too, the longer the larger it had become.
-        let _rest_of_nobody = self.services.use_cpu(meter.take());
+        let taken_down = Used {
+            cpu: meter.take(),
+            is_long: false,
+        };
+        let _rest_of_nobody = self.services.use_cpu(taken_down);
         let outcome = match ended {
             Some(Ok(Ok(result))) => return Ok(result),
             Some(Ok(Err(trap))) => CallError::Trapped(trap_reason(&trap)),

@@ -177,15 +177,13 @@ impl Budget {
 
     /// Counts what the call used since it was last asked, and calls it long from where it is.
     fn count(&mut self) -> Used {
-        let used = self.meter.take();
-        self.cpu += used.cpu;
-        if self.cpu > limit::CALL_CPU_BRIEF_MAX {
+        let cpu = self.meter.take();
+        self.cpu += cpu;
+        let is_long = self.cpu > limit::CALL_CPU_BRIEF_MAX;
+        if is_long {
             self.meter.mark_long();
         }
-        Used {
-            is_long: self.meter.is_long(),
-            ..used
-        }
+        Used { cpu, is_long }
     }
 
     /// Takes memory for this store, and for the channel as a whole.

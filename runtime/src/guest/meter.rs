@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::share::Used;
-
 /// The CPU time of one call. Written only by the thread that runs it at that moment.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -32,14 +30,11 @@ impl Meter {
 
     /// Returns what was used since it was last asked, up to this moment. To be called from within the call, or when no
     /// thread runs it.
-    pub(crate) fn take(&self) -> Used {
+    pub(crate) fn take(&self) -> Duration {
         if self.read_at.load(Ordering::Relaxed) > 0 {
             self.read();
         }
-        Used {
-            cpu: Duration::from_nanos(self.used.swap(0, Ordering::Relaxed)),
-            is_long: self.is_long(),
-        }
+        Duration::from_nanos(self.used.swap(0, Ordering::Relaxed))
     }
 
     /// Calls the call long, from now on.
@@ -95,7 +90,7 @@ mod tests {
     async fn waiting_costs_nothing_and_working_does() {
         let meter = Arc::new(Meter::default());
         meter.clone().run(tokio::time::sleep(Duration::from_millis(50))).await;
-        let waited = meter.take().cpu;
+        let waited = meter.take();
         assert!(waited < Duration::from_millis(20), "waiting cost {waited:?}");
         let working = async {
             let until = thread_cpu_ns() + 30_000_000;
@@ -104,7 +99,7 @@ mod tests {
             }
         };
         meter.clone().run(working).await;
-        let worked = meter.take().cpu;
+        let worked = meter.take();
         assert!(worked >= Duration::from_millis(30), "working cost {worked:?}");
     }
 }

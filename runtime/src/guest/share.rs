@@ -31,7 +31,8 @@ pub struct Crowd(Arc<Account>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
     pub cpu: Duration,
-    /// Whether the call is a long one by now.
+    /// Whether the call has used more than a brief one does: one that runs among the long ones for what the others of its
+    /// channel used is none.
     pub is_long: bool,
 }
 
