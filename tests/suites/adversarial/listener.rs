@@ -57,7 +57,10 @@ async fn a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why
     let rig = Rig::new().setting("listener", "panic now").up().await;
     let mut events = rig.channel.services().bus.subscribe();
     tokio::time::pause();
-    let ended = rig.channel.clone().listen().await;
+    let ended = tokio::select! {
+        ended = rig.channel.clone().listen() => ended,
+        never = hurry() => never,
+    };
     tokio::time::resume();
     assert_eq!(ended, Ended::GivenUp);
     let Status::Paused(reason) = rig.channel.status() else {
@@ -90,6 +93,17 @@ async fn a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why
     );
     listening.abort();
     rig.survived().await;
+}
+
+/// Makes the paused clock go on by steps. On its own it would pass at once, also while a guest works on another thread:
+/// then one that has just begun would count as steady.
+async fn hurry() -> Ended {
+    const STEP: Duration = limit::LISTENER_STEADY.checked_div(4).expect("four is not zero");
+    loop {
+        let in_real_time = || std::thread::sleep(Duration::from_millis(100));
+        tokio::task::spawn_blocking(in_real_time).await.expect("it ends");
+        tokio::time::advance(STEP).await;
+    }
 }
 
 fn state_of(event: &Event) -> Option<String> {
