@@ -334,7 +334,8 @@ pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
 /// Guest CPU time that a channel may use at once before it is slowed down: a burst of messages, or the start of an
 /// interpreter in several instances.
 pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
-/// The part of one core that a channel is slowed down to, in percent: its neighbours have the rest.
+/// The part of one core that a channel is slowed down to where the operator says nothing, in percent: its neighbours have the
+/// rest. Of a channel that gets more or less, the parts below are as much more or less.
 pub const CHANNEL_CPU_PERCENT: u32 = 50;
 /// The part of one core that a channel may use on the threads that serve everyone where the machine is crowded, in
 /// percent: many brief calls weigh as much as a long one. Above it, its calls run where they make nobody wait. Some
@@ -379,8 +380,8 @@ pub const LIFECYCLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Guest CPU time for a component to say what it is: Python guests start in half a second.
 pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(1);
-/// Calls of one channel that run at once, over all exports.
-pub const CALLS_PER_CHANNEL_MAX: usize = 64;
+/// Calls of one channel that run at once, over all exports, where the operator says nothing.
+pub const CALLS_PER_CHANNEL_DEFAULT: u32 = 64;
 /// How long a call may wait for its turn before it is refused as busy.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a component is tried out with nothing granted: what it does first, and once more after it failed.
@@ -416,13 +417,13 @@ pub const RELAY_WAITING_MAX: usize = 64;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a channel may write at once.
 pub const LOG_LINES_BURST: f64 = 200.0;
-/// Lines a second that it may go on with.
+/// Lines a second that it may go on with, where the operator says nothing.
 pub const LOG_LINES_PER_SECOND: f64 = 20.0;
 
 // ---- the gateway's own surface
 
-/// Clients connected to one channel.
-pub const CLIENTS_PER_CHANNEL_MAX: usize = 1024;
+/// Clients connected to one channel, where the operator says nothing.
+pub const CLIENTS_PER_CHANNEL_DEFAULT: usize = 1024;
 /// Frames that one call may answer a client with.
 pub const CLIENT_ANSWER_FRAMES_MAX: usize = 64;
 /// Frames that may wait for one client.
@@ -443,7 +444,7 @@ pub const REPLY_HEADERS_MAX: usize = 64;
 pub const REPLY_HEADER_BYTES_MAX: usize = 16 * KIB;
 /// Connections that ask something at once; each has one request at a time. Whoever comes on top takes the place of the one
 /// that was silent for the longest time, or waits where all are asking. A client's connection to a channel does not
-/// count: [`CLIENTS_PER_CHANNEL_MAX`]. Above it file descriptors, of which many systems give a process 1024, would be
+/// count: [`CLIENTS_PER_CHANNEL_DEFAULT`]. Above it file descriptors, of which many systems give a process 1024, would be
 /// missing elsewhere.
 pub const CONNECTIONS_ASKING_MAX: usize = 512;
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
@@ -477,7 +478,7 @@ pub const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Requests and response streams of one channel at once: an adapter polls, delivers to a few lanes and shows its work.
 pub const HTTP_IN_FLIGHT_MAX: usize = 16;
-/// WebSockets and byte streams of one channel at once.
+/// WebSockets and byte streams of one channel at once, where the operator says nothing.
 pub const SOCKETS_MAX: usize = 16;
 /// Bytes of one channel, in and out together, in one minute: a few large files, not a flood.
 pub const EGRESS_BYTES_PER_MINUTE_MAX: u64 = 512 * MIB as u64;

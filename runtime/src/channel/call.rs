@@ -50,6 +50,8 @@ pub struct ChannelBounds {
     pub cpu_max: Duration,
     /// Time for a delivery, host waits included.
     pub deliver_timeout: Duration,
+    /// Calls at once, over all exports.
+    pub calls_max: u32,
 }
 
 impl Default for ChannelBounds {
@@ -58,6 +60,7 @@ impl Default for ChannelBounds {
             memory_bytes_max: limit::GUEST_MEMORY_BYTES_DEFAULT,
             cpu_max: limit::CALL_CPU_DEFAULT,
             deliver_timeout: limit::DELIVER_TIMEOUT_DEFAULT,
+            calls_max: limit::CALLS_PER_CHANNEL_DEFAULT,
         }
     }
 }
@@ -80,7 +83,7 @@ impl Channel {
             services,
             component,
             bounds,
-            calls: Semaphore::new(limit::CALLS_PER_CHANNEL_MAX),
+            calls: Semaphore::new(bounds.calls_max as usize),
             status: RwLock::new(Status::Starting),
             listening: Mutex::default(),
         }
@@ -98,8 +101,7 @@ impl Channel {
 
     /// Waits until no call runs, at most for `patience`; calls that come meanwhile wait behind it. Returns whether none did.
     pub async fn rest(&self, patience: Duration) -> bool {
-        let all = u32::try_from(limit::CALLS_PER_CHANNEL_MAX).unwrap_or(u32::MAX);
-        let rested = tokio::time::timeout(patience, self.calls.acquire_many(all)).await;
+        let rested = tokio::time::timeout(patience, self.calls.acquire_many(self.bounds.calls_max)).await;
         rested.is_ok_and(|permits| permits.is_ok())
     }
 

@@ -206,12 +206,19 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     line("ambiguous resends", &channel.ambiguous_resends.to_string());
     let limits = &channel.limits;
     line("memory", &format!("{} MiB an instance", limits.memory_mib));
-    line("call timeout", &format!("{} s", limits.call_timeout_s));
+    line(
+        "each call",
+        &format!(
+            "{} s, {} s of CPU; {} at once",
+            limits.call_timeout_s, limits.call_cpu_s, limits.calls_at_once
+        ),
+    );
+    line("cpu share", &format!("{} % of a core", limits.cpu_percent));
     line(
         "requests",
         &format!(
-            "{} at once, {} MiB a response",
-            limits.requests_in_flight, limits.response_mib
+            "{} at once, {} MiB a response, {} MiB a minute",
+            limits.requests_in_flight, limits.response_mib, limits.network_mib_per_minute
         ),
     );
     if let Some(live) = &live {

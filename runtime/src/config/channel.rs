@@ -445,8 +445,15 @@ fn read_limits(section: &mut Section<'_>) -> ChannelLimits {
     let limits = ChannelLimits {
         memory_mib: bound("memory_mib", 1..=4096, default.memory_mib),
         call_timeout_s: bound("call_timeout_s", 1..=600, default.call_timeout_s),
+        call_cpu_s: bound("call_cpu_s", 1..=600, default.call_cpu_s),
+        cpu_percent: bound("cpu_percent", 1..=1600, default.cpu_percent),
+        calls_at_once: bound("calls_at_once", 1..=1024, default.calls_at_once),
         requests_in_flight: bound("requests_in_flight", 1..=256, default.requests_in_flight),
         response_mib: bound("response_mib", 1..=256, default.response_mib),
+        sockets: bound("sockets", 1..=256, default.sockets),
+        network_mib_per_minute: bound("network_mib_per_minute", 1..=1_048_576, default.network_mib_per_minute),
+        clients: bound("clients", 1..=65_536, default.clients),
+        log_lines_per_second: bound("log_lines_per_second", 1..=10_000, default.log_lines_per_second),
     };
     table.finish();
     limits

@@ -191,10 +191,24 @@ pub struct ChannelLimits {
     pub memory_mib: u32,
     /// The longest call of `deliver`, `handle` and the like, host waits included.
     pub call_timeout_s: u32,
+    /// Guest CPU time of one call, seconds.
+    pub call_cpu_s: u32,
+    /// The part of one core that it is slowed down to when it is busy for long, percent.
+    pub cpu_percent: u32,
+    /// Calls at once, over all exports.
+    pub calls_at_once: u32,
     /// Outgoing requests at once.
     pub requests_in_flight: u32,
     /// The largest response body, MiB.
     pub response_mib: u32,
+    /// WebSockets and byte streams at once.
+    pub sockets: u32,
+    /// What it may send and receive in a minute, MiB.
+    pub network_mib_per_minute: u32,
+    /// Clients that are connected at once.
+    pub clients: u32,
+    /// Lines that it may go on logging, after its burst.
+    pub log_lines_per_second: u32,
 }
 
 impl Default for ChannelLimits {
@@ -204,8 +218,15 @@ impl Default for ChannelLimits {
         Self {
             memory_mib: 128,
             call_timeout_s: 60,
+            call_cpu_s: 5,
+            cpu_percent: limit::CHANNEL_CPU_PERCENT,
+            calls_at_once: 64,
             requests_in_flight: 16,
             response_mib: 8,
+            sockets: 16,
+            network_mib_per_minute: 512,
+            clients: 1024,
+            log_lines_per_second: 20,
         }
     }
 }

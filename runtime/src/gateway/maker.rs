@@ -255,10 +255,12 @@ impl Maker {
             },
             at_most_once: config.guarantee == Guarantee::AtMostOnce,
         };
+        let limits = &config.limits;
         let bounds = ChannelBounds {
-            memory_bytes_max: config.limits.memory_mib as usize * 1024 * 1024,
-            deliver_timeout: Duration::from_secs(config.limits.call_timeout_s.into()),
-            ..ChannelBounds::default()
+            memory_bytes_max: limits.memory_mib as usize * 1024 * 1024,
+            cpu_max: Duration::from_secs(limits.call_cpu_s.into()),
+            deliver_timeout: Duration::from_secs(limits.call_timeout_s.into()),
+            calls_max: limits.calls_at_once,
         };
         let services = Arc::new(Services {
             name: name.clone(),
@@ -268,12 +270,12 @@ impl Maker {
             egress: ChannelEgress::new(self.gate.clone(), ready.egress),
             settings: ready.settings,
             access: ready.access,
-            clients: Clients::default(),
+            clients: Clients::new(limits.clients as usize),
             relay: Relay::default(),
-            log: ChannelLog::default(),
+            log: ChannelLog::new(limits.log_lines_per_second.into()),
             refusals: ChannelLog::default(),
             usage: Usage::default(),
-            share: Share::among(self.crowd.clone()),
+            share: Share::among(self.crowd.clone(), limits.cpu_percent),
             terminal: ready.terminal,
             listening: shutdown.child_token(),
             shutdown,

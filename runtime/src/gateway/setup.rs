@@ -66,9 +66,12 @@ impl<'a> Setup<'a> {
         if !self.faults.is_empty() {
             return Err(self.faults);
         }
+        let wanted = &self.config.limits;
         let limits = EgressLimits {
-            in_flight_max: self.config.limits.requests_in_flight as usize,
-            response_body_bytes_max: self.config.limits.response_mib as usize * 1024 * 1024,
+            in_flight_max: wanted.requests_in_flight as usize,
+            sockets_max: wanted.sockets as usize,
+            response_body_bytes_max: wanted.response_mib as usize * 1024 * 1024,
+            bytes_per_minute_max: u64::from(wanted.network_mib_per_minute) * 1024 * 1024,
             ..EgressLimits::default()
         };
         let egress = ChannelSettings {

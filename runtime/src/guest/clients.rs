@@ -25,9 +25,16 @@ pub enum SendError {
 }
 
 /// The connected clients of one channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
+    count_max: usize,
     connected: Mutex<HashMap<ClientId, Connected>>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new(limit::CLIENTS_PER_CHANNEL_DEFAULT)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,10 +44,18 @@ struct Connected {
 }
 
 impl Clients {
+    /// Makes room for so many.
+    pub fn new(count_max: usize) -> Self {
+        Self {
+            count_max,
+            connected: Mutex::default(),
+        }
+    }
+
     /// Registers a connection. Returns its id and the frames that it must write, or none where too many are connected.
     pub fn connect(&self) -> Option<(ClientId, mpsc::Receiver<OutgoingFrame>)> {
         let mut connected = self.lock();
-        if connected.len() >= limit::CLIENTS_PER_CHANNEL_MAX {
+        if connected.len() >= self.count_max {
             return None;
         }
         let (frames_tx, frames_rx) = mpsc::channel(limit::CLIENT_FRAMES_WAITING_MAX);

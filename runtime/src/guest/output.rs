@@ -34,6 +34,7 @@ pub enum Level {
 /// The bounded log of one channel.
 #[derive(Debug)]
 pub struct ChannelLog {
+    lines_per_second: f64,
     allowance: Mutex<Allowance>,
 }
 
@@ -46,18 +47,24 @@ struct Allowance {
 
 impl Default for ChannelLog {
     fn default() -> Self {
+        Self::new(limit::LOG_LINES_PER_SECOND)
+    }
+}
+
+impl ChannelLog {
+    /// Makes a log that takes so many lines, after a burst.
+    pub fn new(lines_per_second: f64) -> Self {
         let allowance = Allowance {
             lines: limit::LOG_LINES_BURST,
             refilled: Instant::now(),
             dropped: 0,
         };
         Self {
+            lines_per_second,
             allowance: Mutex::new(allowance),
         }
     }
-}
 
-impl ChannelLog {
     /// Writes a line, or counts it as dropped where the channel writes too many. Returns whether it was written.
     ///
     /// `message` is only asked for a line that is written: making it presentable costs more than dropping it.
@@ -81,7 +88,7 @@ impl ChannelLog {
     fn take(&self) -> Option<u64> {
         let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earned = now.duration_since(allowance.refilled).as_secs_f64() * limit::LOG_LINES_PER_SECOND;
+        let earned = now.duration_since(allowance.refilled).as_secs_f64() * self.lines_per_second;
         allowance.lines = (allowance.lines + earned).min(limit::LOG_LINES_BURST);
         allowance.refilled = now;
         // The line that tells of dropped ones is a line too.

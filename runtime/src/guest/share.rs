@@ -39,7 +39,7 @@ pub(crate) struct Used {
 impl Crowd {
     /// Makes a crowd for a machine with so many cores.
     pub fn on_cores(cores: usize) -> Self {
-        let percent = limit::CROWD_CPU_PERCENT.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
+        let percent = f64::from(limit::CROWD_CPU_PERCENT) * cores as f64;
         Self(Arc::new(Account::new(percent, limit::CROWD_CPU_BURST)))
     }
 
@@ -65,13 +65,13 @@ struct Balance {
 }
 
 impl Account {
-    fn new(core_percent: u32, burst: Duration) -> Self {
+    fn new(core_percent: f64, burst: Duration) -> Self {
         let balance = Balance {
             left_s: burst.as_secs_f64(),
             counted_at: Instant::now(),
         };
         Self {
-            core_part: f64::from(core_percent) / 100.0,
+            core_part: core_percent / 100.0,
             burst_s: burst.as_secs_f64(),
             balance: Mutex::new(balance),
         }
@@ -102,12 +102,15 @@ impl Account {
 }
 
 impl Share {
-    /// Makes the share of one channel of a crowd.
-    pub fn among(crowd: Crowd) -> Self {
+    /// Makes the share of one channel of a crowd, which may use so many percent of one core for long.
+    pub fn among(crowd: Crowd, cpu_percent: u32) -> Self {
+        let part_of =
+            |percent: u32| f64::from(percent) * f64::from(cpu_percent) / f64::from(limit::CHANNEL_CPU_PERCENT);
+        let account = |percent, burst| Account::new(part_of(percent), burst);
         Self {
-            cpu: Account::new(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST),
-            brief_cpu: Account::new(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
-            long_cpu: Account::new(limit::CHANNEL_CPU_LONG_PERCENT, limit::CHANNEL_CPU_LONG_BURST),
+            cpu: account(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST),
+            brief_cpu: account(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
+            long_cpu: account(limit::CHANNEL_CPU_LONG_PERCENT, limit::CHANNEL_CPU_LONG_BURST),
             crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
@@ -187,8 +190,12 @@ impl Share {
 mod tests {
     use super::*;
 
+    fn among(crowd: &Crowd) -> Share {
+        Share::among(crowd.clone(), limit::CHANNEL_CPU_PERCENT)
+    }
+
     fn alone() -> Share {
-        Share::among(Crowd::on_cores(2))
+        among(&Crowd::on_cores(2))
     }
 
     fn brief(cpu: Duration) -> Used {
@@ -219,8 +226,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_channels_crowd_the_busy_ones_are_in_the_way_and_the_others_are_not() {
         let crowd = Crowd::on_cores(2);
-        let busy: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
-        let peaceful = Share::among(crowd);
+        let busy: Vec<Share> = (0..8).map(|_| among(&crowd)).collect();
+        let peaceful = among(&crowd);
         let shares: Vec<&Share> = busy.iter().collect();
         work(&shares, limit::CHANNEL_CPU_BRIEF_PERCENT * 2).await;
         peaceful.use_cpu(brief(Duration::from_millis(1)));
@@ -265,7 +272,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn long_calls_leave_a_crowded_machine_to_the_others() {
         let crowd = Crowd::on_cores(2);
-        let channels: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
+        let channels: Vec<Share> = (0..8).map(|_| among(&crowd)).collect();
         let time = Duration::from_secs(100);
         let used: Duration = go_on(&channels, time, long).await.iter().sum();
         let bursts = 8 * limit::CHANNEL_CPU_LONG_BURST + limit::CROWD_CPU_BURST;
@@ -280,9 +287,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn brief_calls_are_not_held_for_the_long_ones_of_others() {
         let crowd = Crowd::on_cores(2);
-        let busy: Vec<Share> = (0..8).map(|_| Share::among(crowd.clone())).collect();
+        let busy: Vec<Share> = (0..8).map(|_| among(&crowd)).collect();
         go_on(&busy, Duration::from_secs(20), long).await;
-        let peaceful = Share::among(crowd);
+        let peaceful = among(&crowd);
         let rests = busy
             .iter()
             .map(|share| share.use_cpu(long(2 * limit::CHANNEL_CPU_LONG_BURST)));
@@ -304,6 +311,21 @@ mod tests {
             (deaths - free).abs() <= 1.0,
             "{deaths} before it rests, {free} expected"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_gets_what_its_operator_gives_it() {
+        let time = Duration::from_secs(100);
+        let crowd = Crowd::on_cores(64);
+        let channels = [10, 20].map(|percent| Share::among(crowd.clone(), percent));
+        let used = go_on(&channels, time, brief).await;
+        for (used, percent) in used.into_iter().zip([10, 20]) {
+            let allowed = limit::CHANNEL_CPU_BURST + time * percent / 100;
+            assert!(
+                used <= allowed + limit::EPOCH_TICK && used > allowed * 9 / 10,
+                "{used:?} of {allowed:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

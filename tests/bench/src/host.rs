@@ -15,6 +15,7 @@ use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, P
 use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
 use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
+use sluicegate::limit;
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;
 use sluicegate::store::EventStore as _;
@@ -111,7 +112,7 @@ pub(crate) fn channel(
         log: ChannelLog::default(),
         refusals: ChannelLog::default(),
         usage: Usage::default(),
-        share: Share::among(Crowd::on_cores(2)),
+        share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT),
         terminal: false,
         listening: shutdown.child_token(),
         shutdown,

@@ -161,10 +161,9 @@ async fn imports_that_channels_can_not_have_are_refused_by_name() {
 #[tokio::test]
 async fn a_start_function_that_spins_is_ended_before_anything_is_asked() {
     let error = refused(&written(&[("more", "(func $spin (loop br 0)) (start $spin)")])).await;
-    assert!(
-        matches!(&error, Error::Describe(reason) if reason.contains("CPU time")),
-        "{error}"
-    );
+    // A busy machine may not give it that much time before the other bound is met.
+    let is_bound = |reason: &str| reason.contains("CPU time") || reason.contains("within 10 s");
+    assert!(matches!(&error, Error::Describe(reason) if is_bound(reason)), "{error}");
 }
 
 #[tokio::test]

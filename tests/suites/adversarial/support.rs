@@ -16,6 +16,7 @@ use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, P
 use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::ingress::{WebhookReply, WebhookRequest};
+use sluicegate::limit;
 use sluicegate::policy::{Access, GrantEntry, Grants, HostPattern};
 use sluicegate::secret::{BoundSecret, Keyring, Placements, Redactor, Secret};
 use sluicegate::store::EventStore as _;
@@ -33,6 +34,7 @@ const BOUNDS: ChannelBounds = ChannelBounds {
     memory_bytes_max: 32 * 1024 * 1024,
     cpu_max: Duration::from_millis(300),
     deliver_timeout: DELIVER_TIMEOUT,
+    calls_max: limit::CALLS_PER_CHANNEL_DEFAULT,
 };
 /// Long enough for the CPU time above, also where everything else on the machine comes first.
 pub(crate) const DELIVER_TIMEOUT: Duration = Duration::from_secs(8);
@@ -146,7 +148,7 @@ impl Rig {
             log: ChannelLog::default(),
             refusals: ChannelLog::default(),
             usage: Usage::default(),
-            share: Share::among(Crowd::on_cores(2)),
+            share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT),
             terminal: false,
             listening: shutdown.child_token(),
             shutdown,

@@ -407,6 +407,22 @@ async fn a_channel_that_serves_nobody_has_no_door() {
 }
 
 #[tokio::test]
+async fn a_channel_serves_as_many_clients_as_its_operator_allows() {
+    let setup = Setup::new().echo().websocket();
+    let gateway = setup.section("[channels.websocket.limits]\nclients = 1").start().await;
+    let mut first = gateway.client().await;
+    let second = WsClient::connect(gateway.address(), "/ws", &[]).await.err();
+    assert_eq!(second, Some(503), "there was room for one");
+    first.say("m1", "c1", "hi").await;
+    first.until("reply").await;
+    drop(first);
+    harness::eventually("there is room again", async || {
+        WsClient::connect(gateway.address(), "/ws", &[]).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_is_not_on_the_list_is_refused_in_words() {
     let gateway = Setup::new()
         .echo()
