@@ -320,9 +320,11 @@ fn every_group_of_attacks_has_tests_and_they_are_there() {
 
 /// Everything that the suites say.
 fn sources() -> String {
-    ["adversarial", "egress", "store", "integration", "workers", "cli"]
-        .iter()
-        .flat_map(|suite| files(&format!("suites/{suite}")))
+    let suites = ["adversarial", "egress", "store", "integration", "workers", "cli"];
+    let suites = suites.iter().flat_map(|suite| files(&format!("suites/{suite}")));
+    // Shares are tested where they are, on a clock of their own.
+    suites
+        .chain(files("../runtime/src/guest"))
         .map(|(_, text)| text)
         .collect()
 }
