@@ -93,7 +93,7 @@ impl Failure {
     /// Says what the listener does about it. `doing` names the call, for the operator.
     pub fn remedy(&self, doing: &str) -> Remedy {
         match self {
-            Self::Api { status: 401, .. } => Remedy::GiveUp(format!(
+            Self::Api { status: 401, .. } => Remedy::Refused(format!(
                 "{doing}: Discord refuses the bot token: take a new one from the Developer Portal ({self})"
             )),
             Self::RateLimited { wait_ms, .. } => Remedy::Wait(*wait_ms),
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_listener_stops_only_where_asking_again_is_of_no_use() {
-        assert!(matches!(api(401, 0).remedy("x"), Remedy::GiveUp(words) if words.contains("bot token")));
+        assert!(matches!(api(401, 0).remedy("x"), Remedy::Refused(words) if words.contains("bot token")));
         assert!(matches!(
             Failure::Http(HttpError::Denied("https://discord.com".into())).remedy("x"),
             Remedy::GiveUp(_)

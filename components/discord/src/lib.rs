@@ -16,8 +16,8 @@ pub mod session;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Listener, OutboundMessage,
-    Placement, Presence, Receipt, Scheme, Secret, Setting,
+    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Listener, ListenerError,
+    OutboundMessage, Placement, Presence, Receipt, Scheme, Secret, Setting,
 };
 
 use crate::rest::{API_BASE, Rest};
@@ -90,7 +90,7 @@ impl Channel for Discord {
 }
 
 impl Listener for Discord {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         receive::receive_until_shutdown()
     }
 }

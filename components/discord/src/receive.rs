@@ -12,7 +12,8 @@ use sluicegate_sdk::net::{Frame as SocketFrame, NetError, Websocket};
 use sluicegate_sdk::recovery::Backoff;
 use sluicegate_sdk::serde_json::{self, Value};
 use sluicegate_sdk::{
-    Attachment, AttachmentSource, Conversation, InboundMessage, clock, debug, error, info, settings, warn,
+    Attachment, AttachmentSource, Conversation, InboundMessage, ListenerError, clock, debug, error, info, settings,
+    warn,
 };
 
 use crate::failure::Failure;
@@ -49,7 +50,7 @@ const MESSAGE_CONTENT: u64 = 1 << 15;
 ///
 /// # Errors
 /// Words for the operator where connecting again is of no use.
-pub fn receive_until_shutdown() -> Result<(), String> {
+pub fn receive_until_shutdown() -> Result<(), ListenerError> {
     let rest = Rest::from_settings();
     let mut backoff = Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1);
     let me = loop {
@@ -89,14 +90,14 @@ enum End {
     Failed(String),
     Shutdown,
     /// Stop with these words.
-    Stop(String),
+    Stop(ListenerError),
 }
 
 impl From<NetError> for End {
     fn from(error: NetError) -> Self {
         match error {
             NetError::ShuttingDown => Self::Shutdown,
-            NetError::Denied(why) => Self::Stop(format!("the connection to the gateway was denied: {why}")),
+            NetError::Denied(why) => Self::Stop(format!("the connection to the gateway was denied: {why}").into()),
             NetError::Timeout => Self::Failed("the connection to the gateway timed out".to_owned()),
             NetError::Closed => Self::Failed("the connection to the gateway was lost".to_owned()),
             NetError::Failed(why) => Self::Failed(format!("the connection to the gateway failed: {why}")),
@@ -119,13 +120,13 @@ impl Receiver {
         }
     }
 
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<(), ListenerError> {
         loop {
             let end = self.connect().unwrap_or_else(|end| end);
             self.session.disconnected();
             let wait_ms = match end {
                 End::Shutdown => return Ok(()),
-                End::Stop(words) => return Err(words),
+                End::Stop(error) => return Err(error),
                 End::Again(wait_ms) => wait_ms,
                 End::Failed(why) => {
                     self.failures = self.failures.saturating_add(1);
@@ -219,7 +220,7 @@ impl Receiver {
                 socket.close(CLOSE_AND_RESUME, "connecting again");
                 return Ok(Some(End::Again(wait_ms)));
             }
-            Step::Stop(words) => return Ok(Some(End::Stop(words))),
+            Step::Stop(words) => return Ok(Some(End::Stop(ListenerError::Refused(words)))),
         }
         Ok(None)
     }
@@ -245,7 +246,7 @@ impl Receiver {
             match remedy.follow(&mut self.backoff, &failure) {
                 Ok(true) => {}
                 Ok(false) => return Err(End::Shutdown),
-                Err(words) => return Err(End::Stop(words)),
+                Err(error) => return Err(End::Stop(error)),
             }
         }
     }

@@ -12,14 +12,11 @@ pub mod smtp;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, DeliveryError, Description, Endpoint, Features, Finding, Health, Lifecycle, Listener, OutboundMessage,
-    Placement, Receipt, Reconciliation, Scheme, Secret, Setting, state,
+    Channel, DeliveryError, Description, Endpoint, Features, Finding, Health, Lifecycle, Listener, ListenerError,
+    OutboundMessage, Placement, Receipt, Reconciliation, Scheme, Secret, Setting,
 };
 
 use crate::settings::Configuration;
-
-/// Where the reason is kept for which the mailbox refused us: deliveries then say so, and the host pauses the channel.
-const REFUSED: &str = "refused";
 
 /// How long a mailbox keeps what was not read, seconds: until somebody deletes it, here ten years.
 const MAILS_KEPT_FOR_S: u32 = 10 * 365 * 24 * 3600;
@@ -77,7 +74,7 @@ impl Channel for Email {
 }
 
 impl Listener for Email {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         receive::stay_connected()
     }
 }
@@ -89,9 +86,8 @@ impl Reconciliation for Email {
 }
 
 impl Lifecycle for Email {
-    /// Forgets an earlier refusal: the operator may have corrected what was wrong.
+    /// Checks what the operator set, so that a mistake is told at once.
     fn start(_webhook_url: Option<String>) -> Result<(), String> {
-        state::delete(REFUSED);
         Configuration::from_settings().map(|_| ())
     }
 

@@ -1,9 +1,8 @@
 //! Receiving: mails after the last one that was stored, then IDLE until there are more.
 
 use sluicegate_sdk::inbox::{self, Published};
-use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, blobs, clock, debug, state, warn};
+use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, ListenerError, blobs, clock, debug, warn};
 
-use crate::REFUSED;
 use crate::imap::Imap;
 use crate::map::{self, Received};
 use crate::settings::Configuration;
@@ -25,25 +24,20 @@ const LOOKED_AT_AGAIN_MS_MAX: u64 = 3 * 24 * 3600 * 1000;
 /// Receives until the channel is shut down.
 ///
 /// # Errors
-/// Words for the operator; the host starts the listener again, with backoff.
-pub fn stay_connected() -> Result<(), String> {
+/// Words for the operator, where the server refuses us or fails for a while.
+pub fn stay_connected() -> Result<(), ListenerError> {
     let configuration = Configuration::from_settings()?;
     let mut failures = 0;
     loop {
         let mut has_worked = false;
         let why = match receive(&configuration, &mut has_worked) {
             Failure::Shutdown => return Ok(()),
-            Failure::Refused(why) => {
-                if let Err(error) = state::set(REFUSED, why.as_bytes()) {
-                    warn!("the refusal was not kept: {error}");
-                }
-                return Err(why);
-            }
+            Failure::Refused(why) => return Err(ListenerError::Refused(why)),
             Failure::Broken(why) => why,
         };
         failures = if has_worked { 1 } else { failures + 1 };
         if failures >= FAILURES_MAX {
-            return Err(why);
+            return Err(ListenerError::Unavailable(why));
         }
         warn!("the connection to the IMAP server is lost, and is made again: {why}");
         if !clock::sleep_ms(RECONNECT_MS) {
@@ -57,9 +51,6 @@ fn receive(configuration: &Configuration, has_worked: &mut bool) -> Failure {
     let mut served = || -> Result<std::convert::Infallible, Failure> {
         let mut imap = Imap::open(&configuration.imap, &configuration.user, &configuration.folder)?;
         *has_worked = true;
-        if state::get(REFUSED).is_some() {
-            state::delete(REFUSED);
-        }
         let (mut last, seen_until) = start(&mut imap)?;
         loop {
             for uid in imap.after(last)? {

@@ -1,10 +1,7 @@
 //! Sending: one mail for each delivery.
 
-use sluicegate_sdk::{
-    Action, AttachmentSource, DeliveryError, Finding, OutboundMessage, Receipt, blobs, clock, state, warn,
-};
+use sluicegate_sdk::{Action, AttachmentSource, DeliveryError, Finding, OutboundMessage, Receipt, blobs, clock, warn};
 
-use crate::REFUSED;
 use crate::imap::Imap;
 use crate::map::{self, File, is_address, message_id};
 use crate::settings::Configuration;
@@ -16,9 +13,6 @@ use crate::wire::Failure;
 /// # Errors
 /// As the host's contract says.
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
-    if let Some(why) = state::get(REFUSED) {
-        return Err(DeliveryError::Unauthorized(String::from_utf8_lossy(&why).into_owned()));
-    }
     if message.action != Action::Send {
         return Err(DeliveryError::Rejected(
             "a mail that was sent can't be changed".to_owned(),

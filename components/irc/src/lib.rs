@@ -12,14 +12,11 @@ pub mod session;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, DeliveryError, Description, Endpoint, Features, Lifecycle, Listener, OutboundMessage, Placement, Receipt,
-    Scheme, Secret, Setting, SettingKind, state,
+    Channel, DeliveryError, Description, Endpoint, Features, Lifecycle, Listener, ListenerError, OutboundMessage,
+    Placement, Receipt, Scheme, Secret, Setting, SettingKind,
 };
 
 use crate::receive::LINE_INTERVAL_MS;
-
-/// Where the reason is kept for which the server refused us: deliveries then say so, and the host pauses the channel.
-const REFUSED: &str = "refused";
 
 /// The IRC channel.
 pub struct Irc;
@@ -84,15 +81,14 @@ impl Channel for Irc {
 }
 
 impl Listener for Irc {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         receive::stay_connected()
     }
 }
 
 impl Lifecycle for Irc {
-    /// Forgets an earlier refusal: the operator may have corrected what was wrong.
+    /// Checks what the operator set, so that a mistake is told at once.
     fn start(_webhook_url: Option<String>) -> Result<(), String> {
-        state::delete(REFUSED);
         receive::Configuration::from_settings().map(|_| ())
     }
 

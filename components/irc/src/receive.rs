@@ -7,9 +7,10 @@ use std::convert::Infallible;
 
 use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::net::{NetError, TcpStream};
-use sluicegate_sdk::{InboundMessage, clock, info, progress, relay, secrets, serde_json, settings, state, warn};
+use sluicegate_sdk::{
+    InboundMessage, ListenerError, clock, info, progress, relay, secrets, serde_json, settings, warn,
+};
 
-use crate::REFUSED;
 use crate::map::{Answer, NICK_BYTES_MAX, Order};
 use crate::session::{Effect, Profile, Session};
 use crate::wire::{Line, Lines, is_word};
@@ -113,9 +114,8 @@ fn address(server: &str) -> Result<(String, u16, bool), String> {
 /// Stays connected, and listens and sends, until the channel is shut down.
 ///
 /// # Errors
-/// Words for the operator, where the server refuses us or can't be reached for a while; the host starts the listener
-/// again, with a longer wait.
-pub fn stay_connected() -> Result<(), String> {
+/// Words for the operator, where the server refuses us or can't be reached for a while.
+pub fn stay_connected() -> Result<(), ListenerError> {
     let configuration = Configuration::from_settings()?;
     let mut failures = 0;
     loop {
@@ -124,12 +124,12 @@ pub fn stay_connected() -> Result<(), String> {
         relay::abandon();
         let why = match ended {
             Ended::Shutdown => return Ok(()),
-            Ended::Refused(why) => return Err(why),
+            Ended::Refused(why) => return Err(ListenerError::Refused(why)),
             Ended::Failed(why) => why,
         };
         failures = if was_registered { 1 } else { failures + 1 };
         if failures >= FAILURES_MAX {
-            return Err(why);
+            return Err(ListenerError::Unavailable(why));
         }
         warn!("the connection is lost, and is made again: {why}");
         if !clock::sleep_ms(RECONNECT_MS) {
@@ -245,18 +245,10 @@ impl Connection {
                 Effect::Answer(number, answer) => reply(number, &answer),
                 Effect::Registered => {
                     self.was_registered = true;
-                    if state::get(REFUSED).is_some() {
-                        state::delete(REFUSED);
-                    }
                     info!("registered with the server");
                 }
                 Effect::Warn(why) => warn!("{why}"),
-                Effect::Refused(why) => {
-                    if let Err(error) = state::set(REFUSED, why.as_bytes()) {
-                        warn!("the refusal was not kept: {error}");
-                    }
-                    return Err(Ended::Refused(why));
-                }
+                Effect::Refused(why) => return Err(Ended::Refused(why)),
                 Effect::End(why) => {
                     publish(&messages)?;
                     return Err(Ended::Failed(why));

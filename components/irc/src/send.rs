@@ -1,9 +1,8 @@
 //! Sending: lines, each handed to the listener, which has the connection and knows what became of it.
 
 use sluicegate_sdk::relay::{self, RelayError};
-use sluicegate_sdk::{Action, DeliveryError, OutboundMessage, Receipt, clock, parts, serde_json, state};
+use sluicegate_sdk::{Action, DeliveryError, OutboundMessage, Receipt, clock, parts, serde_json};
 
-use crate::REFUSED;
 use crate::map::{self, Answer, Order};
 
 /// How long a line waits for its turn and its answer, milliseconds: less than the host's deadline for a delivery.
@@ -21,9 +20,6 @@ const NEXT_ATTEMPT_MS: u64 = 500;
 /// # Errors
 /// As the host's contract says; lines that were accepted before the error stay accepted, and are reported as such.
 pub fn deliver(message: &OutboundMessage) -> Result<Receipt, DeliveryError> {
-    if let Some(why) = state::get(REFUSED) {
-        return Err(DeliveryError::Unauthorized(String::from_utf8_lossy(&why).into_owned()));
-    }
     if message.action != Action::Send {
         return Err(DeliveryError::Rejected(
             "IRC has no edits, deletions or reactions".to_owned(),

@@ -23,8 +23,10 @@ const ACCOUNT_REFUSED: [&str; 7] = [
     "M_USER_LOCKED",
     "M_USER_SUSPENDED",
     "M_CONSENT_NOT_GIVEN",
-    "M_RESOURCE_LIMIT_EXCEEDED",
+    SERVER_FULL,
 ];
+/// What it says to everyone when it has reached a limit of its own, such as the number of its users.
+const SERVER_FULL: &str = "M_RESOURCE_LIMIT_EXCEEDED";
 /// What it says when a room is closed to the account.
 const ROOM_REFUSED: [&str; 3] = ["M_FORBIDDEN", "M_GUEST_ACCESS_FORBIDDEN", "M_NOT_FOUND"];
 
@@ -100,8 +102,9 @@ impl Failure {
     pub fn remedy(&self, doing: &str) -> Remedy {
         match self {
             Self::Api { status: 429, .. } | Self::Gateway(429) => Remedy::Wait(self.wait_ms()),
-            Self::Api { code, .. } if ACCOUNT_REFUSED.contains(&code.as_str()) => {
-                Remedy::GiveUp(format!("{doing}: the account is refused: {self}"))
+            // A server that is full may have room again.
+            Self::Api { code, .. } if code != SERVER_FULL && ACCOUNT_REFUSED.contains(&code.as_str()) => {
+                Remedy::Refused(format!("{doing}: the account is refused: {self}"))
             }
             Self::Api { status, .. } | Self::Gateway(status) if *status >= 500 => Remedy::BackOff,
             Self::Http(HttpError::ShuttingDown) => Remedy::Shutdown,
@@ -244,8 +247,10 @@ mod tests {
 
     #[test]
     fn a_listener_stops_only_where_asking_again_is_of_no_use() {
+        let refused = api(401, "M_UNKNOWN_TOKEN").remedy("/sync");
+        assert!(matches!(refused, Remedy::Refused(said) if said.contains("the account is refused")));
         for (failure, words) in [
-            (api(401, "M_UNKNOWN_TOKEN"), "the account is refused"),
+            (api(403, "M_RESOURCE_LIMIT_EXCEEDED"), "M_RESOURCE_LIMIT_EXCEEDED"),
             (
                 Failure::Http(HttpError::Denied("https://m.example".into())),
                 "m.example",

@@ -13,8 +13,8 @@ pub mod send;
 pub mod wire;
 
 use sluicegate_sdk::{
-    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Listener, OutboundMessage, Presence,
-    Receipt, Scheme, Secret, Setting,
+    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Listener, ListenerError,
+    OutboundMessage, Presence, Receipt, Scheme, Secret, Setting,
 };
 
 use crate::homeserver::Homeserver;
@@ -76,7 +76,7 @@ impl Channel for Matrix {
 }
 
 impl Listener for Matrix {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         receive::sync_until_shutdown()
     }
 }

@@ -10,7 +10,9 @@ use sluicegate_sdk::http::{HttpError, segment_escaped};
 use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
-use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, error, settings, state, warn};
+use sluicegate_sdk::{
+    Attachment, AttachmentSource, InboundMessage, ListenerError, clock, error, settings, state, warn,
+};
 
 use crate::failure::Failure;
 use crate::homeserver::{Homeserver, read, room_path};
@@ -55,12 +57,11 @@ const TIMELINE_TYPES: [&str; 8] = [
 ///
 /// # Errors
 /// Words for the operator where syncing again is of no use.
-pub fn sync_until_shutdown() -> Result<(), String> {
+pub fn sync_until_shutdown() -> Result<(), ListenerError> {
     let mut receiver = Receiver::new();
     if receiver.server.is_unset() {
-        return Err(
-            "the setting homeserver is empty: it takes an address such as https://matrix.example.org".to_owned(),
-        );
+        let words = "the setting homeserver is empty: it takes an address such as https://matrix.example.org";
+        return Err(ListenerError::Refused(words.to_owned()));
     }
     loop {
         let go_on = match receiver.sync() {
@@ -303,7 +304,7 @@ impl Receiver {
     }
 
     /// Does what a failed sync asks for. False at shutdown.
-    fn remedy(&mut self, failure: &Failure) -> Result<bool, String> {
+    fn remedy(&mut self, failure: &Failure) -> Result<bool, ListenerError> {
         match failure.remedy("syncing") {
             Remedy::Smaller if self.timeline_max > 1 => {
                 self.timeline_max = (self.timeline_max / 4).max(1);

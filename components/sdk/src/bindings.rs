@@ -35,6 +35,7 @@ pub mod listener {
     wit_bindgen::generate!({
         inline: "package sluicegate:sdk; world only-listener { export sluicegate:channel/listener@0.1.0; }",
         path: "../../wit/since_v0.1.0",
+        additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
         export_macro_name: "export",
         default_bindings_module: "$crate::bindings::listener",

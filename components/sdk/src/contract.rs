@@ -9,6 +9,15 @@ use crate::webhook;
 /// What became of an ambiguous delivery.
 pub use bindings::reconciliation::exports::sluicegate::channel::reconciliation::Finding;
 
+/// Why a listener ended although nobody told it to.
+pub use bindings::listener::exports::sluicegate::channel::listener::ListenerError;
+
+impl From<String> for ListenerError {
+    fn from(words: String) -> Self {
+        Self::Unavailable(words)
+    }
+}
+
 /// A channel, or an adapter that only sends: what every component is.
 pub trait Channel {
     /// Says what the channel is and what it asks for. Called once, without any capability, when the channel is added.
@@ -26,8 +35,8 @@ pub trait Listener {
     /// Receives until the host shuts the channel down, which every blocking call then says.
     ///
     /// # Errors
-    /// Words for the operator; the host restarts the listener, with backoff.
-    fn run() -> Result<(), String>;
+    /// The case decides what the host does next: see [`ListenerError`]. Bare words convert with `?`, to what may pass.
+    fn run() -> Result<(), ListenerError>;
 }
 
 /// A channel that the platform calls. The host has checked size and signature before.
@@ -107,7 +116,7 @@ impl<T: Channel> bindings::channel::exports::sluicegate::channel::delivery::Gues
 }
 
 impl<T: Listener> bindings::listener::exports::sluicegate::channel::listener::Guest for T {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         <T as Listener>::run()
     }
 }

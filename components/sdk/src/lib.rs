@@ -59,7 +59,9 @@ pub mod state;
 pub mod text;
 pub mod webhook;
 
-pub use contract::{Channel, Connections, Finding, Health, Lifecycle, Listener, Presence, Reconciliation, Webhook};
+pub use contract::{
+    Channel, Connections, Finding, Health, Lifecycle, Listener, ListenerError, Presence, Reconciliation, Webhook,
+};
 pub use description::{
     Description, Endpoint, Features, Placement, Scheme, Secret, Setting, SettingKind, SignatureScheme, WebhookRecipe,
 };

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::{clock, warn};
+use crate::{ListenerError, clock, warn};
 
 /// What a listener does about a failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,10 @@ pub enum Remedy {
     BackOff,
     /// Ask for less at a time: the answer was too large.
     Smaller,
-    /// Stop with these words for the operator.
+    /// Stop with these words for the operator; the host starts the listener again, with a longer wait each time.
     GiveUp(String),
+    /// Stop with these words until the operator has acted: the platform would refuse again.
+    Refused(String),
     /// The channel is being shut down.
     Shutdown,
 }
@@ -25,10 +27,11 @@ impl Remedy {
     /// off.
     ///
     /// # Errors
-    /// The words of [`Remedy::GiveUp`].
-    pub fn follow(self, backoff: &mut Backoff, failure: &impl Display) -> Result<bool, String> {
+    /// The words of [`Remedy::GiveUp`] and [`Remedy::Refused`].
+    pub fn follow(self, backoff: &mut Backoff, failure: &impl Display) -> Result<bool, ListenerError> {
         let wait_ms = match self {
-            Self::GiveUp(words) => return Err(words),
+            Self::GiveUp(words) => return Err(ListenerError::Unavailable(words)),
+            Self::Refused(words) => return Err(ListenerError::Refused(words)),
             Self::Shutdown => return Ok(false),
             Self::Wait(wait_ms) => wait_ms,
             Self::BackOff | Self::Smaller => backoff.next(),

@@ -14,14 +14,13 @@ const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
 const WAIT_MS_DEFAULT: u64 = 5_000;
 
 /// Words for credentials that don't work (any more).
-const UNAUTHORIZED: [&str; 9] = [
+const UNAUTHORIZED: [&str; 8] = [
     "invalid_auth",
     "not_authed",
     "account_inactive",
     "token_revoked",
     "token_expired",
     "not_allowed_token_type",
-    "org_login_required",
     "ekm_access_denied",
     "team_access_not_granted",
 ];
@@ -44,8 +43,19 @@ const NO_CONVERSATION: [&str; 14] = [
 ];
 /// Words for a limit that is reached, where it does not come as 429.
 const TOO_FAST: [&str; 3] = ["ratelimited", "rate_limited", "message_limit_exceeded"];
-/// Words for trouble of Slack's in which nothing was done.
-const UNAVAILABLE: [&str; 4] = [
+/// Words for what the app may not do until a person has changed that at Slack. To a delivery they say no more than that this
+/// one message is refused.
+const NOT_ALLOWED: [&str; 6] = [
+    "missing_scope",
+    "no_permission",
+    "access_denied",
+    "forbidden_team",
+    "enterprise_is_restricted",
+    "two_factor_setup_required",
+];
+/// Words for trouble of Slack's in which nothing was done; a workspace that is being moved comes back.
+const UNAVAILABLE: [&str; 5] = [
+    "org_login_required",
     "service_unavailable",
     "request_timeout",
     "team_added_to_org",
@@ -123,6 +133,9 @@ impl Failure {
             Self::Http(HttpError::ShuttingDown) => Remedy::Shutdown,
             Self::Http(HttpError::Denied(_) | HttpError::Invalid(_)) => Remedy::GiveUp(format!("{doing}: {self}")),
             _ if self.is_one_of(&UNAVAILABLE) || self.is_one_of(&AMBIGUOUS) => Remedy::BackOff,
+            _ if self.is_one_of(&UNAUTHORIZED) || self.is_one_of(&NOT_ALLOWED) => {
+                Remedy::Refused(format!("{doing}: {self}"))
+            }
             Self::Api { .. } => Remedy::GiveUp(format!("{doing}: {self}")),
             _ => Remedy::BackOff,
         }
@@ -248,14 +261,16 @@ mod tests {
 
     #[test]
     fn the_listener_stops_only_where_asking_again_is_of_no_use() {
-        assert!(matches!(api("invalid_auth").remedy("x"), Remedy::GiveUp(_)));
+        assert!(matches!(api("invalid_auth").remedy("x"), Remedy::Refused(_)));
+        assert!(matches!(api("something_new").remedy("x"), Remedy::GiveUp(_)));
+        assert_eq!(api("org_login_required").remedy("x"), Remedy::BackOff);
         let scope = answer(
             200,
             &[],
             r#"{"ok":false,"error":"missing_scope","needed":"connections:write"}"#,
         );
         let scope = scope.expect_err("it is refused").remedy("x");
-        assert!(matches!(scope, Remedy::GiveUp(words) if words.contains("connections:write")));
+        assert!(matches!(scope, Remedy::Refused(words) if words.contains("connections:write")));
         assert_eq!(api("internal_error").remedy("x"), Remedy::BackOff);
         assert_eq!(Failure::Status(502).remedy("x"), Remedy::BackOff);
         assert_eq!(Failure::Http(HttpError::ShuttingDown).remedy("x"), Remedy::Shutdown);

@@ -15,8 +15,8 @@ pub mod wire;
 
 use sluicegate_sdk::{
     Channel, Conversation, DeliveryError, Description, Endpoint, Features, Finding, Health, Lifecycle, Listener,
-    OutboundMessage, Presence, Receipt, Reconciliation, Scheme, Secret, Setting, SignatureScheme, Webhook,
-    WebhookRecipe, secrets, settings, webhook,
+    ListenerError, OutboundMessage, Presence, Receipt, Reconciliation, Scheme, Secret, Setting, SignatureScheme,
+    Webhook, WebhookRecipe, secrets, settings, webhook,
 };
 
 use crate::api::{API_BASE, Api};
@@ -138,7 +138,7 @@ impl Channel for Slack {
 }
 
 impl Listener for Slack {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         match Mode::from_settings()? {
             Mode::Socket => receive::receive_until_shutdown(),
             Mode::Events => {

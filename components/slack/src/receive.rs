@@ -8,7 +8,7 @@ use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::webhook::{Request, Response};
 use sluicegate_sdk::{
-    Attachment, AttachmentSource, InboundMessage, clock, debug, error, info, secrets, settings, warn,
+    Attachment, AttachmentSource, InboundMessage, ListenerError, clock, debug, error, info, secrets, settings, warn,
 };
 
 use crate::api::Api;
@@ -41,14 +41,14 @@ enum End {
     Refused(Failure),
     Shutdown,
     /// Stop with these words.
-    Stop(String),
+    Stop(ListenerError),
 }
 
 impl From<NetError> for End {
     fn from(error: NetError) -> Self {
         match error {
             NetError::ShuttingDown => Self::Shutdown,
-            NetError::Denied(why) => Self::Stop(format!("the connection to Slack was denied: {why}")),
+            NetError::Denied(why) => Self::Stop(format!("the connection to Slack was denied: {why}").into()),
             NetError::Timeout => Self::Failed("the connection to Slack timed out".to_owned()),
             NetError::Closed => Self::Failed("the connection to Slack was lost".to_owned()),
             NetError::Failed(why) => Self::Failed(format!("the connection to Slack failed: {why}")),
@@ -66,7 +66,7 @@ impl From<Failure> for End {
 ///
 /// # Errors
 /// Words for the operator where connecting again is of no use.
-pub fn receive_until_shutdown() -> Result<(), String> {
+pub fn receive_until_shutdown() -> Result<(), ListenerError> {
     let mut receiver = Receiver {
         api: Api::from_settings(),
         me: None,
@@ -75,7 +75,7 @@ pub fn receive_until_shutdown() -> Result<(), String> {
     loop {
         let go_on = match receiver.connect().unwrap_or_else(|end| end) {
             End::Shutdown => false,
-            End::Stop(words) => return Err(words),
+            End::Stop(error) => return Err(error),
             End::Again => true,
             End::Failed(why) => Remedy::BackOff.follow(&mut receiver.backoff, &why)?,
             End::Refused(failure) => failure
@@ -163,7 +163,9 @@ impl Receiver {
 /// Says what follows from Slack's farewell.
 fn farewell(reason: &str) -> End {
     match reason {
-        "link_disabled" => End::Stop("Socket Mode is turned off: turn it on in the app's settings".to_owned()),
+        "link_disabled" => End::Stop(ListenerError::Refused(
+            "Socket Mode is turned off: turn it on in the app's settings".to_owned(),
+        )),
         "warning" | "refresh_requested" => End::Again,
         // Another connection at once would get the same answer: `too_many_websockets`, or what we don't know.
         other => End::Failed(format!("Slack ended the connection: {other}")),

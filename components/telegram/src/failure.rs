@@ -100,7 +100,7 @@ impl Failure {
     /// Says what a listener does about it. `doing` names the call, for the operator.
     pub fn remedy(&self, doing: &str) -> Remedy {
         match self {
-            Self::Api { code: 401 | 404, .. } => Remedy::GiveUp(format!("{doing}: credentials refused: {self}")),
+            Self::Api { code: 401 | 404, .. } => Remedy::Refused(format!("{doing}: credentials refused: {self}")),
             Self::Api {
                 code: 409, description, ..
             } if contains(description, &["webhook"]) => Remedy::GiveUp(format!(
@@ -264,9 +264,11 @@ mod tests {
 
     #[test]
     fn a_listener_stops_only_where_asking_again_is_of_no_use() {
+        for refused in [api(401, "Unauthorized"), api(404, "Not Found")] {
+            let remedy = refused.remedy("getUpdates");
+            assert!(matches!(&remedy, Remedy::Refused(said) if said.contains("credentials refused")));
+        }
         let stops = [
-            (api(401, "Unauthorized"), "credentials refused"),
-            (api(404, "Not Found"), "credentials refused"),
             (
                 api(409, "Conflict: can't use getUpdates method while webhook is active"),
                 "deleteWebhook",

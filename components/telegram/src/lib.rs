@@ -14,7 +14,7 @@ pub mod wire;
 
 use sluicegate_sdk::serde_json::json;
 use sluicegate_sdk::{
-    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener,
+    Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener, ListenerError,
     OutboundMessage, Placement, Presence, Receipt, Scheme, Secret, Setting, Webhook, WebhookRecipe, secrets, settings,
     webhook,
 };
@@ -115,7 +115,7 @@ impl Channel for Telegram {
 }
 
 impl Listener for Telegram {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         match Mode::from_settings()? {
             Mode::Poll => receive::poll_until_shutdown(),
             Mode::Webhook => {

@@ -8,7 +8,9 @@ use sluicegate_sdk::inbox::{self, PublishError, Published};
 use sluicegate_sdk::recovery::{Backoff, Remedy};
 use sluicegate_sdk::serde_json::{self, Value, json};
 use sluicegate_sdk::webhook::{Request, Response};
-use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, clock, debug, error, secrets, settings, warn};
+use sluicegate_sdk::{
+    Attachment, AttachmentSource, InboundMessage, ListenerError, clock, debug, error, secrets, settings, warn,
+};
 
 use crate::bot::{Bot, read, remember_migration};
 use crate::failure::Failure;
@@ -43,7 +45,7 @@ pub fn allowed_updates() -> Value {
 ///
 /// # Errors
 /// Words for the operator where polling again is of no use.
-pub fn poll_until_shutdown() -> Result<(), String> {
+pub fn poll_until_shutdown() -> Result<(), ListenerError> {
     let mut poller = Poller::new();
     loop {
         let go_on = match poller.poll() {
@@ -130,7 +132,7 @@ impl Poller {
     }
 
     /// Does what a failed poll asks for. False at shutdown.
-    fn remedy(&mut self, failure: &Failure) -> Result<bool, String> {
+    fn remedy(&mut self, failure: &Failure) -> Result<bool, ListenerError> {
         match failure.remedy("polling") {
             Remedy::Smaller if self.updates_max > 1 => {
                 self.updates_max /= 2;

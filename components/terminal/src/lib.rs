@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use sluicegate_sdk::inbox::{self, Outcome, PublishError};
 use sluicegate_sdk::{
-    Action, Channel, DeliveryError, Description, Features, Listener, OutboundMessage, Receipt, clock,
+    Action, Channel, DeliveryError, Description, Features, Listener, ListenerError, OutboundMessage, Receipt, clock,
 };
 use wire::Line;
 
@@ -39,7 +39,7 @@ impl Channel for Terminal {
 }
 
 impl Listener for Terminal {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         let started_ms = clock::now_ms();
         let mut input = io::stdin().lock();
         let mut count = 0_u64;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::{Channel, trap_reason};
 use super::loaded::LoadedComponent;
 use super::status::Status;
+use crate::guest::bindings::exports::sluicegate::channel::listener::ListenerError;
 use crate::guest::{Bounds, CallContext, Services};
 use crate::limit;
 use crate::retry;
@@ -27,14 +28,27 @@ pub enum Ended {
     EndOfInput,
     /// It crashed again and again; the channel is paused.
     GivenUp,
+    /// The platform refuses it until someone acts; the channel is paused.
+    Refused,
 }
 
 /// Why one run of the listener came to its end, for the operator.
 enum Fall {
     /// It said so itself: a platform that can't be reached comes back.
     Failed(String),
+    /// It said so itself: the platform would refuse it again.
+    Refused(String),
     /// It trapped, or returned without a word: it would do so again.
     Crashed(String),
+}
+
+impl From<ListenerError> for Fall {
+    fn from(error: ListenerError) -> Self {
+        match error {
+            ListenerError::Unavailable(words) => Self::Failed(words),
+            ListenerError::Refused(words) => Self::Refused(words),
+        }
+    }
 }
 
 /// Counts the runs of one listener, and how long to wait before the next.
@@ -64,7 +78,7 @@ impl Restarts {
         }
         self.crashes = match fall {
             Fall::Crashed(_) => self.crashes + 1,
-            Fall::Failed(_) => 0,
+            Fall::Failed(_) | Fall::Refused(_) => 0,
         };
         self.crashes >= limit::LISTENER_CRASHES_MAX
     }
@@ -90,7 +104,7 @@ impl Channel {
     }
 
     /// Runs the listener until the channel stops, or its input ends; starts it again whenever it fails. A crash loop pauses
-    /// the channel. From this call on [`Channel::stop_listening`] ends it.
+    /// the channel, and so does a platform that refuses it. From this call on [`Channel::stop_listening`] ends it.
     ///
     /// # Cancel safety
     /// Dropping the future drops the instance.
@@ -123,22 +137,42 @@ impl Channel {
                 Ok(()) => Fall::Crashed("it returned although it was not told to".to_owned()),
                 Err(fall) => fall,
             };
-            self.services.usage.restarts.add(1);
             let gives_up = restarts.note(started.elapsed(), &fall);
-            let (Fall::Failed(reason) | Fall::Crashed(reason)) = fall;
-            let reason = self.services.presentable(&reason);
-            if gives_up {
-                let crashes = limit::LISTENER_CRASHES_MAX;
-                let words = format!("crash loop: the listener crashed {crashes} times in a row, at last: {reason}");
-                self.set_status(Status::Paused(words));
-                return Ended::GivenUp;
+            if let Some(ended) = self.follow(fall, gives_up) {
+                return ended;
             }
-            self.set_listener_status(Status::Degraded(format!("the listener stopped: {reason}")));
             tokio::select! {
                 () = tokio::time::sleep(restarts.wait(self.services.name.as_str())) => {}
                 () = stop.cancelled() => return Ended::Stopped,
             }
         }
+    }
+
+    /// Shows how a run ended; returns how the listener did, where there is to be no other run.
+    fn follow(&self, fall: Fall, gives_up: bool) -> Option<Ended> {
+        let presentable = |reason: String| self.services.presentable(&reason);
+        let (words, ended) = match fall {
+            Fall::Refused(reason) => {
+                let words = format!(
+                    "the listener is refused: {} (resume the channel when that is mended)",
+                    presentable(reason)
+                );
+                (words, Ended::Refused)
+            }
+            Fall::Failed(reason) | Fall::Crashed(reason) => {
+                self.services.usage.restarts.add(1);
+                let reason = presentable(reason);
+                if !gives_up {
+                    self.set_listener_status(Status::Degraded(format!("the listener stopped: {reason}")));
+                    return None;
+                }
+                let crashes = limit::LISTENER_CRASHES_MAX;
+                let words = format!("crash loop: the listener crashed {crashes} times in a row, at last: {reason}");
+                (words, Ended::GivenUp)
+            }
+        };
+        self.set_status(Status::Paused(words));
+        Some(ended)
     }
 
     async fn run_once(&self, stop: &CancellationToken) -> Result<(), Fall> {
@@ -169,7 +203,7 @@ impl Channel {
         };
         match outcome {
             None => Ok(()),
-            Some(Ok(Ok(returned))) => returned.map_err(Fall::Failed),
+            Some(Ok(Ok(returned))) => returned.map_err(Fall::from),
             Some(Ok(Err(trap))) => {
                 self.services.note_trap();
                 Err(Fall::Crashed(trap_reason(&trap)))
@@ -184,7 +218,7 @@ async fn run_instance(
     services: Arc<Services>,
     context: CallContext,
     bounds: Bounds,
-) -> wasmtime::Result<Result<(), String>> {
+) -> wasmtime::Result<Result<(), ListenerError>> {
     let Some(indices) = &component.exports.listener else {
         return Ok(Ok(()));
     };

@@ -124,6 +124,8 @@ impl Roster {
                     let begun = roster.begin(&line).await;
                     begun.map_err(|reason| not_now(&name, &format!("did not start: {reason}")))?;
                 }
+                // One that is about to end, because it was refused or crashed, would be taken for one that runs.
+                roster.stop_listening(&line).await;
                 roster.go(&line);
             }
             Ok(roster.keep_paused(&line, false))

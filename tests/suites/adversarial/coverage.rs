@@ -260,7 +260,10 @@ const GROUPS: [(&str, &[&str]); 34] = [
     ),
     (
         "crash loops",
-        &["a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why_is_not"],
+        &[
+            "a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why_is_not",
+            "a_listener_that_is_refused_pauses_its_channel_and_is_not_started_again",
+        ],
     ),
     (
         "components, grants and compiled code changed under way",

@@ -95,6 +95,24 @@ async fn a_listener_that_crashes_again_and_again_is_paused_and_one_that_says_why
     rig.survived().await;
 }
 
+#[tokio::test]
+async fn a_listener_that_is_refused_pauses_its_channel_and_is_not_started_again() {
+    let words = format!("refuse \u{1b}[2J{SECRET}");
+    let rig = Rig::new().setting("listener", &words).up().await;
+    let mut events = rig.channel.services().bus.subscribe();
+    let ended = tokio::time::timeout(Duration::from_secs(20), rig.channel.clone().listen()).await;
+    assert_eq!(ended.expect("it ends by itself"), Ended::Refused);
+    let wanted = "the listener is refused: \\u{1b}[2J[redacted] (resume the channel when that is mended)";
+    assert_eq!(rig.channel.status(), Status::Paused(wanted.to_owned()));
+    assert_eq!(rig.usage().restarts.get(), 0);
+    let told = match events.recv().await {
+        Some(Received::Event(event)) => state_of(&event),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told.as_deref(), Some("paused"), "the live view hears of it");
+    rig.silent().await;
+}
+
 /// Makes the paused clock go on by steps. On its own it would pass at once, also while a guest works on another thread:
 /// then one that has just begun would count as steady.
 async fn hurry() -> Ended {

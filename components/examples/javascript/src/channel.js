@@ -38,7 +38,8 @@ export const listener = {
         backoffMs = BACKOFF_MS.first;
       } catch (failure) {
         const error = asDeliveryError(failure);
-        if (error.tag === "unauthorized") throw asWords(error);
+        // Asking again would get the same answer: the gateway pauses the channel until the operator has acted.
+        if (error.tag === "unauthorized") throw { tag: "refused", val: asWords(error) };
         waitMs = error.tag === "rate-limited" ? error.val.retryAfterMs : backoffMs;
         backoffMs = Math.min(backoffMs * 2, BACKOFF_MS.longest);
         log.write("warn", `polling failed, the next try comes in ${waitMs} ms: ${asWords(error)}`);

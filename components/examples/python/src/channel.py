@@ -18,6 +18,7 @@ from wit_world.exports.descriptor import (
     Setting,
     SettingKind,
 )
+from wit_world.exports.listener import ListenerError_Refused
 from wit_world.imports import clock, inbox, log, progress, settings, state
 from wit_world.imports.inbox import PublishError_Busy, PublishError_ShuttingDown
 from wit_world.imports.types import (
@@ -99,7 +100,8 @@ class Listener(exports.Listener):
             except Err as failure:
                 error = failure.value
                 if isinstance(error, DeliveryError_Unauthorized):
-                    raise Err(error.value)
+                    # Asking again would get the same answer: the gateway pauses the channel until the operator has acted.
+                    raise Err(ListenerError_Refused(error.value))
                 if isinstance(error, DeliveryError_RateLimited):
                     wait_ms = error.value.retry_after_ms
                 else:

@@ -11,8 +11,8 @@ mod results;
 
 use sluicegate_sdk::connections::{Client, CloseReason};
 use sluicegate_sdk::{
-    Channel, Connections, Conversation, DeliveryError, Description, Finding, Lifecycle, Listener, OutboundMessage,
-    Presence, Receipt, Reconciliation, Webhook, clock, export, log, settings, webhook,
+    Channel, Connections, Conversation, DeliveryError, Description, Finding, Lifecycle, Listener, ListenerError,
+    OutboundMessage, Presence, Receipt, Reconciliation, Webhook, clock, export, log, settings, webhook,
 };
 
 struct Hostile;
@@ -92,9 +92,10 @@ impl Connections for Hostile {
 }
 
 impl Listener for Hostile {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         match settings::get("listener").as_deref().map(order) {
-            Some(("fail", words)) => Err(results::words(words)),
+            Some(("fail", words)) => Err(ListenerError::Unavailable(results::words(words))),
+            Some(("refuse", words)) => Err(ListenerError::Refused(results::words(words))),
             Some((name, argument)) => {
                 log::write(log::Level::Info, &run(&format!("{name} {argument}")));
                 Ok(())

@@ -1,6 +1,6 @@
 //! A channel whose listener only waits: what is left is what a running listener holds in the host.
 
-use sluicegate_sdk::{Channel, DeliveryError, Description, Listener, OutboundMessage, Receipt, clock};
+use sluicegate_sdk::{Channel, DeliveryError, Description, Listener, ListenerError, OutboundMessage, Receipt, clock};
 
 /// Longer than any measurement.
 const NAP_MS: u64 = 3_600_000;
@@ -18,7 +18,7 @@ impl Channel for Idle {
 }
 
 impl Listener for Idle {
-    fn run() -> Result<(), String> {
+    fn run() -> Result<(), ListenerError> {
         while clock::sleep_ms(NAP_MS) {}
         Ok(())
     }
