@@ -197,6 +197,11 @@ impl Platform for Discord {
         self.fake.fail_next("POST", &path, 1, fault);
     }
 
+    async fn refuse_receiver(&self) {
+        self.fake.refuse_token(true);
+        self.fake.order(Order::Drop);
+    }
+
     async fn forgive(&self) {
         self.fake.refuse_token(false);
     }

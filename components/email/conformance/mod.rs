@@ -194,6 +194,11 @@ impl Platform for Email {
         self.servers.set_password("another-password").await;
     }
 
+    async fn refuse_receiver(&self) {
+        self.servers.set_password("another-password").await;
+        self.imap.drop_connections();
+    }
+
     async fn forgive(&self) {
         self.servers.set_password(PASSWORD).await;
     }

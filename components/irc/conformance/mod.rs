@@ -21,6 +21,9 @@ const NICK: &str = "gate";
 /// The server's password.
 const PASSWORD: &str = "correct-horse-battery";
 
+/// The name of ngircd's file.
+const CONFIGURATION: &str = "ngircd.conf";
+
 /// A server, and the people on it: each in a query with the bot.
 struct Irc {
     server: Server,
@@ -34,7 +37,22 @@ struct Irc {
 struct Server {
     child: Child,
     port: u16,
-    _folder: TempFolder,
+    folder: TempFolder,
+}
+
+impl Server {
+    /// Changes the password, and waits until ngircd asks for the new one. Who is connected stays so.
+    async fn set_password(&self, password: &str) {
+        self.folder.write(CONFIGURATION, &configuration(self.port, password));
+        let told = Command::new("kill")
+            .args(["-HUP", &self.child.id().to_string()])
+            .status();
+        assert!(told.expect("kill is everywhere").success(), "ngircd is gone");
+        let started = Instant::now();
+        while !Person::is_welcome(self.port, password).await {
+            assert!(started.elapsed() < PATIENCE, "ngircd has not read the new password");
+        }
+    }
 }
 
 impl Drop for Server {
@@ -60,21 +78,17 @@ pub(crate) async fn start() -> Result<Box<dyn Platform>, Skipped> {
 
 fn serve(ngircd: &Path, port: u16) -> Server {
     let folder = TempFolder::new();
-    let file = folder.write("ngircd.conf", &configuration(port));
+    let file = folder.write(CONFIGURATION, &configuration(port, PASSWORD));
     let mut started = Command::new(ngircd);
     started.arg("-n").arg("-f").arg(&file);
     started.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let child = started.spawn().expect("ngircd starts");
-    Server {
-        child,
-        port,
-        _folder: folder,
-    }
+    Server { child, port, folder }
 }
 
-fn configuration(port: u16) -> String {
+fn configuration(port: u16, password: &str) -> String {
     format!(
-        "[Global]\nName = irc.test.example\nInfo = a test\nListen = 127.0.0.1\nPorts = {port}\nPassword = {PASSWORD}\n\
+        "[Global]\nName = irc.test.example\nInfo = a test\nListen = 127.0.0.1\nPorts = {port}\nPassword = {password}\n\
          MotdPhrase = hello\nServerUID = irc\nServerGID = irc\n\
          [Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxNickLength = 20\nMaxPenaltyTime = 0\n\
          [Options]\nDNS = no\nIdent = no\nPAM = no\n"
@@ -192,6 +206,15 @@ impl Platform for Irc {
     async fn refuse_next(&self, room: &Room, refusal: Refusal) {
         assert_eq!(refusal, Refusal::Gone, "the others are lacking");
         self.leaving.lock().await.insert(room.conversation.clone());
+    }
+
+    async fn refuse_receiver(&self) {
+        self.server.set_password("another-password").await;
+        self.link.drop_connections();
+    }
+
+    async fn forgive(&self) {
+        self.server.set_password(PASSWORD).await;
     }
 
     async fn malformed(&self, room: &Room) {

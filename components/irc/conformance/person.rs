@@ -34,6 +34,21 @@ impl Person {
         person
     }
 
+    /// Asks whether the server takes this password.
+    pub(super) async fn is_welcome(port: u16, password: &str) -> bool {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server is up");
+        let hello = format!("PASS {password}\r\nNICK probe\r\nUSER probe 0 * :probe\r\n");
+        stream.write_all(hello.as_bytes()).await.expect("the server takes it");
+        let mut lines = BufReader::new(stream).lines();
+        // The server ends the connection of who is not welcome.
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.contains(" 001 ") {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sends a line, or several.
     pub(super) async fn send(&self, line: &str) {
         let mut writer = self.writer.lock().await;

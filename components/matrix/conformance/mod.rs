@@ -245,16 +245,13 @@ impl Platform for Matrix {
         }
     }
 
+    async fn refuse_receiver(&self) {
+        self.set_locked(true).await;
+        self.gate.drop_connections().await;
+    }
+
     async fn forgive(&self) {
-        let path = format!("/_synapse/admin/v2/users/{}", escaped(&self.accounts.bot));
-        call(
-            self.synapse.address(),
-            "PUT",
-            &path,
-            &self.accounts.admin_token,
-            &json!({"locked": false}),
-        )
-        .await;
+        self.set_locked(false).await;
     }
 
     async fn malformed(&self, room: &Room) {
@@ -334,6 +331,20 @@ impl Matrix {
             accounts,
             synapse,
         })
+    }
+
+    /// Locks the bot's account, or unlocks it.
+    async fn set_locked(&self, locked: bool) {
+        let path = format!("/_synapse/admin/v2/users/{}", escaped(&self.accounts.bot));
+        let token = &self.accounts.admin_token;
+        call(
+            self.synapse.address(),
+            "PUT",
+            &path,
+            token,
+            &json!({ "locked": locked }),
+        )
+        .await;
     }
 
     async fn send(&self, who: &str, room: &str, content: Value) -> MessageId {

@@ -197,6 +197,11 @@ impl Platform for Slack {
         self.fake.fail_next("chat.postMessage", &room.conversation, fault);
     }
 
+    async fn refuse_receiver(&self) {
+        self.fake.refuse_tokens(true);
+        self.fake.drop_connections();
+    }
+
     async fn forgive(&self) {
         self.fake.refuse_tokens(false);
     }

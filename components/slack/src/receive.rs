@@ -312,6 +312,8 @@ mod tests {
         for reason in ["too_many_websockets", "something_new", ""] {
             assert!(matches!(farewell(reason), End::Failed(_)), "{reason:?}");
         }
-        assert!(matches!(farewell("link_disabled"), End::Stop(words) if words.contains("Socket Mode")));
+        assert!(
+            matches!(farewell("link_disabled"), End::Stop(ListenerError::Refused(words)) if words.contains("Socket Mode"))
+        );
     }
 }

@@ -284,6 +284,11 @@ impl Platform for Telegram {
         self.fake.fail_next_in(chat, "sendMessage", fault);
     }
 
+    async fn refuse_receiver(&self) {
+        self.fake.fail_next("getUpdates", 1, Fault::api(401, "Unauthorized"));
+        self.fake.cut_polls();
+    }
+
     async fn malformed(&self, room: &Room) {
         for update in [
             json!({"something_new": {"from": 7}}),

@@ -66,7 +66,7 @@ impl Platform for Terminal {
             }
             Case::Reconnect | Case::Restart => Some("it lives and ends with the process"),
             Case::Oracle => Some("it is the real terminal"),
-            Case::RateLimited | Case::Unavailable | Case::Gone | Case::Unauthorized => {
+            Case::RateLimited | Case::Unavailable | Case::Gone | Case::Unauthorized | Case::ReceiverRefused => {
                 Some("a terminal refuses nothing")
             }
             _ => Some("a terminal has lines of text, nothing else"),

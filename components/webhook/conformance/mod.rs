@@ -101,7 +101,9 @@ impl Platform for Caller {
             Case::FileOut => Some("answers are text"),
             Case::Long => Some("one call takes the longest answer"),
             Case::Typing | Case::Draft => Some("the URL gets whole answers"),
-            Case::Reconnect | Case::OneReceiver => Some("it is called, and holds no connection"),
+            Case::ReceiverRefused | Case::Reconnect | Case::OneReceiver => {
+                Some("it is called, and holds no connection")
+            }
             Case::Oracle => Some("the format is the gateway's own"),
             _ => None,
         }

@@ -179,7 +179,7 @@ impl Platform for Clients {
             Case::RateLimited | Case::Unavailable | Case::Gone => {
                 Some("a client does not refuse; one that is away is waited for")
             }
-            Case::Unauthorized => Some("it has no credentials"),
+            Case::Unauthorized | Case::ReceiverRefused => Some("it has no credentials"),
             Case::OneReceiver => Some("clients connect to it"),
             Case::Oracle => Some("the frames are the gateway's own"),
             _ => None,

@@ -42,6 +42,7 @@ pub(crate) enum Case {
     RateLimited,
     Unavailable,
     Unauthorized,
+    ReceiverRefused,
     Gone,
     Malformed,
     Reconnect,
@@ -77,7 +78,7 @@ impl Column {
 }
 
 /// All cases: those that share a gateway first, those that need it for themselves after them.
-pub(crate) const CASES: [(Case, Column, &str); 24] = [
+pub(crate) const CASES: [(Case, Column, &str); 25] = [
     (Case::Text, Column::Receives, "text"),
     (Case::Edit, Column::Receives, "edit"),
     (Case::Reply, Column::Receives, "reply"),
@@ -97,6 +98,11 @@ pub(crate) const CASES: [(Case, Column, &str); 24] = [
     (Case::Unavailable, Column::Refused, "5xx: again"),
     (Case::Gone, Column::Refused, "conversation gone: dead letter"),
     (Case::Unauthorized, Column::Refused, "auth: pauses, loses nothing"),
+    (
+        Case::ReceiverRefused,
+        Column::Refused,
+        "auth of its receiver: pauses until resumed",
+    ),
     (Case::Malformed, Column::Endures, "malformed update"),
     (Case::Reconnect, Column::Endures, "dropped socket"),
     (Case::Restart, Column::Endures, "restart: cursor kept"),
@@ -109,7 +115,7 @@ impl Case {
     fn is_sociable(self) -> bool {
         !matches!(
             self,
-            Self::Unauthorized | Self::Reconnect | Self::Restart | Self::OneReceiver
+            Self::Unauthorized | Self::ReceiverRefused | Self::Reconnect | Self::Restart | Self::OneReceiver
         )
     }
 
@@ -135,7 +141,7 @@ impl Case {
             Self::Gone => sending::gone(stage).await,
             Self::Malformed => enduring::malformed(stage).await,
             Self::Oracle => return stage.platform.oracle().await,
-            Self::Unauthorized | Self::Reconnect | Self::Restart | Self::OneReceiver => {
+            Self::Unauthorized | Self::ReceiverRefused | Self::Reconnect | Self::Restart | Self::OneReceiver => {
                 unreachable!("it runs alone")
             }
         }
@@ -145,6 +151,7 @@ impl Case {
     async fn run_alone(self, platform: &dyn Platform, gateway: &mut TestGateway, model: &MockModel) {
         match self {
             Self::Unauthorized => enduring::unauthorized(platform, gateway, model).await,
+            Self::ReceiverRefused => enduring::receiver_refused(platform, gateway, model).await,
             Self::Reconnect => enduring::reconnect(platform, gateway, model).await,
             Self::Restart => enduring::restart(platform, gateway, model).await,
             Self::OneReceiver => enduring::one_receiver(platform, gateway, model).await,

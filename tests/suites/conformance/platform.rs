@@ -204,7 +204,13 @@ pub(crate) trait Platform: Send + Sync {
         absent("refuse_next")
     }
 
-    /// Ends [`Refusal::Unauthorized`].
+    /// Drops the connections that the bot receives through, and refuses its credentials when it comes back, until
+    /// [`Platform::forgive`] or once.
+    async fn refuse_receiver(&self) {
+        absent("refuse_receiver")
+    }
+
+    /// Ends [`Refusal::Unauthorized`] and [`Platform::refuse_receiver`].
     async fn forgive(&self) {}
 
     /// Hands the bot what no version of the platform ever sent: broken, foreign and empty updates.

@@ -8,7 +8,7 @@ use harness::{FakePlatform, MockModel, PATIENCE, Saying, Setup, Stop, TestGatewa
 use serde_json::{Value, json};
 use telegram_fake::{BotMessage, Call, ChatState, Fault, TelegramFake};
 
-use crate::operator::{done, events, next_event};
+use crate::operator::{done, events, json_of, next_event};
 
 /// A private chat, and the person in it.
 const ADA: i64 = 5001;
@@ -352,6 +352,36 @@ async fn refused_credentials_pause_the_channel_and_keep_the_reply() {
     gateway.restart().await;
     let answered = messages(&fake, ADA, 1).await;
     assert_eq!(texts(&answered), ["hello"]);
+}
+
+#[tokio::test]
+async fn a_bot_that_is_refused_is_left_alone_until_the_operator_resumes_it() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    fake.fail_next("getUpdates", 2, Fault::api(401, "Unauthorized"));
+    let gateway = telegram(Setup::new().echo(), &fake).start().await;
+    for polls in 1..=2 {
+        let polled = fake.await_calls("getUpdates", polls, PATIENCE).await;
+        assert_eq!(polled.expect("it polls").len(), polls, "once for each start");
+        let paused = eventually("the channel is paused", async || {
+            let listed = json_of(&gateway, &["channel", "list"]).await;
+            let mut listed = listed.as_array().cloned().unwrap_or_default().into_iter();
+            listed.find(|channel| channel["name"] == "tg" && channel["status"] == "paused")
+        })
+        .await;
+        let reason = paused["status_reason"].as_str().unwrap_or_default();
+        assert!(
+            reason.contains("401: Unauthorized") && reason.contains("resume"),
+            "{paused}"
+        );
+        fake.say(ADA, ADA, &format!("said while refused {polls}"));
+        assert_eq!(
+            done(&gateway, &["channel", "resume", "tg"]).await,
+            "resumed tg\nIt is back at work.\n"
+        );
+    }
+    let answers = messages(&fake, ADA, 2).await;
+    assert_eq!(texts(&answers), ["said while refused 1", "said while refused 2"]);
+    behaved(&fake);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use harness::{MockModel, TestGateway};
 
-use super::Stage;
+use super::{CHANNEL, Stage};
 use crate::platform::{Platform, Refusal};
 
 fn stage<'a>(platform: &'a dyn Platform, gateway: &'a TestGateway, model: &'a MockModel) -> Stage<'a> {
@@ -49,6 +49,24 @@ pub(super) async fn unauthorized(platform: &dyn Platform, gateway: &mut TestGate
     let stage = stage(platform, gateway, model);
     stage.wait_for_text(&room, &answer).await;
     stage.assert_said_once(&room, &answer).await;
+}
+
+/// A platform that refuses who receives pauses the channel; once the operator has mended it and resumes the channel, it
+/// receives again.
+pub(super) async fn receiver_refused(platform: &dyn Platform, gateway: &mut TestGateway, model: &MockModel) {
+    {
+        let stage = stage(platform, gateway, model);
+        stage.exchange(&platform.room().await).await;
+        platform.refuse_receiver().await;
+        stage.wait_for_status("paused").await;
+        platform.forgive().await;
+        let resumed = stage.admin("POST", &format!("channels/{CHANNEL}/resume"), b"{}").await;
+        assert_eq!(resumed["done"], "resumed", "{resumed}");
+    }
+    platform.gateway_is_up(gateway).await;
+    let stage = stage(platform, gateway, model);
+    stage.exchange(&platform.room().await).await;
+    stage.wait_for_status("up").await;
 }
 
 /// What was answered before the process died is not answered again; what people said meanwhile is.
