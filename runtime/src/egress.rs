@@ -206,11 +206,11 @@ pub struct EgressLimits {
 impl Default for EgressLimits {
     fn default() -> Self {
         Self {
-            in_flight_max: limit::HTTP_IN_FLIGHT_MAX,
-            sockets_max: limit::SOCKETS_MAX,
+            in_flight_max: limit::HTTP_IN_FLIGHT_DEFAULT,
+            sockets_max: limit::SOCKETS_DEFAULT,
             request_body_bytes_max: limit::HTTP_REQUEST_BODY_BYTES_MAX,
-            response_body_bytes_max: limit::HTTP_RESPONSE_BODY_BYTES_MAX,
-            bytes_per_minute_max: limit::EGRESS_BYTES_PER_MINUTE_MAX,
+            response_body_bytes_max: limit::HTTP_RESPONSE_BODY_BYTES_DEFAULT,
+            bytes_per_minute_max: limit::EGRESS_BYTES_PER_MINUTE_DEFAULT,
             timeout_default: limit::HTTP_TIMEOUT_DEFAULT,
             timeout_max: limit::HTTP_TIMEOUT_MAX,
         }

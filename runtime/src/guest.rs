@@ -3,6 +3,7 @@
 //! Below both sides of the sandbox's wall: `capability` answers a guest's imports with it, `channel` calls a guest's
 //! exports in it. Nothing here calls into a guest.
 
+mod allowance;
 mod clients;
 mod handles;
 mod instance;
@@ -17,6 +18,7 @@ mod wasi_http;
 
 pub mod bindings;
 
+pub use allowance::Allowance;
 pub use clients::{Clients, SendError};
 pub use handles::{StreamHandle, TcpHandle, WebSocketHandle};
 pub use instance::Guest;
@@ -25,7 +27,7 @@ pub(crate) use meter::{Meter, Metered};
 pub use output::{ChannelLog, Level, printable};
 pub use relay::Relay;
 pub(crate) use relay::RelayError;
-pub use services::Services;
+pub use services::{Held, Services};
 pub(crate) use share::Used;
 pub use share::{Crowd, Share};
 pub use usage::{Counter, Usage};

@@ -62,6 +62,9 @@ pub const EXTRA_ENTRIES_MAX: usize = 32;
 pub const EXTRA_BYTES_MAX: usize = 4 * KIB;
 /// A channel's cursor.
 pub const CURSOR_BYTES_MAX: usize = 16 * KIB;
+/// Messages of one channel in a minute, where the operator says nothing; a minute's worth may come at once. A thousand a
+/// second are more than any platform sends to one bot.
+pub const MESSAGES_PER_MINUTE_DEFAULT: u32 = 60_000;
 /// How long `publish` waits for room before it tells the guest to wait, and for how long then.
 pub const PUBLISH_BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How often a `publish` that waits for room looks.
@@ -114,12 +117,12 @@ pub const STATE_KEYS_MAX: u64 = 20_000;
 pub const STATE_KEY_BYTES_MAX: usize = 1024;
 /// Bytes of one value of a channel's state.
 pub const STATE_VALUE_BYTES_MAX: usize = 256 * KIB;
-/// Bytes of one channel's state, keys and values together.
-pub const STATE_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Bytes of one channel's state, keys and values together, where the operator says nothing.
+pub const STATE_BYTES_DEFAULT: u64 = 16 * MIB as u64;
 /// Bytes of one blob: Telegram's bots may send 50 MB.
 pub const BLOB_BYTES_MAX: usize = 50 * MIB;
-/// Bytes of one channel's blobs.
-pub const BLOBS_BYTES_MAX: u64 = 1024 * MIB as u64;
+/// Bytes of one channel's blobs, where the operator says nothing: a busy day's files, kept for [`BLOB_RETENTION`].
+pub const BLOBS_BYTES_DEFAULT: u64 = 1024 * MIB as u64;
 /// What a blob is charged at least: a block of the disk. Without it a channel could make a thousand million empty files.
 pub const BLOB_BYTES_CHARGED_MIN: usize = 4 * KIB;
 /// The name of a file in a granted folder: file systems take 255, and people add to names.
@@ -336,7 +339,7 @@ pub const CHANNEL_MEMORY_INSTANCES_MAX: usize = 8;
 pub const CHANNEL_CPU_BURST: Duration = Duration::from_secs(2);
 /// The part of one core that a channel is slowed down to where the operator says nothing, in percent: its neighbours have the
 /// rest. Of a channel that gets more or less, the parts below are as much more or less.
-pub const CHANNEL_CPU_PERCENT: u32 = 50;
+pub const CHANNEL_CPU_PERCENT_DEFAULT: u32 = 50;
 /// The part of one core that a channel may use on the threads that serve everyone where the machine is crowded, in
 /// percent: many brief calls weigh as much as a long one. Above it, its calls run where they make nobody wait. Some
 /// hundred messages a second of a Rust component, each with its answer, stay below.
@@ -413,12 +416,14 @@ pub const RELAY_WAITING_MAX: usize = 64;
 
 // ---- a channel's log
 
-/// A line; longer ones are cut.
-pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// A line, where the operator says nothing; longer ones are cut.
+pub const LOG_LINE_BYTES_DEFAULT: usize = 4 * KIB;
 /// Lines a channel may write at once.
-pub const LOG_LINES_BURST: f64 = 200.0;
+pub const LOG_LINES_BURST: u32 = 200;
 /// Lines a second that it may go on with, where the operator says nothing.
-pub const LOG_LINES_PER_SECOND: f64 = 20.0;
+pub const LOG_LINES_PER_SECOND_DEFAULT: u32 = 20;
+/// Words of a component, a platform or a file that a person is shown in one place: as much as fits a screen.
+pub const SHOWN_BYTES_MAX: usize = 4 * KIB;
 
 // ---- the gateway's own surface
 
@@ -468,21 +473,22 @@ pub const HTTP_HEADER_BYTES_MAX: usize = 64 * KIB;
 pub const HTTP_REQUEST_BODY_BYTES_MAX: usize = BLOB_BYTES_MAX + 64 * KIB;
 /// Parts of one multipart form.
 pub const HTTP_FORM_PARTS_MAX: usize = 64;
-/// The body of one response that goes into guest memory.
-pub const HTTP_RESPONSE_BODY_BYTES_MAX: usize = 8 * MIB;
+/// The body of one response that goes into guest memory, where the operator says nothing.
+pub const HTTP_RESPONSE_BODY_BYTES_DEFAULT: usize = 8 * MIB;
 /// Pieces of one response stream that wait to be read, bytes.
 pub const HTTP_STREAM_READ_BYTES_MAX: usize = MIB;
 /// The whole of one request, where the guest does not say.
 pub const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The whole of one request, whatever the guest says: long polls take up to 60 seconds.
 pub const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
-/// Requests and response streams of one channel at once: an adapter polls, delivers to a few lanes and shows its work.
-pub const HTTP_IN_FLIGHT_MAX: usize = 16;
+/// Requests and response streams of one channel at once, where the operator says nothing: an adapter polls, delivers to a few lanes and shows its work.
+pub const HTTP_IN_FLIGHT_DEFAULT: usize = 16;
 /// WebSockets and byte streams of one channel at once, where the operator says nothing.
-pub const SOCKETS_MAX: usize = 16;
-/// Bytes of one channel, in and out together, in one minute: a few large files, not a flood.
-pub const EGRESS_BYTES_PER_MINUTE_MAX: u64 = 512 * MIB as u64;
-/// The span that [`EGRESS_BYTES_PER_MINUTE_MAX`] is counted over.
+pub const SOCKETS_DEFAULT: usize = 16;
+/// Bytes of one channel, in and out together, in one minute, where the operator says nothing: a few large files, not a
+/// flood.
+pub const EGRESS_BYTES_PER_MINUTE_DEFAULT: u64 = 512 * MIB as u64;
+/// The span that [`EGRESS_BYTES_PER_MINUTE_DEFAULT`] is counted over.
 pub const EGRESS_QUOTA_PERIOD: Duration = Duration::from_secs(60);
 /// Requests and sockets of one channel that its log remembers.
 pub const EGRESS_LOG_ENTRIES_MAX: usize = 256;

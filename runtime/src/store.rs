@@ -24,7 +24,7 @@ mod record;
 pub mod sqlite;
 
 pub use change::{Change, Dead, DeadFilter};
-pub use pressure::{Full, Marks, Pressure, Usage};
+pub use pressure::{Full, Marks, Pressure, Quota, Usage};
 pub use record::{ChangeRecord, DeliveryRecord, DeliveryState, Page, Trace, TurnRecord, TurnState};
 
 /// Why the store did not do what was asked.
@@ -387,8 +387,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// Sets a value, or deletes it where `value` is none.
     ///
     /// # Errors
-    /// [`Error::Quota`] past the bounds in [`crate::limit`] (keys, bytes in all, bytes a value).
-    async fn state_set(&self, channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> Result<(), Error>;
+    /// [`Error::Quota`] past the quota, and past the bounds in [`crate::limit`] (keys, bytes a value).
+    async fn state_set(
+        &self,
+        channel: &ChannelName,
+        key: &str,
+        value: Option<Vec<u8>>,
+        quota: Quota,
+    ) -> Result<(), Error>;
 
     /// Sets (or deletes) a value only where the present one is `expected`. Returns whether it did.
     async fn state_swap(
@@ -397,17 +403,22 @@ pub trait EventStore: Send + Sync + 'static {
         key: &str,
         expected: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
+        quota: Quota,
     ) -> Result<bool, Error>;
 
     /// Returns the keys that start with `prefix`, sorted.
     async fn state_keys(&self, channel: &ChannelName, prefix: &str) -> Result<Vec<String>, Error>;
 
     /// Stores bytes and returns their handle, which is readable by this channel only.
+    ///
+    /// # Errors
+    /// [`Error::Quota`] past the quota, and past [`crate::limit::BLOB_BYTES_MAX`].
     async fn blob_put(
         &self,
         channel: &ChannelName,
         media_type: &str,
         bytes: Vec<u8>,
+        quota: Quota,
         now: UnixMillis,
     ) -> Result<String, Error>;
 

@@ -15,7 +15,7 @@ impl Host for Guest {
         let now = services.clock.now_ms();
         Ok(services
             .store
-            .blob_put(&services.name, &media_type, bytes, now)
+            .blob_put(&services.name, &media_type, bytes, services.quota, now)
             .await
             .map_err(|error| error.to_string()))
     }

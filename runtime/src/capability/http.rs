@@ -123,7 +123,7 @@ impl wit::Host for Guest {
         let now = services.clock.now_ms();
         let stored = services
             .store
-            .blob_put(&services.name, &media_type, response.body.into(), now)
+            .blob_put(&services.name, &media_type, response.body.into(), services.quota, now)
             .await;
         let head = wit::Response {
             status: response.status,

@@ -3,10 +3,10 @@
 use crate::clock::millis;
 use crate::event::{self, InboundEvent};
 use crate::guest::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
-use crate::guest::{Guest, Level, Services};
+use crate::guest::{Guest, Held, Level, Services};
 use crate::id::EventId;
 use crate::limit;
-use crate::store::{Accepted, Error, Full};
+use crate::store::{Accepted, Error};
 use crate::{bus, clock};
 
 impl Host for Guest {
@@ -23,9 +23,9 @@ impl Host for Guest {
         }
         let room = room(&services);
         tokio::select! {
-            full = room => if let Some(full) = full {
-                services.note_held(full);
-                return Ok(Err(busy()));
+            held = room => if let Some(held) = held {
+                services.note_held(held);
+                return Ok(Err(busy(held)));
             },
             () = self.shutdown.cancelled() => return Ok(Err(PublishError::ShuttingDown)),
         }
@@ -50,23 +50,26 @@ impl Host for Guest {
     }
 }
 
-/// Waits until the store takes something of this channel in. Returns why it still does not after
-/// [`limit::PUBLISH_BUSY_WAIT`].
-async fn room(services: &Services) -> Option<Full> {
+/// Waits until something of this channel is taken in. Returns why it still is not after [`limit::PUBLISH_BUSY_WAIT`].
+async fn room(services: &Services) -> Option<Held> {
     let mut looks = tokio::time::interval(limit::PUBLISH_LOOK_PERIOD);
     let patience = tokio::time::sleep(limit::PUBLISH_BUSY_WAIT);
     tokio::pin!(patience);
     loop {
-        let full = services.store.intake(&services.name)?;
+        let held = services.held()?;
         tokio::select! {
             _ = looks.tick() => {}
-            () = &mut patience => return Some(full),
+            () = &mut patience => return Some(held),
         }
     }
 }
 
-fn busy() -> PublishError {
-    PublishError::Busy(millis(limit::PUBLISH_BUSY_WAIT).unsigned_abs())
+fn busy(held: Held) -> PublishError {
+    let wait = match held {
+        Held::Full(_) => limit::PUBLISH_BUSY_WAIT,
+        Held::TooFast(wait) => wait,
+    };
+    PublishError::Busy(millis(wait).unsigned_abs())
 }
 
 /// Stores the messages of permitted senders and the cursor in one transaction, then wakes what follows.
@@ -76,6 +79,7 @@ async fn publish(
     cursor: Option<String>,
 ) -> Result<Vec<Outcome>, PublishError> {
     let now = services.clock.now_ms();
+    services.inbound.spend_and_owe(messages.len() as f64);
     let permitted: Vec<bool> = messages
         .iter()
         .map(|message| services.access.permits(&message.sender.id))
@@ -95,7 +99,7 @@ async fn publish(
         .accept(&services.name, events.clone(), cursor, now)
         .await
         .map_err(|error| match error {
-            Error::Busy => busy(),
+            Error::Busy => PublishError::Busy(millis(limit::PUBLISH_BUSY_WAIT).unsigned_abs()),
             Error::Refused(reason) => PublishError::Invalid(reason),
             _ => PublishError::ShuttingDown,
         })?;

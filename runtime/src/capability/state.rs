@@ -29,14 +29,17 @@ impl Host for Guest {
         let Some(services) = &self.services else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
-        typed(services.store.state_set(&services.name, &key, Some(value)).await)
+        let set = services
+            .store
+            .state_set(&services.name, &key, Some(value), services.quota);
+        typed(set.await)
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<()> {
         let Some(services) = &self.services else { return Ok(()) };
         services
             .store
-            .state_set(&services.name, &key, None)
+            .state_set(&services.name, &key, None, services.quota)
             .await
             .map_err(wasmtime::Error::msg)
     }
@@ -61,6 +64,9 @@ impl Host for Guest {
         let Some(services) = &self.services else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
-        typed(services.store.state_swap(&services.name, &key, expected, value).await)
+        let swap = services
+            .store
+            .state_swap(&services.name, &key, expected, value, services.quota);
+        typed(swap.await)
     }
 }

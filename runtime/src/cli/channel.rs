@@ -221,6 +221,11 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
             limits.requests_in_flight, limits.response_mib, limits.network_mib_per_minute
         ),
     );
+    line("messages", &format!("{} a minute", limits.messages_per_minute));
+    line(
+        "keeps",
+        &format!("{} MiB of state, {} MiB of files", limits.state_mib, limits.blobs_mib),
+    );
     if let Some(live) = &live {
         line("status", &status_text(live));
         if let Some(path) = &live.webhook {

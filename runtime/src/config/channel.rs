@@ -453,7 +453,11 @@ fn read_limits(section: &mut Section<'_>) -> ChannelLimits {
         sockets: bound("sockets", 1..=256, default.sockets),
         network_mib_per_minute: bound("network_mib_per_minute", 1..=1_048_576, default.network_mib_per_minute),
         clients: bound("clients", 1..=65_536, default.clients),
+        messages_per_minute: bound("messages_per_minute", 1..=60_000_000, default.messages_per_minute),
+        state_mib: bound("state_mib", 1..=1024, default.state_mib),
+        blobs_mib: bound("blobs_mib", 1..=1_048_576, default.blobs_mib),
         log_lines_per_second: bound("log_lines_per_second", 1..=10_000, default.log_lines_per_second),
+        log_line_bytes: bound("log_line_bytes", 80..=65_536, default.log_line_bytes),
     };
     table.finish();
     limits

@@ -90,12 +90,15 @@ impl fmt::Display for ConfigError {
 
 /// Returns the name among `known` that `wrong` was probably meant to be.
 ///
-/// A third of the letters may differ: more, and the suggestion would be a guess.
+/// A third of the letters may differ: more, and the suggestion would be a guess. The unit at a name's end may be missing.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (wrong.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|name| (distance(wrong, name), name))
+        .map(|name| match name.strip_prefix(wrong) {
+            Some(unit) if unit.starts_with('_') => (1, name),
+            _ => (distance(wrong, name), name),
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, name)| name)
@@ -130,6 +133,7 @@ mod tests {
         let known = ["component", "agent", "access", "secrets", "settings"];
         assert_eq!(nearest("componnet", known), Some("component"));
         assert_eq!(nearest("secret", known), Some("secrets"));
+        assert_eq!(nearest("memory", ["memo", "memory_mib"]), Some("memory_mib"));
         assert_eq!(nearest("acess", known), Some("access"));
         assert_eq!(nearest("webhook", known), None);
         assert_eq!(nearest("", known), None);

@@ -207,26 +207,40 @@ pub struct ChannelLimits {
     pub network_mib_per_minute: u32,
     /// Clients that are connected at once.
     pub clients: u32,
+    /// Messages that it may take in, in a minute; a minute's worth may come at once.
+    pub messages_per_minute: u32,
+    /// What it may keep as state, MiB.
+    pub state_mib: u32,
+    /// What it may keep as files, MiB.
+    pub blobs_mib: u32,
     /// Lines that it may go on logging, after its burst.
     pub log_lines_per_second: u32,
+    /// The longest line that it may log, bytes.
+    pub log_line_bytes: u32,
 }
 
 impl Default for ChannelLimits {
     fn default() -> Self {
-        // 128 MiB is what a Python guest needs; Rust guests stay under 4. The call timeout leaves room for a file of
-        // 50 MB over a slow line.
         Self {
-            memory_mib: 128,
-            call_timeout_s: 60,
-            call_cpu_s: 5,
-            cpu_percent: limit::CHANNEL_CPU_PERCENT,
-            calls_at_once: 64,
-            requests_in_flight: 16,
-            response_mib: 8,
-            sockets: 16,
-            network_mib_per_minute: 512,
-            clients: 1024,
-            log_lines_per_second: 20,
+            memory_mib: mib(limit::GUEST_MEMORY_BYTES_DEFAULT as u64),
+            call_timeout_s: limit::DELIVER_TIMEOUT_DEFAULT.as_secs() as u32,
+            call_cpu_s: limit::CALL_CPU_DEFAULT.as_secs() as u32,
+            cpu_percent: limit::CHANNEL_CPU_PERCENT_DEFAULT,
+            calls_at_once: limit::CALLS_PER_CHANNEL_DEFAULT,
+            requests_in_flight: limit::HTTP_IN_FLIGHT_DEFAULT as u32,
+            response_mib: mib(limit::HTTP_RESPONSE_BODY_BYTES_DEFAULT as u64),
+            sockets: limit::SOCKETS_DEFAULT as u32,
+            network_mib_per_minute: mib(limit::EGRESS_BYTES_PER_MINUTE_DEFAULT),
+            clients: limit::CLIENTS_PER_CHANNEL_DEFAULT as u32,
+            messages_per_minute: limit::MESSAGES_PER_MINUTE_DEFAULT,
+            state_mib: mib(limit::STATE_BYTES_DEFAULT),
+            blobs_mib: mib(limit::BLOBS_BYTES_DEFAULT),
+            log_lines_per_second: limit::LOG_LINES_PER_SECOND_DEFAULT,
+            log_line_bytes: limit::LOG_LINE_BYTES_DEFAULT as u32,
         }
     }
+}
+
+const fn mib(bytes: u64) -> u32 {
+    (bytes / (1024 * 1024)) as u32
 }

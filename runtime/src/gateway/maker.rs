@@ -19,12 +19,12 @@ use crate::component::{self, Inspection};
 use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind, Guarantee};
 use crate::delivery::Guarantees;
 use crate::egress::{ChannelEgress, Gate};
-use crate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
+use crate::guest::{Allowance, ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use crate::id::ChannelName;
 use crate::limit;
 use crate::policy::webhook::PathTokens;
 use crate::secret::kept;
-use crate::store::EventStore;
+use crate::store::{EventStore, Quota};
 
 /// A component that nobody reviewed yet, in the place of the one that somebody did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,6 +255,7 @@ impl Maker {
             },
             at_most_once: config.guarantee == Guarantee::AtMostOnce,
         };
+        const MIB: u64 = 1024 * 1024;
         let limits = &config.limits;
         let bounds = ChannelBounds {
             memory_bytes_max: limits.memory_mib as usize * 1024 * 1024,
@@ -265,6 +266,11 @@ impl Maker {
         let services = Arc::new(Services {
             name: name.clone(),
             store: self.store.clone(),
+            quota: Quota {
+                state_bytes: u64::from(limits.state_mib) * MIB,
+                blob_bytes: u64::from(limits.blobs_mib) * MIB,
+            },
+            inbound: Allowance::per_minute(limits.messages_per_minute),
             bus: self.bus.clone(),
             clock: self.clock.clone(),
             egress: ChannelEgress::new(self.gate.clone(), ready.egress),
@@ -272,7 +278,7 @@ impl Maker {
             access: ready.access,
             clients: Clients::new(limits.clients as usize),
             relay: Relay::default(),
-            log: ChannelLog::new(limits.log_lines_per_second.into()),
+            log: ChannelLog::new(limits.log_lines_per_second, limits.log_line_bytes as usize),
             refusals: ChannelLog::default(),
             usage: Usage::default(),
             share: Share::among(self.crowd.clone(), limits.cpu_percent),

@@ -86,7 +86,7 @@ const CHANNEL_COUNTERS: [ChannelFigure; 17] = [
     ),
     ChannelFigure(
         "channel_inbound_held",
-        "Publications and webhooks told to come again because the channel had its share of the inbox",
+        "Publications and webhooks told to come again because the channel had its share of the inbox or its messages of the minute",
         |channel| channel.services().usage.inbound_held.get(),
     ),
     ChannelFigure(

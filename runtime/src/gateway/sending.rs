@@ -10,6 +10,7 @@ use crate::bus::Event;
 use crate::event::{Action, Attachment, AttachmentSource, Conversation, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey, random_hex};
 use crate::limit;
+use crate::store::Quota;
 
 impl Desk {
     /// Checks and stores a message, and wakes who delivers it. Its files are stored before it: after a failure in between
@@ -22,8 +23,8 @@ impl Desk {
             .channels()
             .into_iter()
             .find(|channel| channel.services().name.as_str() == message.channel);
-        let channel = match found {
-            Some(channel) => channel.services().name.clone(),
+        let (channel, quota) = match found {
+            Some(channel) => (channel.services().name.clone(), channel.services().quota),
             None => return Err(Refusal::NotFound(format!("channel {:?}", message.channel))),
         };
         let id = message.key.unwrap_or_else(random_hex::<16>);
@@ -34,7 +35,7 @@ impl Desk {
         }
         let event = OutboundEvent {
             key: key.clone(),
-            attachments: self.stored(&channel, message.files).await?,
+            attachments: self.stored(&channel, message.files, quota).await?,
             channel,
             conversation: Conversation::at(message.conversation, message.thread),
             action: Action::Send,
@@ -53,7 +54,12 @@ impl Desk {
         Ok(Sent { delivery_key: key })
     }
 
-    async fn stored(&self, channel: &ChannelName, files: Vec<OutgoingFile>) -> Result<Vec<Attachment>, Refusal> {
+    async fn stored(
+        &self,
+        channel: &ChannelName,
+        files: Vec<OutgoingFile>,
+        quota: Quota,
+    ) -> Result<Vec<Attachment>, Refusal> {
         let mut attachments = Vec::with_capacity(files.len());
         for file in files {
             let bytes = STANDARD.decode(&file.base64).map_err(|error| {
@@ -62,7 +68,7 @@ impl Desk {
             })?;
             let put = self
                 .store
-                .blob_put(channel, &file.media_type, bytes, self.clock.now_ms());
+                .blob_put(channel, &file.media_type, bytes, quota, self.clock.now_ms());
             attachments.push(Attachment {
                 source: AttachmentSource::Blob(put.await.map_err(failed)?),
                 name: Some(file.name),

@@ -19,7 +19,7 @@ use crate::config::ChannelConfig;
 use crate::delivery::{Attempt, DeliveryRequest, Dispatcher, Drafts, Failure, Finding, Guarantees};
 use crate::egress::Evidence;
 use crate::event::{Conversation, OutboundEvent};
-use crate::guest::Services;
+use crate::guest::{Held, Services};
 use crate::id::ChannelName;
 use crate::ingress::{
     Answer, ClientId, CloseReason, Connection, Ingress, OutgoingFrame, Refusal, WebhookReply, WebhookRequest,
@@ -333,10 +333,13 @@ impl Ingress for Switchboard {
         }
         // The platform keeps it and comes again: better than to take it in and not be able to store it.
         let services = line.channel.services();
-        if let Some(full) = services.store.intake(&services.name) {
-            services.note_held(full);
+        if let Some(held) = services.held() {
+            services.note_held(held);
             self.turned_away.fetch_add(1, Ordering::Relaxed);
-            return Err(Refusal::Unavailable(limit::PRESSURE_RETRY.as_secs()));
+            return Err(match held {
+                Held::Full(_) => Refusal::Unavailable(limit::PRESSURE_RETRY.as_secs()),
+                Held::TooFast(wait) => Refusal::Busy(wait.as_secs() + 1),
+            });
         }
         let admission = match &line.door {
             Door::Hidden(_) | Door::Open => None,

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::allowance::Allowance;
 use super::services::Services;
 use crate::limit;
 
@@ -34,35 +34,30 @@ pub enum Level {
 /// The bounded log of one channel.
 #[derive(Debug)]
 pub struct ChannelLog {
-    lines_per_second: f64,
-    allowance: Mutex<Allowance>,
-}
-
-#[derive(Debug)]
-struct Allowance {
-    lines: f64,
-    refilled: Instant,
-    dropped: u64,
+    lines: Allowance,
+    line_bytes_max: usize,
+    dropped: Mutex<u64>,
 }
 
 impl Default for ChannelLog {
     fn default() -> Self {
-        Self::new(limit::LOG_LINES_PER_SECOND)
+        Self::new(limit::LOG_LINES_PER_SECOND_DEFAULT, limit::LOG_LINE_BYTES_DEFAULT)
     }
 }
 
 impl ChannelLog {
-    /// Makes a log that takes so many lines, after a burst.
-    pub fn new(lines_per_second: f64) -> Self {
-        let allowance = Allowance {
-            lines: limit::LOG_LINES_BURST,
-            refilled: Instant::now(),
-            dropped: 0,
-        };
+    /// Makes a log that takes so many lines, after a burst, each of so many bytes.
+    pub fn new(lines_per_second: u32, line_bytes_max: usize) -> Self {
         Self {
-            lines_per_second,
-            allowance: Mutex::new(allowance),
+            lines: Allowance::new(lines_per_second.into(), limit::LOG_LINES_BURST.into()),
+            line_bytes_max,
+            dropped: Mutex::default(),
         }
+    }
+
+    /// Returns how long a line may be, bytes.
+    pub(super) fn line_bytes_max(&self) -> usize {
+        self.line_bytes_max
     }
 
     /// Writes a line, or counts it as dropped where the channel writes too many. Returns whether it was written.
@@ -73,7 +68,7 @@ impl ChannelLog {
         if dropped > 0 {
             tracing::warn!(target: "sluicegate::guest", channel, dropped, "the channel logs too fast; lines were dropped");
         }
-        let line = printable(&message());
+        let line = printable_within(&message(), self.line_bytes_max);
         match level {
             Level::Trace => tracing::trace!(target: "sluicegate::guest", channel, "{line}"),
             Level::Debug => tracing::debug!(target: "sluicegate::guest", channel, "{line}"),
@@ -86,25 +81,24 @@ impl ChannelLog {
 
     /// Takes one line from the allowance. Returns how many were dropped since the last one that was written.
     fn take(&self) -> Option<u64> {
-        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let earned = now.duration_since(allowance.refilled).as_secs_f64() * self.lines_per_second;
-        allowance.lines = (allowance.lines + earned).min(limit::LOG_LINES_BURST);
-        allowance.refilled = now;
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         // The line that tells of dropped ones is a line too.
-        let cost = if allowance.dropped > 0 { 2.0 } else { 1.0 };
-        if allowance.lines < cost {
-            allowance.dropped += 1;
+        let lines = if *dropped > 0 { 2.0 } else { 1.0 };
+        if !self.lines.take(lines) {
+            *dropped += 1;
             return None;
         }
-        allowance.lines -= cost;
-        Some(std::mem::take(&mut allowance.dropped))
+        Some(std::mem::take(&mut dropped))
     }
 }
 
-/// Cuts a line to its bound and escapes what could drive a terminal or forge a line.
+/// Cuts words to what a person is shown, and escapes what could drive a terminal or forge a line.
 pub fn printable(message: &str) -> String {
-    let end = message.floor_char_boundary(limit::LOG_LINE_BYTES_MAX);
+    printable_within(message, limit::SHOWN_BYTES_MAX)
+}
+
+fn printable_within(message: &str, bytes_max: usize) -> String {
+    let end = message.floor_char_boundary(bytes_max);
     let mut line = String::with_capacity(end);
     for character in message[..end].chars() {
         if is_unsafe_to_print(character) {
@@ -121,10 +115,10 @@ pub fn printable(message: &str) -> String {
 
 /// Cuts what a guest said to what can be shown of it, with room for a secret that begins there: a redactor finds only whole
 /// ones. Redacting all of ten megabytes for four kilobytes of them would stop the neighbours.
-pub(super) fn near_start(message: &str) -> &str {
+pub(super) fn near_start(message: &str, bytes_max: usize) -> &str {
     /// Percent-encoding triples a secret.
     const ENCODED: usize = 3;
-    &message[..message.floor_char_boundary(limit::LOG_LINE_BYTES_MAX + ENCODED * limit::SECRET_BYTES_MAX)]
+    &message[..message.floor_char_boundary(bytes_max + ENCODED * limit::SECRET_BYTES_MAX)]
 }
 
 /// Control characters, and the marks that turn the direction of text around (Unicode TR 36, "bidirectional text spoofing").
@@ -189,7 +183,7 @@ impl LineWriter {
         for byte in bytes {
             if *byte == b'\n' {
                 self.emit();
-            } else if self.line.len() < limit::LOG_LINE_BYTES_MAX {
+            } else if self.line.len() < self.services.log.line_bytes_max() {
                 self.line.push(*byte);
             }
         }
@@ -212,7 +206,7 @@ impl OutputStream for LineWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(limit::LOG_LINE_BYTES_MAX)
+        Ok(self.services.log.line_bytes_max())
     }
 }
 
@@ -249,12 +243,8 @@ mod tests {
 
     #[test]
     fn a_long_line_is_cut_at_a_character() {
-        let cut = printable(&"ä".repeat(limit::LOG_LINE_BYTES_MAX));
-        assert!(
-            cut.len() <= limit::LOG_LINE_BYTES_MAX + "…".len(),
-            "{} bytes",
-            cut.len()
-        );
+        let cut = printable(&"ä".repeat(limit::SHOWN_BYTES_MAX));
+        assert!(cut.len() <= limit::SHOWN_BYTES_MAX + "…".len(), "{} bytes", cut.len());
         assert!(cut.ends_with('…'));
     }
 

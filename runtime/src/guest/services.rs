@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::allowance::Allowance;
 use super::clients::Clients;
 use super::output::{ChannelLog, Level, near_start, printable};
 use super::relay::Relay;
@@ -21,7 +22,7 @@ use crate::event::Conversation;
 use crate::id::{ChannelName, SessionKey};
 use crate::limit;
 use crate::policy::Access;
-use crate::store::{EventStore, Full};
+use crate::store::{EventStore, Full, Quota};
 
 /// Everything that the guests of one channel share.
 pub struct Services {
@@ -33,6 +34,10 @@ pub struct Services {
     pub bus: Bus,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What it may keep there.
+    pub quota: Quota,
+    /// Messages that may come in.
+    pub inbound: Allowance,
     /// The way out.
     pub egress: Arc<ChannelEgress>,
     /// The operator's settings with the component's defaults filled in; lists have an entry a line.
@@ -59,6 +64,15 @@ pub struct Services {
     pub shutdown: CancellationToken,
 }
 
+/// Why nothing of a channel is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The store, or the channel's part of it, is full.
+    Full(Full),
+    /// More came than may, and after so long there is room again.
+    TooFast(Duration),
+}
+
 impl Services {
     /// Writes a line to the channel's log, with every secret of the channel taken out.
     pub fn log(&self, level: Level, message: &str) {
@@ -72,7 +86,7 @@ impl Services {
     }
 
     fn write_to(&self, log: &ChannelLog, level: Level, message: &str) {
-        let redacted = || self.egress.redact(near_start(message)).into();
+        let redacted = || self.egress.redact(near_start(message, log.line_bytes_max())).into();
         if !log.write(self.name.as_str(), level, redacted) {
             self.usage.log_lines_dropped.add(1);
         }
@@ -93,17 +107,28 @@ impl Services {
         self.share.book_trap();
     }
 
-    /// Counts what was told to come again because this channel has its share of the inbox.
-    pub fn note_held(&self, full: Full) {
-        if matches!(full, Full::Share(_)) {
-            self.usage.inbound_held.add(1);
+    /// Returns why nothing of this channel is to be taken in now.
+    pub fn held(&self) -> Option<Held> {
+        let full = self.store.intake(&self.name).map(Held::Full);
+        full.or_else(|| self.inbound.owed().map(Held::TooFast))
+    }
+
+    /// Counts what was told to come again on this channel's own account.
+    pub fn note_held(&self, held: Held) {
+        match held {
+            Held::Full(Full::Share(_)) => self.usage.inbound_held.add(1),
+            Held::Full(_) => {}
+            Held::TooFast(_) => {
+                self.usage.inbound_held.add(1);
+                self.log_refusal("messages come faster than `messages_per_minute` of its limits allows; they wait");
+            }
         }
     }
 
     /// Returns a guest's words as a person may see them and the store may keep them: without the channel's secrets, without
     /// what drives a terminal, and at most [`limit::REASON_BYTES_MAX`] bytes.
     pub fn presentable(&self, words: &str) -> String {
-        let mut words = printable(&self.egress.redact(near_start(words)));
+        let mut words = printable(&self.egress.redact(near_start(words, limit::REASON_BYTES_MAX)));
         words.truncate(words.floor_char_boundary(limit::REASON_BYTES_MAX));
         words
     }

@@ -1,22 +1,22 @@
 //! What all instances of one channel may use together, so that many small uses do not add up to the whole machine.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use crate::limit;
 
 /// A channel's share of the machine: CPU and memory of all its instances, and what they may hand to the host at once.
 #[derive(Debug)]
 pub struct Share {
-    cpu: Account,
+    cpu: Allowance,
     /// The part of `cpu` that may be used on the threads that serve everyone, where the machine is crowded.
-    brief_cpu: Account,
+    brief_cpu: Allowance,
     /// The part of `cpu` that long calls may use, where the machine is crowded.
-    long_cpu: Account,
+    long_cpu: Allowance,
     crowd: Crowd,
     memory_bytes: AtomicUsize,
     large_hostcalls: Arc<Semaphore>,
@@ -25,7 +25,7 @@ pub struct Share {
 
 /// The channels of one process together. Cheap to clone: the clones are the same crowd.
 #[derive(Debug, Clone)]
-pub struct Crowd(Arc<Account>);
+pub struct Crowd(Arc<Allowance>);
 
 /// CPU time that a call used.
 #[derive(Debug, Clone, Copy)]
@@ -39,65 +39,16 @@ pub(crate) struct Used {
 impl Crowd {
     /// Makes a crowd for a machine with so many cores.
     pub fn on_cores(cores: usize) -> Self {
-        let percent = f64::from(limit::CROWD_CPU_PERCENT) * cores as f64;
-        Self(Arc::new(Account::new(percent, limit::CROWD_CPU_BURST)))
+        let cores_worth = f64::from(limit::CROWD_CPU_PERCENT) / 100.0 * cores as f64;
+        Self(Arc::new(Allowance::new(
+            cores_worth,
+            limit::CROWD_CPU_BURST.as_secs_f64(),
+        )))
     }
 
     /// Returns whether the channels together use so much that the busy ones among them make others wait.
     fn is_dense(&self) -> bool {
-        self.0.spend_and_forget(Duration::ZERO)
-    }
-}
-
-/// CPU time that may still be used: a part of a core is earned as time passes, and what was not used is kept up to a
-/// burst. Below zero it is owed.
-#[derive(Debug)]
-struct Account {
-    core_part: f64,
-    burst_s: f64,
-    balance: Mutex<Balance>,
-}
-
-#[derive(Debug)]
-struct Balance {
-    left_s: f64,
-    counted_at: Instant,
-}
-
-impl Account {
-    fn new(core_percent: f64, burst: Duration) -> Self {
-        let balance = Balance {
-            left_s: burst.as_secs_f64(),
-            counted_at: Instant::now(),
-        };
-        Self {
-            core_part: core_percent / 100.0,
-            burst_s: burst.as_secs_f64(),
-            balance: Mutex::new(balance),
-        }
-    }
-
-    /// Takes what was used, from what was earned until now, and owes no more than `debt_s_max` afterwards. Returns how long
-    /// it takes to earn what is owed, where something is.
-    fn spend(&self, used: Duration, debt_s_max: f64) -> Option<Duration> {
-        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let earned_s = now.duration_since(balance.counted_at).as_secs_f64() * self.core_part;
-        let left_s = (balance.left_s + earned_s).min(self.burst_s) - used.as_secs_f64();
-        balance.left_s = left_s.max(-debt_s_max);
-        balance.counted_at = now;
-        (balance.left_s < 0.0).then(|| Duration::from_secs_f64(-balance.left_s / self.core_part))
-    }
-
-    /// Takes what was used. Debts are kept whole: whoever uses this account works one after the other, and each must wait
-    /// for what all before it owe.
-    fn spend_and_owe(&self, used: Duration) -> Option<Duration> {
-        self.spend(used, f64::INFINITY)
-    }
-
-    /// Takes what was used where nobody waits for debts to be paid: who was busy once must count as idle again soon after.
-    fn spend_and_forget(&self, used: Duration) -> bool {
-        self.spend(used, self.burst_s).is_some()
+        self.0.spend_and_forget(0.0)
     }
 }
 
@@ -105,12 +56,12 @@ impl Share {
     /// Makes the share of one channel of a crowd, which may use so many percent of one core for long.
     pub fn among(crowd: Crowd, cpu_percent: u32) -> Self {
         let part_of =
-            |percent: u32| f64::from(percent) * f64::from(cpu_percent) / f64::from(limit::CHANNEL_CPU_PERCENT);
-        let account = |percent, burst| Account::new(part_of(percent), burst);
+            |percent: u32| f64::from(percent) * f64::from(cpu_percent) / f64::from(limit::CHANNEL_CPU_PERCENT_DEFAULT);
+        let seconds = |percent, burst: Duration| Allowance::new(part_of(percent) / 100.0, burst.as_secs_f64());
         Self {
-            cpu: account(limit::CHANNEL_CPU_PERCENT, limit::CHANNEL_CPU_BURST),
-            brief_cpu: account(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
-            long_cpu: account(limit::CHANNEL_CPU_LONG_PERCENT, limit::CHANNEL_CPU_LONG_BURST),
+            cpu: seconds(limit::CHANNEL_CPU_PERCENT_DEFAULT, limit::CHANNEL_CPU_BURST),
+            brief_cpu: seconds(limit::CHANNEL_CPU_BRIEF_PERCENT, limit::CHANNEL_CPU_BRIEF_BURST),
+            long_cpu: seconds(limit::CHANNEL_CPU_LONG_PERCENT, limit::CHANNEL_CPU_LONG_BURST),
             crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
@@ -120,38 +71,38 @@ impl Share {
 
     /// Books CPU time that a guest used. Returns how long that guest must rest, where the channel used up its share.
     pub(crate) fn use_cpu(&self, used: Used) -> Option<Duration> {
-        self.crowd.0.spend_and_forget(used.cpu);
-        self.brief_cpu.spend_and_forget(used.cpu);
-        let of_long = if used.is_long { used.cpu } else { Duration::ZERO };
-        self.cpu.spend_and_owe(used.cpu).max(self.rest_of_long(of_long))
+        let cpu_s = used.cpu.as_secs_f64();
+        self.crowd.0.spend_and_forget(cpu_s);
+        self.brief_cpu.spend_and_forget(cpu_s);
+        let of_long = if used.is_long { cpu_s } else { 0.0 };
+        self.cpu.spend_and_owe(cpu_s).max(self.rest_of_long(of_long))
     }
 
     /// Books the death of an instance: on the channel's own accounts, because the machine is no busier for it.
     pub(crate) fn book_trap(&self) {
-        self.brief_cpu.spend_and_forget(limit::TRAP_CPU);
-        self.cpu.spend_and_owe(limit::TRAP_CPU);
+        let cpu_s = limit::TRAP_CPU.as_secs_f64();
+        self.brief_cpu.spend_and_forget(cpu_s);
+        self.cpu.spend_and_owe(cpu_s);
     }
 
     /// Returns how long the channel's next call must wait, where it used up its share.
     pub(crate) fn rest(&self) -> Option<Duration> {
-        self.cpu
-            .spend_and_owe(Duration::ZERO)
-            .max(self.rest_of_long(Duration::ZERO))
+        self.cpu.owed().max(self.rest_of_long(0.0))
     }
 
-    /// Books what long calls used. Returns how long they must rest, where the machine is crowded.
-    fn rest_of_long(&self, used: Duration) -> Option<Duration> {
+    /// Books what long calls used, seconds. Returns how long they must rest, where the machine is crowded.
+    fn rest_of_long(&self, used_s: f64) -> Option<Duration> {
         let rest = self
             .long_cpu
-            .spend(used, limit::CHANNEL_CPU_LONG_DEBT_MAX.as_secs_f64());
+            .spend(used_s, limit::CHANNEL_CPU_LONG_DEBT_MAX.as_secs_f64());
         rest.filter(|_| self.crowd.is_dense())
     }
 
     /// Returns whether the channel uses much where others want to work too, so that its next call is a long one from the
     /// start.
     pub(crate) fn is_in_the_way(&self) -> bool {
-        let has_long_calls = self.rest_of_long(Duration::ZERO).is_some();
-        has_long_calls || self.brief_cpu.spend_and_forget(Duration::ZERO) && self.crowd.is_dense()
+        let has_long_calls = self.rest_of_long(0.0).is_some();
+        has_long_calls || self.brief_cpu.spend_and_forget(0.0) && self.crowd.is_dense()
     }
 
     /// Waits for the turn to write into the granted folder, which ends when the guard is dropped.
@@ -188,10 +139,12 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     fn among(crowd: &Crowd) -> Share {
-        Share::among(crowd.clone(), limit::CHANNEL_CPU_PERCENT)
+        Share::among(crowd.clone(), limit::CHANNEL_CPU_PERCENT_DEFAULT)
     }
 
     fn alone() -> Share {
@@ -248,7 +201,7 @@ mod tests {
                 tokio::time::advance(rest).await;
             }
         }
-        let allowed = limit::CHANNEL_CPU_BURST + began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+        let allowed = limit::CHANNEL_CPU_BURST + began.elapsed() * limit::CHANNEL_CPU_PERCENT_DEFAULT / 100;
         assert!(used <= allowed + limit::EPOCH_TICK, "{used:?} of {allowed:?}");
         assert!(used > allowed / 2, "{used:?} of {allowed:?}");
     }

@@ -47,7 +47,8 @@ pub struct Usage {
     pub inbound_refused: Counter,
     /// Inbound events that were refused because as much waited in their conversation as may.
     pub inbound_over_cap: Counter,
-    /// Publications and webhooks that were told to come again because the channel had its share of the inbox.
+    /// Publications and webhooks that were told to come again because the channel had its share of the inbox, or
+    /// its messages of the minute.
     pub inbound_held: Counter,
     /// Webhooks that were refused because their signature was missing, wrong or too old.
     pub webhooks_refused: Counter,

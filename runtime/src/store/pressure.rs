@@ -39,6 +39,24 @@ impl Default for Marks {
     }
 }
 
+/// What one channel may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes of its state, keys and values together.
+    pub state_bytes: u64,
+    /// Bytes of its blobs.
+    pub blob_bytes: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            state_bytes: limit::STATE_BYTES_DEFAULT,
+            blob_bytes: limit::BLOBS_BYTES_DEFAULT,
+        }
+    }
+}
+
 /// What the store was last seen to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -13,13 +13,13 @@ use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use sluicegate::guest::bindings::exports::sluicegate::channel::delivery::{GuestIndices, OutboundMessage};
-use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
+use sluicegate::guest::{Allowance, ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::limit;
 use sluicegate::policy::{Access, Grants};
 use sluicegate::secret::Keyring;
-use sluicegate::store::EventStore as _;
 use sluicegate::store::sqlite::SqliteStore;
+use sluicegate::store::{EventStore as _, Quota};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
@@ -102,6 +102,8 @@ pub(crate) fn channel(
     let services = Services {
         name: ChannelName::from_trusted("bench"),
         store,
+        quota: Quota::default(),
+        inbound: Allowance::per_minute(limit::MESSAGES_PER_MINUTE_DEFAULT),
         bus: Bus::new(),
         clock: Arc::new(SystemClock),
         egress: ChannelEgress::new(gate, egress),
@@ -112,7 +114,7 @@ pub(crate) fn channel(
         log: ChannelLog::default(),
         refusals: ChannelLog::default(),
         usage: Usage::default(),
-        share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT),
+        share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT_DEFAULT),
         terminal: false,
         listening: shutdown.child_token(),
         shutdown,

@@ -95,7 +95,7 @@ async fn many_calls_at_once_get_the_cpu_share_of_their_channel_and_not_one_each(
             .is_err(),
         "they spin for ever"
     );
-    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT_DEFAULT / 100;
     let used = rig.usage().cpu();
     // Eight guests may each be in the middle of a tick.
     let allowed = limit::CHANNEL_CPU_BURST + earned + 9 * limit::EPOCH_TICK;
@@ -117,7 +117,7 @@ async fn calls_too_brief_to_be_interrupted_get_no_more_than_the_channels_share()
         }
     });
     futures_util::future::join_all(callers).await;
-    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT_DEFAULT / 100;
     let used = rig.usage().cpu() - before;
     // Sixteen may each have begun before the others owed anything.
     let allowed = earned + 16 * limit::CALL_CPU_BRIEF_MAX;

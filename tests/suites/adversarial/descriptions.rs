@@ -40,7 +40,7 @@ async fn refused(lie: &str) -> String {
                 "{lie}: {words:?}"
             );
             assert!(
-                words.len() < limit::LOG_LINE_BYTES_MAX + 200,
+                words.len() < limit::LOG_LINE_BYTES_DEFAULT + 200,
                 "{lie}: {} bytes",
                 words.len()
             );

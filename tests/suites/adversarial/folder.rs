@@ -5,7 +5,7 @@ use std::path::Path;
 use sluicegate::event::Receipt;
 use sluicegate::limit;
 use sluicegate::policy::Grants;
-use sluicegate::store::EventStore as _;
+use sluicegate::store::{EventStore as _, Quota};
 
 use crate::support::{Hostile, Rig};
 
@@ -79,13 +79,15 @@ async fn files_are_bounded_in_size_and_number_and_a_blob_of_another_channel_is_n
     // The largest that fits the guest's memory is written; what another channel stored is not to be had.
     assert_eq!(rig.report("folder huge").await, "put");
     let other = sluicegate::id::ChannelName::from_trusted("neighbour");
-    let stored = rig.store.blob_put(&other, "text/plain", b"private".to_vec(), 0);
+    let stored = rig
+        .store
+        .blob_put(&other, "text/plain", b"private".to_vec(), Quota::default(), 0);
     let handle = stored.await.expect("it is stored");
     assert_eq!(rig.report(&format!("folder blob {handle}")).await, "invalid");
     let own = sluicegate::id::ChannelName::from_trusted(rig.name());
     let stored = rig
         .store
-        .blob_put(&own, "text/plain", vec![0; limit::BLOB_BYTES_MAX], 0);
+        .blob_put(&own, "text/plain", vec![0; limit::BLOB_BYTES_MAX], Quota::default(), 0);
     let handle = stored.await.expect("the largest is stored");
     assert_eq!(rig.report(&format!("folder blob {handle}")).await, "put");
     rig.survived().await;

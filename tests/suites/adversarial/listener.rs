@@ -141,7 +141,7 @@ async fn a_listener_that_spins_gets_its_share_and_stops_when_told() {
         (used >= limit::CHANNEL_CPU_BURST + Duration::from_millis(300)).then_some(())
     })
     .await;
-    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT / 100;
+    let earned = began.elapsed() * limit::CHANNEL_CPU_PERCENT_DEFAULT / 100;
     let used = rig.usage().cpu();
     assert!(
         used <= limit::CHANNEL_CPU_BURST + earned + 10 * limit::EPOCH_TICK,

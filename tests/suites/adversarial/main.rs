@@ -9,6 +9,7 @@ mod coverage;
 mod cpu;
 mod descriptions;
 mod folder;
+mod limits;
 mod listener;
 mod logs;
 mod malformed;

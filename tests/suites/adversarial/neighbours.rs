@@ -16,12 +16,17 @@ const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
 
 /// Starts a gateway with the channel `websocket` and a hostile one of these further lines.
 async fn gateway(lines: &str) -> TestGateway {
+    gateway_within("memory_mib = 32, call_timeout_s = 5", lines).await
+}
+
+/// The same with other limits.
+pub(crate) async fn gateway_within(limits: &str, lines: &str) -> TestGateway {
     let folder = TempFolder::new();
     let component = folder.path().join("hostile.wasm");
     std::fs::write(&component, HOSTILE).expect("a file in a temporary folder can be written");
     let channel = format!(
         "[channels.hostile]\ncomponent = \"{}\"\nsha256 = \"{}\"\naccess = \"open\"\nsecrets = {{ token = {{ env = \"HOSTILE_TOKEN\" }} }}\n\
-         limits = {{ memory_mib = 32, call_timeout_s = 5 }}\n{lines}",
+         limits = {{ {limits} }}\n{lines}",
         component.display(),
         sluicegate::component::digest(HOSTILE)
     );

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{Rig, SECRET};
 
 /// Starts a server that answers with what `reply` makes of a request.
-async fn server(reply: impl Fn(Request) -> Reply + Send + Sync + 'static) -> (Server, SocketAddr) {
+pub(crate) async fn server(reply: impl Fn(Request) -> Reply + Send + Sync + 'static) -> (Server, SocketAddr) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let handler: Handler = Arc::new(move |request| {
@@ -198,7 +198,7 @@ async fn a_flood_of_streams_and_sockets_ends_at_the_channels_bound() {
         let reported = rig.report(&format!("streams http://{address}/")).await;
         assert_eq!(
             reported,
-            format!("{} open, then HttpError::Busy", limit::HTTP_IN_FLIGHT_MAX),
+            format!("{} open, then HttpError::Busy", limit::HTTP_IN_FLIGHT_DEFAULT),
             "round {round}"
         );
     }
@@ -209,7 +209,7 @@ async fn a_flood_of_streams_and_sockets_ends_at_the_channels_bound() {
 
 /// A WebSocket server that sends to each client without end (`floods`), or waits for it to go. It counts the messages that
 /// were taken from it, and the clients that are gone.
-async fn websocket_server(floods: bool) -> (SocketAddr, Arc<AtomicUsize>, Arc<harness::Record<()>>) {
+pub(crate) async fn websocket_server(floods: bool) -> (SocketAddr, Arc<AtomicUsize>, Arc<harness::Record<()>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (taken, gone) = (Arc::<AtomicUsize>::default(), Arc::<harness::Record<()>>::default());
@@ -258,9 +258,9 @@ async fn a_storm_of_connections_leaves_none_behind() {
     assert_eq!(rig.report(&format!("reconnect ws://{address}/")).await, "300 connected");
     gone.wait_for_len("all of them end", 300).await;
     let reported = rig.report(&format!("websockets ws://{address}/")).await;
-    let all = format!("{} open, then ", limit::SOCKETS_MAX);
+    let all = format!("{} open, then ", limit::SOCKETS_DEFAULT);
     assert!(reported.starts_with(&all), "{reported}");
-    gone.wait_for_len("and those of the next call", 300 + limit::SOCKETS_MAX)
+    gone.wait_for_len("and those of the next call", 300 + limit::SOCKETS_DEFAULT)
         .await;
     rig.survived().await;
 }

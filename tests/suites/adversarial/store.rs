@@ -12,7 +12,7 @@ use crate::support::{Hostile, Rig, outbound};
 async fn the_state_of_a_channel_ends_at_its_quota_and_goes_on_after_a_deletion() {
     let rig = Rig::new().ample_cpu().up().await;
     let reported = rig.report("state_quota").await;
-    let most = limit::STATE_BYTES_MAX / (256 * 1024);
+    let most = limit::STATE_BYTES_DEFAULT / (256 * 1024);
     assert_eq!(
         reported,
         format!("{} kept, after a deletion true", most - 1),

@@ -13,14 +13,14 @@ use sluicegate::clock::SystemClock;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
-use sluicegate::guest::{ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
+use sluicegate::guest::{Allowance, ChannelLog, Clients, Crowd, Relay, Services, Share, Usage};
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::ingress::{WebhookReply, WebhookRequest};
 use sluicegate::limit;
 use sluicegate::policy::{Access, GrantEntry, Grants, HostPattern};
 use sluicegate::secret::{BoundSecret, Keyring, Placements, Redactor, Secret};
-use sluicegate::store::EventStore as _;
 use sluicegate::store::sqlite::SqliteStore;
+use sluicegate::store::{EventStore as _, Quota};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
@@ -138,6 +138,8 @@ impl Rig {
         let services = Services {
             name: ChannelName::from_trusted(name),
             store: store.clone(),
+            quota: Quota::default(),
+            inbound: Allowance::per_minute(limit::MESSAGES_PER_MINUTE_DEFAULT),
             bus: Bus::new(),
             clock: Arc::new(SystemClock),
             egress: egress(&self.grants, &shutdown),
@@ -148,7 +150,7 @@ impl Rig {
             log: ChannelLog::default(),
             refusals: ChannelLog::default(),
             usage: Usage::default(),
-            share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT),
+            share: Share::among(Crowd::on_cores(2), limit::CHANNEL_CPU_PERCENT_DEFAULT),
             terminal: false,
             listening: shutdown.child_token(),
             shutdown,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use sluicegate::event::OutboundEvent;
-use sluicegate::store::EventStore;
 use sluicegate::store::sqlite::{Archive, ArchiveError, OpenError, SqliteStore};
+use sluicegate::store::{EventStore, Quota};
 
 use crate::fixtures::{NOW, accept, ack, block_on, channel, claim, claim_turns, end_of, enqueue, names};
 
@@ -31,7 +31,9 @@ async fn filled(dir: &Path) -> (SqliteStore, String) {
     enqueue(&store, &[("1", "ada"), ("2", "bob")], NOW).await;
     let dispatch = claim(&store, NOW).await.remove(0);
     store.bury(dispatch.claim, "no", NOW).await.expect("bury");
-    let blob = store.blob_put(&channel("family"), "x/y", vec![7; 9], NOW).await;
+    let blob = store
+        .blob_put(&channel("family"), "x/y", vec![7; 9], Quota::default(), NOW)
+        .await;
     (store, blob.expect("put"))
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use sluicegate::store::EventStore;
 use sluicegate::store::sqlite::{OpenError, SqliteStore};
+use sluicegate::store::{EventStore, Quota};
 
 use crate::fixtures::{
     NOW, accept, ack, block_on, channel, claim, claim_one, claim_turns, end_of, enqueue, names, outbound,
@@ -56,7 +56,7 @@ fn the_files_are_the_owners_alone() {
     let store = open(&dir);
     block_on(async {
         let blob = store
-            .blob_put(&channel("family"), "x/y", vec![1], NOW)
+            .blob_put(&channel("family"), "x/y", vec![1], Quota::default(), NOW)
             .await
             .expect("put");
         let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
@@ -210,7 +210,7 @@ fn a_blob_file_without_a_row_goes_at_the_next_opening() {
     let dir = tempfile::tempdir().expect("a directory");
     let family = channel("family");
     let store = open(dir.path());
-    let blob = block_on(store.blob_put(&family, "x/y", vec![1, 2], NOW)).expect("put");
+    let blob = block_on(store.blob_put(&family, "x/y", vec![1, 2], Quota::default(), NOW)).expect("put");
     drop(store);
     let stray = dir.path().join("blobs").join("blob_stray");
     std::fs::write(&stray, "left by a crash").expect("written");

@@ -3,7 +3,7 @@
 use sluicegate::clock::millis;
 use sluicegate::event::{Notice, OutboundEvent};
 use sluicegate::limit;
-use sluicegate::store::{Accepted, Attempted, Change, Error};
+use sluicegate::store::{Accepted, Attempted, Change, Error, Quota};
 
 use crate::Open;
 use crate::fixtures::{
@@ -14,15 +14,27 @@ use crate::fixtures::{
 pub(crate) async fn state_is_kept_for_each_channel(open: Open<'_>) {
     let store = open();
     let (family, work) = (channel("family"), channel("work"));
-    store.state_set(&family, "k", Some(b"one".to_vec())).await.expect("set");
-    store.state_set(&family, "k", Some(b"two".to_vec())).await.expect("set");
-    store.state_set(&family, "gone", Some(Vec::new())).await.expect("set");
+    store
+        .state_set(&family, "k", Some(b"one".to_vec()), Quota::default())
+        .await
+        .expect("set");
+    store
+        .state_set(&family, "k", Some(b"two".to_vec()), Quota::default())
+        .await
+        .expect("set");
+    store
+        .state_set(&family, "gone", Some(Vec::new()), Quota::default())
+        .await
+        .expect("set");
     assert_eq!(
         store.state_get(&family, "gone").await.expect("get"),
         Some(Vec::new()),
         "empty is a value"
     );
-    store.state_set(&family, "gone", None).await.expect("set");
+    store
+        .state_set(&family, "gone", None, Quota::default())
+        .await
+        .expect("set");
     drop(store);
     let store = open();
     assert_eq!(
@@ -39,20 +51,35 @@ pub(crate) async fn a_swap_needs_the_expected_value(open: Open<'_>) {
     let value = |text: &str| Some(text.as_bytes().to_vec());
     assert!(
         !store
-            .state_swap(&family, "k", value("a"), value("b"))
+            .state_swap(&family, "k", value("a"), value("b"), Quota::default())
             .await
             .expect("swap")
     );
-    assert!(store.state_swap(&family, "k", None, value("a")).await.expect("swap"));
-    assert!(!store.state_swap(&family, "k", None, value("b")).await.expect("swap"));
     assert!(
         store
-            .state_swap(&family, "k", value("a"), value("b"))
+            .state_swap(&family, "k", None, value("a"), Quota::default())
+            .await
+            .expect("swap")
+    );
+    assert!(
+        !store
+            .state_swap(&family, "k", None, value("b"), Quota::default())
+            .await
+            .expect("swap")
+    );
+    assert!(
+        store
+            .state_swap(&family, "k", value("a"), value("b"), Quota::default())
             .await
             .expect("swap")
     );
     assert_eq!(store.state_get(&family, "k").await.expect("get"), value("b"));
-    assert!(store.state_swap(&family, "k", value("b"), None).await.expect("swap"));
+    assert!(
+        store
+            .state_swap(&family, "k", value("b"), None, Quota::default())
+            .await
+            .expect("swap")
+    );
     assert_eq!(store.state_get(&family, "k").await.expect("get"), None);
 }
 
@@ -60,10 +87,13 @@ pub(crate) async fn keys_are_listed_by_prefix(open: Open<'_>) {
     let store = open();
     let family = channel("family");
     for key in ["b", "a/2", "a/1", "a", "a0", "ä"] {
-        store.state_set(&family, key, Some(vec![1])).await.expect("set");
+        store
+            .state_set(&family, key, Some(vec![1]), Quota::default())
+            .await
+            .expect("set");
     }
     store
-        .state_set(&channel("work"), "a/3", Some(vec![1]))
+        .state_set(&channel("work"), "a/3", Some(vec![1]), Quota::default())
         .await
         .expect("set");
     assert_eq!(store.state_keys(&family, "a/").await.expect("keys"), ["a/1", "a/2"]);
@@ -79,39 +109,55 @@ pub(crate) async fn state_has_quotas(open: Open<'_>) {
     let family = channel("family");
     let is_quota = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Quota(_))), "{result:?}");
     let long_key = "k".repeat(limit::STATE_KEY_BYTES_MAX + 1);
-    is_quota(store.state_set(&family, &long_key, Some(vec![1])).await);
     is_quota(
         store
-            .state_set(&family, "k", Some(vec![0; limit::STATE_VALUE_BYTES_MAX + 1]))
+            .state_set(&family, &long_key, Some(vec![1]), Quota::default())
+            .await,
+    );
+    is_quota(
+        store
+            .state_set(
+                &family,
+                "k",
+                Some(vec![0; limit::STATE_VALUE_BYTES_MAX + 1]),
+                Quota::default(),
+            )
             .await,
     );
 
     let value = vec![0; limit::STATE_VALUE_BYTES_MAX];
-    let fitting = usize::try_from(limit::STATE_BYTES_MAX).expect("small") / (value.len() + 3);
+    let fitting = usize::try_from(limit::STATE_BYTES_DEFAULT).expect("small") / (value.len() + 3);
     for n in 0..fitting {
         store
-            .state_set(&family, &format!("{n:03}"), Some(value.clone()))
+            .state_set(&family, &format!("{n:03}"), Some(value.clone()), Quota::default())
             .await
             .expect("within the quota");
     }
-    is_quota(store.state_set(&family, "more", Some(value.clone())).await);
+    is_quota(
+        store
+            .state_set(&family, "more", Some(value.clone()), Quota::default())
+            .await,
+    );
     assert_eq!(store.state_get(&family, "more").await.expect("get"), None);
     store
-        .state_set(&family, "000", Some(value.clone()))
+        .state_set(&family, "000", Some(value.clone()), Quota::default())
         .await
         .expect("replacing takes no more");
     store
-        .state_set(&channel("work"), "more", Some(value.clone()))
+        .state_set(&channel("work"), "more", Some(value.clone()), Quota::default())
         .await
         .expect("the quota is the channel's own");
-    store.state_set(&family, "000", None).await.expect("delete");
+    store
+        .state_set(&family, "000", None, Quota::default())
+        .await
+        .expect("delete");
     drop(store);
     let store = open();
     store
-        .state_set(&family, "new", Some(value.clone()))
+        .state_set(&family, "new", Some(value.clone()), Quota::default())
         .await
         .expect("what was deleted is free again");
-    is_quota(store.state_set(&family, "more", Some(value)).await);
+    is_quota(store.state_set(&family, "more", Some(value), Quota::default()).await);
 }
 
 pub(crate) async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
@@ -119,11 +165,11 @@ pub(crate) async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
     let family = channel("family");
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let blob = store
-        .blob_put(&family, "image/png", bytes.clone(), NOW)
+        .blob_put(&family, "image/png", bytes.clone(), Quota::default(), NOW)
         .await
         .expect("put");
     let empty = store
-        .blob_put(&family, "text/plain", Vec::new(), NOW)
+        .blob_put(&family, "text/plain", Vec::new(), Quota::default(), NOW)
         .await
         .expect("put");
     drop(store);
@@ -145,7 +191,13 @@ pub(crate) async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {
 pub(crate) async fn blobs_have_quotas(open: Open<'_>) {
     let store = open();
     let too_large = store
-        .blob_put(&channel("family"), "x/y", vec![0; limit::BLOB_BYTES_MAX + 1], NOW)
+        .blob_put(
+            &channel("family"),
+            "x/y",
+            vec![0; limit::BLOB_BYTES_MAX + 1],
+            Quota::default(),
+            NOW,
+        )
         .await;
     assert!(matches!(too_large, Err(Error::Quota(_))), "{too_large:?}");
 }
@@ -160,7 +212,10 @@ pub(crate) async fn what_is_past_its_retention_is_swept(open: Open<'_>) {
         .await
         .expect("commit");
     ack(&*store, &claim_one(&*store, NOW).await).await;
-    let blob = store.blob_put(&family, "x/y", vec![1], NOW).await.expect("put");
+    let blob = store
+        .blob_put(&family, "x/y", vec![1], Quota::default(), NOW)
+        .await
+        .expect("put");
 
     let long = [limit::INBOX_RETENTION, limit::RECEIPT_RETENTION, limit::BLOB_RETENTION]
         .into_iter()
@@ -293,7 +348,10 @@ pub(crate) async fn what_is_used_is_measured(open: Open<'_>) {
         "{before:?}"
     );
     let blob = vec![1; 100_000];
-    store.blob_put(&channel("family"), "x/y", blob, NOW).await.expect("put");
+    store
+        .blob_put(&channel("family"), "x/y", blob, Quota::default(), NOW)
+        .await
+        .expect("put");
     let after = store.measure().await.expect("measure");
     assert!(
         after.store_bytes >= before.store_bytes + 100_000,

@@ -23,7 +23,8 @@ use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, DeadFilter, DeliveryClaim, DeliveryRecord,
-    Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence, TurnRecord, Usage,
+    Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence, TurnRecord,
+    Usage,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -184,10 +185,10 @@ with_faults! {
     fn trace(id: &str) -> Vec<Trace>;
     fn dead_letters(filter: &DeadFilter, after: Option<(UnixMillis, i64)>, max: usize) -> Page<DeliveryRecord>;
     fn state_get(channel: &ChannelName, key: &str) -> Option<Vec<u8>>;
-    fn state_set(channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> ();
-    fn state_swap(channel: &ChannelName, key: &str, expected: Option<Vec<u8>>, value: Option<Vec<u8>>) -> bool;
+    fn state_set(channel: &ChannelName, key: &str, value: Option<Vec<u8>>, quota: Quota) -> ();
+    fn state_swap(channel: &ChannelName, key: &str, expected: Option<Vec<u8>>, value: Option<Vec<u8>>, quota: Quota) -> bool;
     fn state_keys(channel: &ChannelName, prefix: &str) -> Vec<String>;
-    fn blob_put(channel: &ChannelName, media_type: &str, bytes: Vec<u8>, now: UnixMillis) -> String;
+    fn blob_put(channel: &ChannelName, media_type: &str, bytes: Vec<u8>, quota: Quota, now: UnixMillis) -> String;
     fn blob_get(channel: &ChannelName, blob: &str) -> Option<(String, Vec<u8>)>;
     fn measure() -> Usage;
     fn flush() -> ();

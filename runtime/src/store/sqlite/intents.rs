@@ -20,7 +20,7 @@ use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
     Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeliveryClaim,
-    DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Trace, TurnCommit, TurnFence,
+    DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence,
     TurnRecord, Usage,
 };
 
@@ -356,12 +356,18 @@ impl EventStore for SqliteStore {
         Ok(found)
     }
 
-    async fn state_set(&self, channel: &ChannelName, key: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
+    async fn state_set(
+        &self,
+        channel: &ChannelName,
+        key: &str,
+        value: Option<Vec<u8>>,
+        quota: Quota,
+    ) -> Result<(), Error> {
         check_state(key, value.as_deref())?;
         let (channel, key) = (channel.as_str().to_owned(), key.to_owned());
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.write(Answer::Durable, bytes, move |work| {
-            work.state_set(&channel, &key, value.as_deref())
+            work.state_set(&channel, &key, value.as_deref(), quota)
         })
         .await
     }
@@ -372,12 +378,13 @@ impl EventStore for SqliteStore {
         key: &str,
         expected: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
+        quota: Quota,
     ) -> Result<bool, Error> {
         check_state(key, value.as_deref())?;
         let (channel, key) = (channel.as_str().to_owned(), key.to_owned());
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.write(Answer::Durable, bytes, move |work| {
-            work.state_swap(&channel, &key, expected.as_deref(), value.as_deref())
+            work.state_swap(&channel, &key, expected.as_deref(), value.as_deref(), quota)
         })
         .await
     }
@@ -399,6 +406,7 @@ impl EventStore for SqliteStore {
         channel: &ChannelName,
         media_type: &str,
         bytes: Vec<u8>,
+        quota: Quota,
         now: UnixMillis,
     ) -> Result<String, Error> {
         self.durability.check()?;
@@ -412,9 +420,9 @@ impl EventStore for SqliteStore {
         // Asked again with the row; here it only saves writing a file for nothing.
         if keep::is_past(
             kept.saturating_add(keep::charged(outbox::count(size))),
-            limit::BLOBS_BYTES_MAX,
+            quota.blob_bytes,
         ) {
-            return Err(keep::blob_quota());
+            return Err(keep::past_blobs(quota));
         }
         let blob = format!("blob_{}", random_hex::<16>());
         let (dir, file) = (self.blobs.clone(), blob.clone());
@@ -425,7 +433,7 @@ impl EventStore for SqliteStore {
         let row = blob.clone();
         let added = self
             .write(Answer::Durable, 0, move |work| {
-                work.add_blob(&channel, &row, &media_type, size, now)
+                work.add_blob(&channel, &row, &media_type, size, quota, now)
             })
             .await;
         if let Err(Error::Quota(_) | Error::Busy | Error::Refused(_)) = added {

@@ -7,7 +7,7 @@ use super::work::Work;
 use super::writer::Failure;
 use crate::clock::{UnixMillis, millis};
 use crate::limit;
-use crate::store::Error;
+use crate::store::{Error, Quota};
 
 /// What a sweep dropped.
 pub(super) struct Sweepings {
@@ -50,7 +50,13 @@ impl Work<'_> {
     // ---- state
 
     /// Sets or deletes a value, within the channel's quota.
-    pub(super) fn state_set(&mut self, channel: &str, key: &str, value: Option<&[u8]>) -> Result<(), Failure> {
+    pub(super) fn state_set(
+        &mut self,
+        channel: &str,
+        key: &str,
+        value: Option<&[u8]>,
+        quota: Quota,
+    ) -> Result<(), Failure> {
         let id = self.channel_id(channel)?;
         let old: Option<i64> = self
             .sql("SELECT length(value) FROM state WHERE channel = ?1 AND key = ?2")?
@@ -59,7 +65,7 @@ impl Work<'_> {
         let size = |value: i64| value + count(key.len());
         let keys = i64::from(value.is_some()) - i64::from(old.is_some());
         let bytes = value.map_or(0, |value| size(count(value.len()))) - old.map_or(0, size);
-        self.book_state(id, keys, bytes)?;
+        self.book_state(id, keys, bytes, quota)?;
         self.memory.is_state_touched = true;
         match value {
             Some(value) => self
@@ -76,15 +82,15 @@ impl Work<'_> {
     }
 
     /// Books a change of the channel's state; refuses one that grows it past its quota.
-    fn book_state(&mut self, channel: i64, keys: i64, bytes: i64) -> Result<(), Failure> {
+    fn book_state(&mut self, channel: i64, keys: i64, bytes: i64, quota: Quota) -> Result<(), Failure> {
         let (keys_now, bytes_now): (i64, i64) = self
             .sql("SELECT state_keys, state_bytes FROM channel WHERE id = ?1")?
             .query_row([channel], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if keys > 0 && is_past(keys_now + keys, limit::STATE_KEYS_MAX) {
             return Err(Error::Quota(format!("at most {} keys of state", limit::STATE_KEYS_MAX)).into());
         }
-        if bytes > 0 && is_past(bytes_now + bytes, limit::STATE_BYTES_MAX) {
-            return Err(Error::Quota(format!("at most {} bytes of state", limit::STATE_BYTES_MAX)).into());
+        if bytes > 0 && is_past(bytes_now + bytes, quota.state_bytes) {
+            return Err(Error::Quota(format!("at most {} bytes of state", quota.state_bytes)).into());
         }
         if keys != 0 || bytes != 0 {
             let sql = "UPDATE channel SET state_keys = state_keys + ?2, state_bytes = state_bytes + ?3 WHERE id = ?1";
@@ -100,6 +106,7 @@ impl Work<'_> {
         key: &str,
         expected: Option<&[u8]>,
         value: Option<&[u8]>,
+        quota: Quota,
     ) -> Result<bool, Failure> {
         let id = self.channel_id(channel)?;
         let present: Option<Vec<u8>> = self
@@ -108,7 +115,7 @@ impl Work<'_> {
             .optional()?;
         let is_expected = present.as_deref() == expected;
         if is_expected {
-            self.state_set(channel, key, value)?;
+            self.state_set(channel, key, value, quota)?;
         }
         Ok(is_expected)
     }
@@ -122,13 +129,14 @@ impl Work<'_> {
         blob: &str,
         media_type: &str,
         size: usize,
+        quota: Quota,
         now: UnixMillis,
     ) -> Result<(), Failure> {
         let id = self.channel_id(channel)?;
         let sql = "SELECT blob_bytes FROM channel WHERE id = ?1";
         let bytes: i64 = self.sql(sql)?.query_row([id], |row| row.get(0))?;
-        if is_past(bytes + charged(count(size)), limit::BLOBS_BYTES_MAX) {
-            return Err(blob_quota().into());
+        if is_past(bytes + charged(count(size)), quota.blob_bytes) {
+            return Err(past_blobs(quota).into());
         }
         self.sql("INSERT INTO blob (id, channel, media_type, size, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![blob, id, media_type, count(size), now])?;
@@ -283,8 +291,8 @@ pub(super) fn charged(size: i64) -> i64 {
 }
 
 /// Returns what a full blob store answers.
-pub(super) fn blob_quota() -> Error {
-    Error::Quota(format!("at most {} bytes of blobs", limit::BLOBS_BYTES_MAX))
+pub(super) fn past_blobs(quota: Quota) -> Error {
+    Error::Quota(format!("at most {} bytes of blobs", quota.blob_bytes))
 }
 
 /// Returns whether an amount is past its bound.

@@ -17,7 +17,7 @@ use crate::clock::UnixMillis;
 use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{Attempted, DeliveryState, Dispatch, Error, EventStore, Marks};
+use crate::store::{Attempted, DeliveryState, Dispatch, Error, EventStore, Marks, Quota};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -336,7 +336,12 @@ fn a_full_disk_refuses_and_recovers() {
             .await
             .expect("it stops at the present size");
         let large = store
-            .state_set(&family(), "k", Some(vec![0; limit::STATE_VALUE_BYTES_MAX]))
+            .state_set(
+                &family(),
+                "k",
+                Some(vec![0; limit::STATE_VALUE_BYTES_MAX]),
+                Quota::default(),
+            )
             .await;
         assert!(matches!(large, Err(Error::Busy)), "{large:?}");
         assert!(store.is_sound(), "SQLite has rolled it back: nothing is in doubt");
@@ -347,7 +352,12 @@ fn a_full_disk_refuses_and_recovers() {
             .await
             .expect("there is room again");
         store
-            .state_set(&family(), "k", Some(vec![0; limit::STATE_VALUE_BYTES_MAX]))
+            .state_set(
+                &family(),
+                "k",
+                Some(vec![0; limit::STATE_VALUE_BYTES_MAX]),
+                Quota::default(),
+            )
             .await
             .expect("set");
     });

@@ -21,7 +21,9 @@ pub(crate) fn describe() -> Description {
     let mut truth = Description::new("hostile", env!("CARGO_PKG_VERSION"), "Attacks its host")
         .endpoint(Endpoint::new(Scheme::Http, "127.0.0.1", "the server of the test"))
         .endpoint(Endpoint::new(Scheme::Http, "{server}", "a server at another port"))
+        .endpoint(Endpoint::new(Scheme::Ws, "{peer}", "a WebSocket at another port"))
         .setting(Setting::text("server", "Where else it may send its requests"))
+        .setting(Setting::text("peer", "Where it may connect to"))
         .secret(Secret::in_header("token", "What must not leak", ["127.0.0.1"]));
     for key in ["listener", "start", "stop", "closed"] {
         truth = truth.setting(Setting::text(key, "The attack to run there"));
