@@ -1,4 +1,4 @@
-//! What the table has no row for: a long absence, and rooms that can't be read.
+//! What the table has no row for: a long absence, rooms that can't be read, and rooms that can't be joined.
 
 use harness::{Setup, TestGateway};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const MESSAGES_MISSED: usize = 160;
 const FAREWELL: &str = "This room is encrypted, and I can't read encrypted messages, so I leave.";
 
 #[tokio::test]
-async fn a_long_absence_is_made_up_for_in_order_and_encrypted_rooms_are_left_with_a_word() {
+async fn a_long_absence_is_made_up_for_and_a_room_that_is_no_use_is_left_with_a_word() {
     let matrix = match Matrix::start().await {
         Ok(matrix) => matrix,
         Err(skipped) => return skipped.say("matrix, long absences and encrypted rooms"),
@@ -22,6 +22,8 @@ async fn a_long_absence_is_made_up_for_in_order_and_encrypted_rooms_are_left_wit
     let mut gateway = setup.start().await;
     matrix.gate.wait_for_listening().await;
     encrypted_rooms_are_left(&matrix).await;
+    what_only_looks_encrypted_is_passed_over(&matrix).await;
+    a_room_that_can_not_be_joined_holds_nothing_up(&matrix).await;
     a_gap_is_read(&matrix, &mut gateway).await;
 }
 
@@ -49,6 +51,37 @@ async fn encrypted_rooms_are_left(matrix: &Matrix) {
         .ask(json!({"do": "call", "method": "PUT", "path": path, "body": algorithm, "who": PERSON}))
         .await;
     has_left_with_a_word(matrix, &later).await;
+}
+
+/// Anyone may send such an event into a room that is not encrypted.
+async fn what_only_looks_encrypted_is_passed_over(matrix: &Matrix) {
+    let room = matrix.room().await;
+    let path = format!(
+        "/_matrix/client/v3/rooms/{}/send/m.room.encrypted/only-looks-so",
+        escaped(&room.conversation)
+    );
+    let content = json!({"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "s"});
+    matrix
+        .people
+        .ask(json!({"do": "call", "method": "PUT", "path": path, "body": content, "who": PERSON}))
+        .await;
+    matrix.say(&room, "in the clear").await;
+    assert_eq!(answers(matrix, &room, 1).await, ["in the clear"]);
+}
+
+/// An invitation to a room whose own server is gone.
+async fn a_room_that_can_not_be_joined_holds_nothing_up(matrix: &Matrix) {
+    let made = matrix
+        .people
+        .ask(json!({"do": "room", "who": PERSON, "invite": []}))
+        .await;
+    let gone = super::text(&made["room"]);
+    matrix.gate.refuse_joins(&gone);
+    let invitation = json!({"do": "invite", "who": PERSON, "room": gone, "user": matrix.accounts.bot});
+    matrix.people.ask(invitation).await;
+    let room = matrix.room().await;
+    matrix.say(&room, "hello").await;
+    assert_eq!(answers(matrix, &room, 1).await, ["hello"]);
 }
 
 async fn has_left_with_a_word(matrix: &Matrix, room: &Room) {

@@ -1,7 +1,7 @@
 //! What stands between the gateway and Synapse: it counts, refuses what Synapse can't be made to refuse, and hands the
 //! bot what Synapse never sends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -47,6 +47,8 @@ struct Shared {
     /// By the escaped room id.
     orders: Mutex<HashMap<String, Order>>,
     attempts: Mutex<HashMap<String, Vec<Instant>>>,
+    /// Escaped ids of rooms that can't be joined, as where their own server is gone.
+    gone: Mutex<HashSet<String>>,
     /// Events that the next sync brings besides its own, by room.
     injected: Mutex<HashMap<String, Vec<Value>>>,
     receivers: Mutex<Receivers>,
@@ -71,6 +73,7 @@ impl Gate {
             accounts,
             orders: Mutex::default(),
             attempts: Mutex::default(),
+            gone: Mutex::default(),
             injected: Mutex::default(),
             receivers: Mutex::default(),
             syncs: Record::default(),
@@ -109,6 +112,11 @@ impl Gate {
         lock(&self.shared.orders).insert(escaped(room), order);
     }
 
+    /// Lets nobody join a room.
+    pub(super) fn refuse_joins(&self, room: &str) {
+        lock(&self.shared.gone).insert(escaped(room));
+    }
+
     pub(super) fn attempts(&self, room: &str) -> Vec<Instant> {
         lock(&self.shared.attempts)
             .get(&escaped(room))
@@ -142,6 +150,14 @@ fn serve(listener: TcpListener, shared: &Arc<Shared>) -> Server {
 async fn pass(shared: Arc<Shared>, request: Request) -> Reply {
     if request.path.contains("/sync?") {
         return shared.pass_sync(&request).await;
+    }
+    let joined = request
+        .path
+        .split_once("/rooms/")
+        .and_then(|(_, rest)| rest.strip_suffix("/join"));
+    if joined.is_some_and(|room| lock(&shared.gone).contains(room)) {
+        let body = json!({"errcode": "M_UNKNOWN", "error": "Failed to make_join via any server"});
+        return Reply::Whole(Response::new(502, body.to_string()));
     }
     if let Some(room) = sent_to(&request) {
         lock(&shared.attempts)

@@ -98,6 +98,16 @@ impl Failure {
         }
     }
 
+    /// Returns whether it may be the fault of what was asked for alone, such as a room on another server that is gone, and
+    /// asking for something else may succeed.
+    pub fn is_of_one_call(&self) -> bool {
+        match self {
+            Self::Api { status, .. } | Self::Gateway(status) => *status >= 500,
+            Self::Http(error) => matches!(error, HttpError::Interrupted(_)),
+            Self::Unreadable(_) => true,
+        }
+    }
+
     /// Says what a listener does about it. `doing` names the call, for the operator.
     pub fn remedy(&self, doing: &str) -> Remedy {
         match self {
@@ -274,6 +284,7 @@ mod tests {
         assert_eq!(Failure::Http(HttpError::ShuttingDown).remedy(""), Remedy::Shutdown);
         assert_eq!(Failure::Http(HttpError::TooLarge).remedy(""), Remedy::Smaller);
         assert!(api(403, "M_FORBIDDEN").is_lasting());
+        assert!(api(502, "M_UNKNOWN").is_of_one_call() && !api(401, "M_UNKNOWN_TOKEN").is_of_one_call());
         assert!(!api(401, "M_UNKNOWN_TOKEN").is_lasting());
     }
 }

@@ -3,6 +3,7 @@
 //! The next sync begins only after the host has stored what the last one brought, together with where it ended. What
 //! fails on the way there (a file, a question about a room) fails the sync, which then comes again.
 
+mod gap;
 mod invite;
 mod rooms;
 
@@ -19,6 +20,8 @@ use crate::homeserver::{Homeserver, read, room_path};
 use crate::map::{self, WantedFile};
 use crate::send::encrypted_key;
 use crate::wire::{Event, Joined, Me, Page, Sync, Timeline};
+use gap::arrival;
+use invite::Invitations;
 use rooms::{InRoom, Rooms};
 
 /// How long a sync waits for events unless the operator says otherwise, seconds.
@@ -31,8 +34,6 @@ const SYNC_SLACK_MS: u32 = 20_000;
 const TIMELINE_EVENTS_MAX: u32 = 50;
 /// Events in one page of a gap.
 const PAGE_EVENTS: u32 = 100;
-/// Events of one room's gap that are fetched at most: more than anyone wants answered after an outage.
-const GAP_EVENTS_MAX: usize = 2_000;
 /// The pause after an empty answer that came at once, milliseconds.
 const EMPTY_PAUSE_MS: u64 = 250;
 /// The first and the longest wait after a failed sync, milliseconds.
@@ -79,6 +80,7 @@ struct Receiver {
     /// The account: asked for at the start, since the token may be another one than last time.
     me: Option<Me>,
     rooms: Rooms,
+    invitations: Invitations,
     seconds: u32,
     timeline_max: u32,
     backoff: Backoff,
@@ -91,6 +93,7 @@ impl Receiver {
             server: Homeserver::from_settings(),
             me: None,
             rooms: Rooms::default(),
+            invitations: Invitations::default(),
             seconds: seconds.unwrap_or(SYNC_SECONDS).clamp(1, SYNC_SECONDS_MAX),
             timeline_max: TIMELINE_EVENTS_MAX,
             backoff: Backoff::new(BACKOFF_MS.0, BACKOFF_MS.1),
@@ -117,7 +120,7 @@ impl Receiver {
             fetched => fetched?,
         };
         for (room, invited) in &sync.rooms.invite {
-            if !invite::answer(&self.server, &me, room, invited)? {
+            if !self.invitations.answer(&self.server, &me, room, invited)? {
                 return Ok(false);
             }
         }
@@ -174,7 +177,9 @@ impl Receiver {
         let newest = readable(&joined.timeline.events);
         // The room may have been encrypted long before the account was invited.
         let state = readable(&joined.state.events);
-        if let Some(sign) = state.iter().chain(&newest).find(|event| is_encryption(event, me)) {
+        if let Some(sign) = state.iter().chain(&newest).find(|event| is_encryption(event, me))
+            && self.is_encrypted(room, sign)?
+        {
             return self.refuse_encrypted(room, sign);
         }
         let events = self.events(me, room, newest, &joined.timeline, since)?;
@@ -215,18 +220,11 @@ impl Receiver {
     ) -> Result<Vec<Event>, Failure> {
         let mut newest_first = newest;
         newest_first.reverse();
-        let mut from = timeline.prev_batch.clone().filter(|_| timeline.limited);
-        while let Some(page_from) = from {
-            if arrival(&newest_first, me).is_some() {
-                break;
+        if timeline.limited {
+            let page = |from: &str| self.page(room, from, since);
+            if !gap::fill(&mut newest_first, timeline.prev_batch.clone(), me, page)? {
+                error!("room {room}: a gap is too long, and what lies before its newest events is not read");
             }
-            if newest_first.len() >= GAP_EVENTS_MAX {
-                error!("room {room}: events before the newest {GAP_EVENTS_MAX} of a gap are not read");
-                break;
-            }
-            let page = self.page(room, &page_from, since)?;
-            newest_first.extend(readable(&page.chunk));
-            from = page.end.filter(|end| *end != page_from);
         }
         // What was said before the account was invited is not for it.
         if let Some(at) = arrival(&newest_first, me) {
@@ -253,6 +251,16 @@ impl Receiver {
                 end: None,
             }
         }))
+    }
+
+    /// Returns whether a room with such a sign is encrypted: anyone may send what looks like an encrypted message into a room
+    /// that is not.
+    fn is_encrypted(&self, room: &str, sign: &Event) -> Result<bool, Failure> {
+        if sign.state_key.is_some() {
+            return Ok(true);
+        }
+        let state: Option<Value> = self.server.find(&room_path(room, &["state", "m.room.encryption"]))?;
+        Ok(state.is_some())
     }
 
     /// Says in an encrypted room that it can't be read, and leaves it.
@@ -340,22 +348,6 @@ fn lasting(result: Result<Value, Failure>, doing: &str) -> Result<(), Failure> {
 fn is_encryption(event: &Event, me: &Me) -> bool {
     let is_sign = matches!(event.kind.as_str(), "m.room.encryption" | "m.room.encrypted");
     is_sign && event.sender != me.user_id && event.unsigned["redacted_because"].is_null()
-}
-
-/// Returns where, in events from newest to oldest, the account was invited to the room or came into it uninvited: what
-/// lies beyond is not for it.
-fn arrival(newest_first: &[Event], me: &Me) -> Option<usize> {
-    newest_first.iter().position(|event| {
-        let is_mine = event.kind == "m.room.member" && event.state_key.as_deref() == Some(me.user_id.as_str());
-        let before = event.unsigned["prev_content"]["membership"].as_str();
-        is_mine
-            && match event.content["membership"].as_str() {
-                Some("invite") => true,
-                // A changed name is a "join" too.
-                Some("join") => !matches!(before, Some("invite" | "join")),
-                _ => false,
-            }
-    })
 }
 
 /// The cursor names the account as well: another one's position means nothing.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sluicegate_sdk::http::{self, FormPart, Request};
 use sluicegate_sdk::serde_json::{self, Value, json};
-use sluicegate_sdk::{debug, settings, state, warn};
+use sluicegate_sdk::{clock, debug, settings, state, warn};
 
 use crate::failure::Failure;
 use crate::map::Migration;
@@ -87,18 +87,20 @@ impl Bot {
         Failure::or_result(response.status, &response.body)
     }
 
-    /// Fetches a file that a person sent and returns the handle of its blob.
+    /// Fetches a file that a person sent by `end_ms`, Unix milliseconds, and returns the handle of its blob.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn download(&self, file_id: &str) -> Result<String, Failure> {
-        let found = self.call("getFile", &json!({"file_id": file_id}))?;
+    pub fn download(&self, file_id: &str, end_ms: u64) -> Result<String, Failure> {
+        let left_ms = || u32::try_from(end_ms.saturating_sub(clock::now_ms()).max(1)).unwrap_or(u32::MAX);
+        let within_ms = left_ms().min(CALL_TIMEOUT_MS);
+        let found = self.call_within(within_ms, "getFile", &json!({"file_id": file_id}))?;
         let file: File = read(found)?;
         let path = file
             .file_path
             .ok_or_else(|| Failure::Unreadable("the file has no path".to_owned()))?;
         let url = format!("{}/file/bot{{{{bot-token}}}}/{}", self.base, http::path_escaped(&path));
-        let (response, blob) = Request::get(url).timeout_ms(UPLOAD_TIMEOUT_MS).download()?;
+        let (response, blob) = Request::get(url).timeout_ms(left_ms()).download()?;
         if response.is_success() {
             Ok(blob)
         } else {

@@ -1,7 +1,7 @@
 //! The Telegram channel: a bot over the Bot API, by long poll or webhook.
 //!
 //! [`map`] and [`wire`] read updates, [`plan`] and [`markup`] make what is sent, [`failure`] says what a refusal means;
-//! all of them are pure. [`bot`] calls, [`receive`] and [`send`] put them together.
+//! all of them are pure. [`bot`] calls, [`receive`], [`registration`] and [`send`] put them together.
 
 pub mod bot;
 pub mod failure;
@@ -9,10 +9,10 @@ pub mod map;
 pub mod markup;
 pub mod plan;
 pub mod receive;
+pub mod registration;
 pub mod send;
 pub mod wire;
 
-use sluicegate_sdk::serde_json::json;
 use sluicegate_sdk::{
     Channel, Conversation, DeliveryError, Description, Endpoint, Features, Health, Lifecycle, Listener, ListenerError,
     OutboundMessage, Placement, Presence, Receipt, Scheme, Secret, Setting, Webhook, WebhookRecipe, secrets, settings,
@@ -117,12 +117,18 @@ impl Channel for Telegram {
 impl Listener for Telegram {
     fn run() -> Result<(), ListenerError> {
         match Mode::from_settings()? {
-            Mode::Poll => receive::poll_until_shutdown(),
+            Mode::Poll => {
+                if registration::take_back()? {
+                    receive::poll_until_shutdown()?;
+                }
+            }
             Mode::Webhook => {
-                receive::wait_for_shutdown();
-                Ok(())
+                if registration::register()? {
+                    receive::wait_for_shutdown();
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -157,14 +163,7 @@ impl Lifecycle for Telegram {
                 "webhook mode needs the secret webhook-secret: without it anyone could write as anyone".to_owned(),
             );
         }
-        let bot = Bot::from_settings();
-        bot.fresh_me().map_err(|failure| format!("getMe: {failure}"))?;
-        let params = json!({
-            "url": url, "secret_token": "{{webhook-secret}}", "allowed_updates": receive::allowed_updates(),
-        });
-        bot.call_with_secrets("setWebhook", &params)
-            .map(|_| ())
-            .map_err(|failure| format!("setWebhook: {failure}"))
+        registration::want(&url)
     }
 
     /// Leaves the webhook in place: Telegram keeps what comes meanwhile, and sends it when the channel is back.

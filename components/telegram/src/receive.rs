@@ -19,6 +19,11 @@ use crate::wire::{Update, User};
 
 /// The largest file that the Bot API hands out, bytes (core.telegram.org/bots/api#getfile).
 const DOWNLOAD_BYTES_MAX: u64 = 20 * 1024 * 1024;
+/// How long one file may take where Telegram is polled, milliseconds: enough for the largest over a slow line.
+const POLL_FILE_MS: u64 = 120_000;
+/// How long the files of an update may take together in a webhook, milliseconds: the gateway ends a call of a webhook after
+/// ten seconds, and Telegram would send the same update again and again, and nothing after it.
+const WEBHOOK_FILES_MS: u64 = 5_000;
 /// How often a file is asked for before the message goes on without it.
 const DOWNLOAD_ATTEMPTS: u32 = 2;
 /// How long a poll waits for an update unless the operator says otherwise, seconds.
@@ -32,7 +37,7 @@ const POLL_UPDATES_MAX: u32 = 100;
 /// The pause after an empty answer that came at once: some self-hosted servers do not hold a poll open.
 const EMPTY_PAUSE_MS: u64 = 250;
 /// The first and the longest wait after a failed poll, milliseconds.
-const BACKOFF_MS: (u64, u64) = (1_000, 60_000);
+pub(crate) const BACKOFF_MS: (u64, u64) = (1_000, 60_000);
 /// How long the answer to a pressed button may take, milliseconds: it only ends the button's animation.
 const QUERY_TIMEOUT_MS: u32 = 5_000;
 
@@ -185,7 +190,7 @@ impl Batch {
     }
 
     fn add(&mut self, bot: &Bot, me: &User, update: &Update) {
-        if let Some(received) = receive(bot, me, update) {
+        if let Some(received) = receive(bot, me, update, None) {
             self.messages.push(received.message);
             self.queries.extend(received.query);
         }
@@ -197,15 +202,16 @@ struct Received {
     query: Option<String>,
 }
 
-/// Maps an update, with its files fetched.
-fn receive(bot: &Bot, me: &User, update: &Update) -> Option<Received> {
+/// Maps an update, with its files fetched: all of them by `end_ms`, Unix milliseconds, where there is such an end.
+fn receive(bot: &Bot, me: &User, update: &Update, end_ms: Option<u64>) -> Option<Received> {
     if let Some(migration) = map::migration(update) {
         remember_migration(migration);
     }
     let mapped = map::mapped(update, me)?;
     let mut message = mapped.message;
     for file in &mapped.files {
-        match fetch_file(bot, file) {
+        let file_end_ms = end_ms.unwrap_or_else(|| clock::now_ms().saturating_add(POLL_FILE_MS));
+        match fetch_file(bot, file, file_end_ms) {
             Ok(attachment) => message.attachments.push(attachment),
             Err(why) => {
                 let name = file.name.as_deref().unwrap_or(&file.media_type);
@@ -224,13 +230,13 @@ fn receive(bot: &Bot, me: &User, update: &Update) -> Option<Received> {
 }
 
 /// Fetches a file; errors are words that may stand in the message.
-fn fetch_file(bot: &Bot, file: &WantedFile) -> Result<Attachment, String> {
+fn fetch_file(bot: &Bot, file: &WantedFile, end_ms: u64) -> Result<Attachment, String> {
     if file.size.is_some_and(|size| size > DOWNLOAD_BYTES_MAX) {
         return Err("it is larger than the 20 MB that Telegram hands to bots".to_owned());
     }
     let mut attempt = 1;
     loop {
-        match bot.download(&file.file_id) {
+        match bot.download(&file.file_id, end_ms) {
             Ok(blob) => {
                 let source = AttachmentSource::Blob(blob);
                 return Ok(Attachment {
@@ -239,7 +245,11 @@ fn fetch_file(bot: &Bot, file: &WantedFile) -> Result<Attachment, String> {
                     source,
                 });
             }
-            Err(failure) if failure.is_passing() && attempt < DOWNLOAD_ATTEMPTS => {
+            Err(failure)
+                if failure.is_passing()
+                    && attempt < DOWNLOAD_ATTEMPTS
+                    && clock::now_ms().saturating_add(BACKOFF_MS.0) < end_ms =>
+            {
                 attempt += 1;
                 if !clock::sleep_ms(BACKOFF_MS.0) {
                     return Err("the gateway is shutting down".to_owned());
@@ -318,7 +328,8 @@ fn store_one(update: &Update) -> Response {
             return refusal(503, "the bot's account is not known yet").header("retry-after", "5");
         }
     };
-    let Some(received) = receive(&bot, &me, update) else {
+    let end_ms = clock::now_ms().saturating_add(WEBHOOK_FILES_MS);
+    let Some(received) = receive(&bot, &me, update, Some(end_ms)) else {
         return Response::empty(200);
     };
     match inbox::publish(&[received.message], None) {

@@ -107,6 +107,14 @@ pub struct Entity {
     pub user: Option<User>,
 }
 
+/// What Telegram says of the bot's webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct WebhookInfo {
+    /// The address that it calls; empty where there is none.
+    #[serde(default)]
+    pub url: String,
+}
+
 /// A file of any kind.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct File {

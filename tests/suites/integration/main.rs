@@ -17,6 +17,7 @@ mod restart;
 mod startup;
 mod surface;
 mod telegram;
+mod telegram_webhook;
 mod terminal;
 mod webhook;
 mod websocket;

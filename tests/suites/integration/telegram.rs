@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use harness::{FakePlatform, MockModel, PATIENCE, Saying, Setup, Stop, TestGateway, Toll, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 use telegram_fake::{BotMessage, Call, ChatState, Fault, TelegramFake};
 
 use crate::operator::{done, events, json_of, next_event};
 
 /// A private chat, and the person in it.
-const ADA: i64 = 5001;
+pub(crate) const ADA: i64 = 5001;
 
 /// Adds the channel `tg`, which polls the fake.
 fn telegram(setup: Setup, fake: &TelegramFake) -> Setup {
@@ -49,14 +49,14 @@ async fn sent(fake: &TelegramFake, count: usize) -> Vec<Call> {
 }
 
 /// Waits until the bot's messages in a chat are so many, and returns them.
-async fn messages(fake: &TelegramFake, chat: i64, count: usize) -> Vec<BotMessage> {
+pub(crate) async fn messages(fake: &TelegramFake, chat: i64, count: usize) -> Vec<BotMessage> {
     eventually(&format!("{count} messages in chat {chat}"), async || {
         Some(fake.messages(chat)).filter(|messages| messages.len() >= count)
     })
     .await
 }
 
-fn texts(messages: &[BotMessage]) -> Vec<&str> {
+pub(crate) fn texts(messages: &[BotMessage]) -> Vec<&str> {
     messages.iter().map(|message| message.text.as_str()).collect()
 }
 
@@ -433,72 +433,6 @@ async fn a_button_that_was_pressed_is_what_was_said() {
         .cloned()
         .unwrap_or_default();
     assert_eq!(said["content"], "blue");
-}
-
-/// What Telegram sends with each call of a webhook.
-const WEBHOOK_SECRET: &str = "a_secret-of-the-suite";
-
-/// Calls the webhook as Telegram does (core.telegram.org/bots/api#setwebhook). Returns the status.
-async fn called(gateway: &TestGateway, secret: Option<&str>, update: &Value) -> u16 {
-    let mut headers = vec![("content-type", "application/json")];
-    headers.extend(secret.map(|secret| ("x-telegram-bot-api-secret-token", secret)));
-    let body = update.to_string();
-    gateway
-        .request("POST", "/hooks/tg", &headers, body.as_bytes())
-        .await
-        .status
-}
-
-/// A text in a private chat (core.telegram.org/bots/api#update).
-fn update(id: i64, text: &str) -> Value {
-    json!({"update_id": id, "message": {
-        "message_id": id, "date": 1_760_000_000, "text": text,
-        "from": {"id": ADA, "is_bot": false, "first_name": "Ada", "language_code": "en"},
-        "chat": {"id": ADA, "type": "private", "first_name": "Ada"},
-    }})
-}
-
-#[tokio::test]
-async fn a_webhook_is_registered_with_its_secret_and_takes_only_calls_that_bring_it() {
-    let fake = TelegramFake::start().await.expect("a free port");
-    fake.set_chat(ADA, ChatState::Open);
-    let base = fake.base_url();
-    let setup = Setup::new()
-        .echo()
-        .public_url("https://gate.example.org")
-        .section(&format!(
-            "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
-         settings = {{ mode = \"webhook\", api-base = \"{base}\" }}\n\
-         secrets = {{ bot-token = {{ env = \"TELEGRAM_TOKEN\" }}, webhook-secret = {{ env = \"WEBHOOK_SECRET\" }} }}"
-        ));
-    let setup = setup.env("TELEGRAM_TOKEN", &fake.token());
-    let gateway = setup.env("WEBHOOK_SECRET", WEBHOOK_SECRET).start().await;
-    let registered = fake
-        .await_calls("setWebhook", 1, PATIENCE)
-        .await
-        .expect("it is registered");
-    assert_eq!(registered[0].params["url"], "https://gate.example.org/hooks/tg");
-    assert_eq!(registered[0].params["secret_token"], WEBHOOK_SECRET);
-    assert!(registered[0].accepted, "Telegram would take it");
-    for wrong in [
-        None,
-        Some(""),
-        Some("a_secret-of-the-suit"),
-        Some("A_secret-of-the-suite"),
-    ] {
-        assert_eq!(called(&gateway, wrong, &update(1, "forged")).await, 401, "{wrong:?}");
-    }
-    for (id, text) in [(2, "one"), (2, "one"), (3, "two")] {
-        assert_eq!(called(&gateway, Some(WEBHOOK_SECRET), &update(id, text)).await, 200);
-    }
-    assert_eq!(texts(&messages(&fake, ADA, 2).await), ["one", "two"]);
-    let broken = json!({"update_id": 4, "message": {"message_id": "no number"}});
-    assert_eq!(
-        called(&gateway, Some(WEBHOOK_SECRET), &broken).await,
-        200,
-        "Telegram would send it for ever"
-    );
-    assert_eq!(fake.calls_of("getUpdates").len(), 0, "nobody polls beside a webhook");
 }
 
 #[tokio::test]

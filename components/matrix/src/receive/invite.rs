@@ -3,17 +3,61 @@
 //! Who may talk is the gateway's to say, and it says so of messages only: so each invitation is published as an event of
 //! its inviter, and what becomes of that decides.
 
+use std::collections::BTreeMap;
+
 use sluicegate_sdk::inbox::{self, Outcome, PublishError};
 use sluicegate_sdk::serde_json::{Value, json};
-use sluicegate_sdk::{Conversation, EventKind, InboundMessage, Sender, info, warn};
+use sluicegate_sdk::{Conversation, EventKind, InboundMessage, Sender, error, info, warn};
 
 use super::lasting;
 use crate::failure::Failure;
 use crate::homeserver::{Homeserver, room_path};
 use crate::wire::{Invited, Me};
 
-/// Accepts or declines an invitation. False when the channel is being shut down.
-pub(super) fn answer(server: &Homeserver, me: &Me, room: &str, invited: &Invited) -> Result<bool, Failure> {
+/// How often accepting or declining an invitation may fail for a reason that passes, before it is left alone: a room whose
+/// own server is gone must not hold up what people say in others.
+const INVITE_ATTEMPTS_MAX: u32 = 3;
+/// Rooms whose invitations that failed are counted; above it counting begins anew.
+const INVITES_COUNTED_MAX: usize = 500;
+
+/// How often answering the invitations to rooms has failed.
+#[derive(Debug, Default)]
+pub(super) struct Invitations {
+    failed: BTreeMap<String, u32>,
+}
+
+impl Invitations {
+    /// Accepts or declines an invitation; one whose answer has failed too often is left alone. False when the channel is
+    /// being shut down.
+    pub(super) fn answer(
+        &mut self,
+        server: &Homeserver,
+        me: &Me,
+        room: &str,
+        invited: &Invited,
+    ) -> Result<bool, Failure> {
+        let failure = match answer(server, me, room, invited) {
+            Err(failure) if failure.is_of_one_call() => failure,
+            answered => {
+                self.failed.remove(room);
+                return answered;
+            }
+        };
+        if self.failed.len() >= INVITES_COUNTED_MAX {
+            self.failed.clear();
+        }
+        let count = self.failed.entry(room.to_owned()).or_default();
+        *count += 1;
+        if *count < INVITE_ATTEMPTS_MAX {
+            return Err(failure);
+        }
+        error!("an invitation to room {room} is left alone, since answering it failed {count} times: {failure}");
+        self.failed.remove(room);
+        Ok(true)
+    }
+}
+
+fn answer(server: &Homeserver, me: &Me, room: &str, invited: &Invited) -> Result<bool, Failure> {
     let Some(inviter) = inviter(me, &invited.invite_state.events) else {
         warn!("an invitation to room {room} names nobody who invites, and is left alone");
         return Ok(true);
