@@ -39,11 +39,8 @@ pub enum Error {
     #[error("WebAssembly can't run here: {0}")]
     Engine(String),
     /// The file is larger than any component may be.
-    #[error("it has {} MiB; a component may have {} MiB", bytes / (1024 * 1024), crate::limit::COMPONENT_BYTES_MAX / (1024 * 1024))]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
+    #[error("it has more than the {} MiB that a component may have", crate::limit::COMPONENT_BYTES_MAX / (1024 * 1024))]
+    TooLarge,
     /// More of something is in it than any component may have.
     #[error("it has {found} {what}; a component may have {max}")]
     TooComplex {

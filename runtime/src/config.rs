@@ -69,7 +69,8 @@ pub struct Sources {
 impl Sources {
     /// Returns the file that is read; none where none was named and there is none in the working directory.
     pub fn existing_file(&self) -> Option<PathBuf> {
-        let default = || Some(PathBuf::from(FILE_NAME)).filter(|path| path.exists());
+        // A link that leads nowhere is there, and can't be read: its owner wanted something else than the defaults.
+        let default = || Some(PathBuf::from(FILE_NAME)).filter(|path| path.symlink_metadata().is_ok());
         self.file.clone().or_else(default)
     }
 }
@@ -260,6 +261,11 @@ fn read_marks(gateway: &mut Section<'_>) -> Marks {
 
 /// Reads a file of at most [`FILE_BYTES_MAX`].
 fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    // Opening a named pipe waits for its writer. What a shell makes of `<(…)` has one, and no name.
+    if std::fs::metadata(path)?.file_type().is_fifo() && path.canonicalize().is_ok() {
+        return Err(std::io::Error::other("it is a named pipe"));
+    }
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
         .take(FILE_BYTES_MAX + 1)

@@ -76,7 +76,7 @@ impl ComponentEngine {
     /// A dropped future leaves the compilation running on its thread; its result goes to the cache.
     pub async fn load(&self, wasm: Arc<[u8]>, digest: &str) -> Result<InstancePre<Guest>, Error> {
         if wasm.len() > limit::COMPONENT_BYTES_MAX {
-            return Err(Error::TooLarge { bytes: wasm.len() });
+            return Err(Error::TooLarge);
         }
         let component = match self.cached(digest).await {
             Some(component) => component,

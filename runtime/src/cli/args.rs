@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Sources, parse_listen};
@@ -215,6 +216,7 @@ pub(super) enum Command {
     #[command(after_help = TRACE_EXAMPLES)]
     Trace {
         /// An event, a delivery key, or the platform's id of a message that came in or was sent
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         json: Json,
@@ -295,6 +297,7 @@ pub(super) enum OutboxCommand {
     /// Show one message with its whole text
     Show {
         /// Its delivery key
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
         #[command(flatten)]
         json: Json,
@@ -302,16 +305,19 @@ pub(super) enum OutboxCommand {
     /// Hold a message back, and those behind it in its conversation
     Hold {
         /// Its delivery key
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
     },
     /// Let a message go that was held back
     Release {
         /// Its delivery key
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
     },
     /// Drop a message for good; those behind it go on
     Drop {
         /// Its delivery key
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
     },
 }
@@ -331,6 +337,7 @@ pub(super) enum DeadCommand {
     /// Show one dead letter with its whole text
     Show {
         /// Its delivery key
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
         #[command(flatten)]
         json: Json,
@@ -356,7 +363,7 @@ pub(super) struct Which {
 #[derive(Debug, Clone, Args)]
 pub(super) struct OneOrAll {
     /// Its delivery key
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_parser = NonEmptyStringValueParser::new())]
     pub(super) key: Option<String>,
     /// All dead letters
     #[arg(long)]
@@ -403,11 +410,13 @@ pub(super) enum InboxCommand {
     /// Let the agent try a message again that was given up
     Resubmit {
         /// The gateway's id of the message, evt_…
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         event: String,
     },
     /// Drop a message for good that was given up
     Drop {
         /// The gateway's id of the message, evt_…
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         event: String,
     },
 }

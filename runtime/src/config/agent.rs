@@ -163,6 +163,15 @@ fn read_command(section: &mut Section<'_>, base: &Path) -> Option<CommandConfig>
         return None;
     };
     let Some(program) = find_program(&program, base) else {
+        let file = resolve(base, &program);
+        if program.contains('/') && file.is_file() {
+            let remedy = format!(
+                "run: chmod +x {}, or name its interpreter first, such as [\"sh\", …]",
+                file.display()
+            );
+            entry.fault(FaultKind::WrongValue, "the file may not be executed", remedy);
+            return None;
+        }
         let remedy = "install it, or write the whole path; a relative path starts from the folder of the configuration";
         entry.fault(
             FaultKind::UnknownName,
@@ -325,10 +334,15 @@ fn find_program(name: &str, base: &Path) -> Option<PathBuf> {
         // Absolute, because the program is started in another folder than the gateway's.
         return std::path::absolute(resolve(base, name))
             .ok()
-            .filter(|path| path.is_file());
+            .filter(|path| is_executable(path));
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
-        .any(|folder| folder.join(name).is_file())
+        .any(|folder| is_executable(&folder.join(name)))
         .then(|| PathBuf::from(name))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

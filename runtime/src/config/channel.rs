@@ -278,6 +278,10 @@ fn read_access(entry: &Entry<'_>) -> Option<Access> {
         .texts("write each id in quotes, such as allow = [\"12345\"]")?
         .into_iter()
         .collect();
+    if senders.contains("") {
+        allow.fault(FaultKind::WrongValue, "an id is empty", form);
+        return None;
+    }
     if allow.value.as_array().is_some_and(|array| array.is_empty()) {
         allow.warning("the list is empty: nobody may talk through this channel", form);
     }

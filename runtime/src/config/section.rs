@@ -287,6 +287,7 @@ impl<'a> Section<'a> {
             }
             let remedy = match nearest(name, self.asked.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
+                None if self.asked.is_empty() => "remove it".to_owned(),
                 None => format!("remove it; known here: {}", self.asked.join(", ")),
             };
             entry.fault(FaultKind::UnknownKey, "unknown key", remedy);

@@ -32,6 +32,21 @@ pub(super) async fn make_all(configured: &BTreeMap<String, AgentConfig>) -> Resu
     Ok(agents)
 }
 
+/// Returns the agents that can't be set up, and why. The choice that is left to the gateway is not made here.
+pub(super) async fn unusable(configured: &BTreeMap<String, AgentConfig>) -> Vec<(String, Error)> {
+    let mut unusable = Vec::new();
+    for (name, config) in configured {
+        if matches!(config, AgentConfig::Automatic) {
+            continue;
+        }
+        if let Err(reason) = make(config).await {
+            let name = name.clone();
+            unusable.push((name.clone(), Error::Agent { name, reason }));
+        }
+    }
+    unusable
+}
+
 /// Returns which agent answers which channel.
 pub(super) fn table(channels: &BTreeMap<ChannelName, ChannelConfig>, made: &BTreeMap<String, Chosen>) -> AgentTable {
     let table = AgentTable::new();

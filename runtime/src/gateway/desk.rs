@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::maker::Review;
+use super::components::Review;
 use super::roster::{Altered, Roster};
 use super::switchboard::Line;
 use crate::admin::{

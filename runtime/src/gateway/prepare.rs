@@ -1,20 +1,21 @@
 //! From a configuration to a gateway that is ready to run: data directory, port, components, channels, agents.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use super::components::Purpose;
 use super::error::Error;
-use super::maker::{Maker, Review, second_terminal, unusable};
+use super::fit::{Fitted, Fitting, fit, review_warnings};
+use super::maker::Maker;
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
 use super::{Beacon, Gateway, agents, timekeeper};
 use crate::bus::Bus;
 use crate::clock::{Clock, SteadyClock, UnixMillis};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::delivery::Drafts;
 use crate::egress::{Gate, GateError, GateSettings};
 use crate::http::AdminToken;
@@ -51,21 +52,27 @@ impl Gateway {
             gate(&config)?,
             config.gateway.compile,
         )?;
-        let Connected {
-            lines,
-            waiting,
-            mut warnings,
-        } = connect(&maker, &config).await?;
+        let fitted = fit(&maker.components, &maker.tokens, &config, Purpose::Run).await;
+        let Fitted { channels, waiting } = fitted.map_err(Error::Channels)?;
+        maker.components.tidy(&config);
         let made = agents::make_all(&config.agents).await?;
         let table = agents::table(&config.channels, &made);
+        let of_channels = channels.iter().flat_map(|channel| channel.ready.warnings.clone());
+        let mut warnings: Vec<String> = of_channels.collect();
         if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
             warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
         }
-        for line in lines {
-            switchboard.add(Arc::new(line));
+        warnings.extend(review_warnings(&waiting));
+        for Fitting {
+            name,
+            config,
+            component,
+            ready,
+        } in channels
+        {
+            switchboard.add(Arc::new(maker.connected(name, config, component, ready)));
         }
         for (name, review) in waiting {
-            warnings.push(format!("channel {name} waits for a review: {}", review.words(&name)));
             switchboard.set_review(&name, Some(review));
         }
         let summary = Summary {
@@ -97,54 +104,6 @@ impl Gateway {
             summary,
         })
     }
-}
-
-/// Makes all channels, or reports everything that is wrong with any of them.
-async fn connect(maker: &Maker, config: &Config) -> Result<Connected, Error> {
-    let mut connected = Connected::default();
-    let (mut faults, mut terminal) = (Vec::new(), None::<&ChannelName>);
-    for (name, channel) in &config.channels {
-        let found = match maker.find(name, channel).await {
-            Ok(found) => found,
-            Err(refused) => {
-                faults.push(unusable(name, refused));
-                continue;
-            }
-        };
-        if let Some(review) = found.review {
-            connected.waiting.insert(name.clone(), review);
-        }
-        let Some(component) = found.component else { continue };
-        match maker.line(name, channel, component) {
-            Ok((line, warnings)) => {
-                if line.channel.services().terminal
-                    && let Some(other) = terminal.replace(name)
-                {
-                    faults.push(second_terminal(name, other));
-                }
-                connected.warnings.extend(warnings);
-                connected.lines.push(line);
-            }
-            Err(found) => faults.extend(found),
-        }
-    }
-    if faults.is_empty() {
-        maker.tidy(config);
-        return Ok(connected);
-    }
-    for fault in &mut faults {
-        fault.file.clone_from(&config.file);
-    }
-    Err(Error::Channels(ConfigError { faults }))
-}
-
-/// All channels, made.
-#[derive(Default)]
-struct Connected {
-    lines: Vec<Line>,
-    /// Those whose component was changed, or was never reviewed.
-    waiting: BTreeMap<ChannelName, Review>,
-    warnings: Vec<String>,
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, Error> {
@@ -185,7 +144,8 @@ async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<Arc<dy
     Ok(store)
 }
 
-fn gate(config: &Config) -> Result<Arc<Gate>, Error> {
+/// Makes the gate to the outside.
+pub(super) fn gate(config: &Config) -> Result<Arc<Gate>, Error> {
     let settings = GateSettings {
         roots: config.gateway.tls_roots.clone(),
         ..GateSettings::default()

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::maker::{Maker, bundled_names, second_terminal, unusable};
+use super::components::{Purpose, unusable};
+use super::fit::second_terminal;
+use super::maker::{Maker, bundled_names};
 use super::switchboard::{Line, Switchboard};
 use crate::admin::{Done, Refusal};
 use crate::agent::{Agent, AgentTable};
@@ -174,7 +176,7 @@ impl Roster {
             (Some(line), Some(wanted)) => self.change(name, &line, wanted, staged).await,
         };
         if change.is_ok() {
-            self.maker.tidy(&reading.config);
+            self.maker.components.tidy(&reading.config);
         }
         change
     }
@@ -249,9 +251,7 @@ impl Roster {
         wanted: ChannelConfig,
         staged: Staged,
     ) -> Result<Altered, Refusal> {
-        let checked = self
-            .maker
-            .check(name, &wanted, line.channel.inspection(), CancellationToken::new());
+        let checked = self.maker.check(name, &wanted, line.channel.inspection());
         let ready = checked.map_err(|faults| wrong(&faults))?;
         staged.commit().map_err(unwritable)?;
         line.channel.services().egress.set_grants(ready.egress.grants);
@@ -328,7 +328,8 @@ impl Roster {
         }
         let found = self
             .maker
-            .find(name, wanted)
+            .components
+            .find(name, wanted, Purpose::Run)
             .await
             .map_err(|refused| wrong(&[unusable(name, refused)]))?;
         let Some(component) = found.component else {

@@ -55,7 +55,7 @@ impl<'a> Setup<'a> {
     ///
     /// # Errors
     /// All that is wrong.
-    pub(super) fn check(mut self, shutdown: CancellationToken) -> Result<Ready, Vec<Fault>> {
+    pub(super) fn check(mut self) -> Result<Ready, Vec<Fault>> {
         let settings = self.settings();
         self.secrets();
         let grants = self.grants(&settings);
@@ -78,7 +78,7 @@ impl<'a> Setup<'a> {
             grants,
             keyring,
             limits,
-            shutdown,
+            shutdown: CancellationToken::new(),
         };
         Ok(Ready {
             access,

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::maker::Review;
+use super::components::Review;
 use crate::agent::Presence;
 use crate::channel::{CallError, Channel, Status};
 use crate::clock::{Clock, UnixMillis};

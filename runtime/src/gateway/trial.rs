@@ -73,7 +73,7 @@ pub async fn try_out(
     let bus = Bus::new();
     let maker = maker(data, bus.clone()).await?;
     let source = ComponentSource::File(PathBuf::from("component.wasm"));
-    let loaded = maker.load(wasm, component::digest(wasm), &source).await;
+    let loaded = maker.components.load(wasm, component::digest(wasm), &source).await;
     let component = loaded.map_err(|(problem, remedy)| TrialError::Component { problem, remedy })?;
     let config = config(source, component.inspection(), settings);
     let line = maker.line(&ChannelName::from_trusted("trial"), &config, component);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::maker::Review;
+use super::components::Review;
 use super::roster::Roster;
 use crate::component;
 use crate::config::ComponentSource;
@@ -34,7 +34,7 @@ pub(super) async fn watch(roster: Arc<Roster>) {
                 continue;
             };
             let name = &line.channel.services().name;
-            let Some(reviewed) = roster.maker.reviewed(name, &config) else {
+            let Some(reviewed) = roster.maker.components.reviewed(name, &config) else {
                 continue;
             };
             let Some(found) = digest_of(path, &mut seen).await else {

@@ -79,3 +79,104 @@ fn the_reference_is_a_right_configuration() {
     let outcome = binary::run(folder.path(), ["config", "check"]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
 }
+
+const UNFIT: &str = r#"
+[gateway]
+listen = "127.0.0.1:0"
+tls_roots = "garbage.wasm"
+
+[agents.main]
+kind = "echo"
+
+[channels.hook]
+component = "webhook"
+secrets = { signing = { env = "PATH" } }
+settings = { urll = "https://example.org" }
+
+[channels.bot]
+component = "telegram"
+
+[channels.stranger]
+component = "garbage.wasm"
+access = "open"
+"#;
+
+#[test]
+fn what_a_start_refuses_for_what_is_named_the_check_refuses_and_nothing_is_left_behind() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("a file is written");
+    write("garbage.wasm", "no component");
+    write("sluicegate.toml", UNFIT);
+    let checked = binary::run(folder.path(), ["config", "check"]);
+    assert_eq!(checked.code, Some(3), "{}", checked.err);
+    let named = [
+        "gateway.tls_roots",
+        "channels.hook.secrets.signing",
+        "channels.hook.settings.urll",
+        "channels.bot.secrets.bot-token",
+        "channels.bot.access",
+        "channels.stranger.component",
+    ];
+    for key in named {
+        assert!(checked.err.contains(key), "{key} is not in {}", checked.err);
+    }
+    let left = std::fs::read_dir(folder.path()).expect("the folder is there").count();
+    assert_eq!(left, 2, "the check left something behind");
+    let json = binary::run(folder.path(), ["config", "check", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json.out).expect("the report is JSON");
+    assert_eq!(report["faults"].as_array().map(Vec::len), Some(named.len()), "{report}");
+    // A start says the same of the channels.
+    write("sluicegate.toml", &UNFIT.replace("tls_roots = \"garbage.wasm\"", ""));
+    let checked = binary::run(folder.path(), ["config", "check"]);
+    let started = binary::run(folder.path(), ["run"]);
+    assert_eq!((started.code, started.err), (Some(3), checked.err));
+    // What can't run counts as reviewed by nobody.
+    let noted = folder.path().join("data/components/stranger.first");
+    assert!(!noted.exists(), "what can't run was noted as reviewed");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_file_is_never_taken_for_none() {
+    let dangling = |path: &Path| std::os::unix::fs::symlink("nowhere.toml", path).expect("a link");
+    let in_circles = |path: &Path| std::os::unix::fs::symlink(path, path).expect("a link");
+    let pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo runs").success());
+    };
+    let folder = |path: &Path| std::fs::create_dir(path).expect("a folder");
+    let makes: [(&str, &dyn Fn(&Path)); 4] = [
+        ("No such file", &dangling),
+        ("symbolic links", &in_circles),
+        ("named pipe", &pipe),
+        ("directory", &folder),
+    ];
+    for (words, make) in makes {
+        let folder = tempfile::tempdir().expect("a folder is made");
+        make(&folder.path().join("sluicegate.toml"));
+        let outcome = binary::run(folder.path(), ["config", "check"]);
+        assert_eq!(outcome.code, Some(3), "{words}: {}{}", outcome.out, outcome.err);
+        assert!(outcome.err.contains(words), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn a_program_that_may_not_be_executed_and_an_empty_id_are_faults() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    let text = "[agents.main]\nkind = \"command\"\ncommand = [\"./sluicegate.toml\"]\n\
+        [channels.web]\ncomponent = \"websocket\"\naccess = { allow = [\"\"] }\n";
+    std::fs::write(folder.path().join("sluicegate.toml"), text).expect("the configuration is written");
+    let outcome = binary::run(folder.path(), ["config", "check"]);
+    assert_eq!(outcome.code, Some(3), "{}", outcome.out);
+    assert!(
+        outcome
+            .err
+            .contains("agents.main.command: the file may not be executed"),
+        "{}",
+        outcome.err
+    );
+    assert!(
+        outcome.err.contains("channels.web.access.allow: an id is empty"),
+        "{}",
+        outcome.err
+    );
+}

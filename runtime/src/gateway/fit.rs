@@ -1,0 +1,148 @@
+//! Holds every channel's configuration against its component: a start does this before it starts anything, and
+//! `config check` does nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::components::{Components, Purpose, Review, unusable};
+use super::error::Error;
+use super::setup::{Ready, Setup};
+use super::shelf::Shelf;
+use super::{agents, prepare};
+use crate::channel::{CodeCache, ComponentEngine, LoadedComponent};
+use crate::config::{ChannelConfig, Config, ConfigError, Fault, FaultKind};
+use crate::id::ChannelName;
+use crate::policy::webhook::PathTokens;
+
+/// All channels that fit their components.
+#[derive(Default)]
+pub(super) struct Fitted<'a> {
+    pub(super) channels: Vec<Fitting<'a>>,
+    /// Those whose component was changed, or was never reviewed.
+    pub(super) waiting: BTreeMap<ChannelName, Review>,
+}
+
+/// A channel that fits its component.
+pub(super) struct Fitting<'a> {
+    pub(super) name: &'a ChannelName,
+    pub(super) config: &'a ChannelConfig,
+    pub(super) component: Arc<LoadedComponent>,
+    pub(super) ready: Ready,
+}
+
+/// Holds all channels against their components.
+///
+/// # Errors
+/// Everything that is wrong with any of them.
+pub(super) async fn fit<'a>(
+    components: &Components,
+    tokens: &PathTokens,
+    config: &'a Config,
+    purpose: Purpose,
+) -> Result<Fitted<'a>, ConfigError> {
+    let (mut fitted, mut faults) = (Fitted::default(), Vec::new());
+    for (name, channel) in &config.channels {
+        let found = match components.find(name, channel, purpose).await {
+            Ok(found) => found,
+            Err(refused) => {
+                faults.push(unusable(name, refused));
+                continue;
+            }
+        };
+        if let Some(review) = found.review {
+            fitted.waiting.insert(name.clone(), review);
+        }
+        let Some(component) = found.component else { continue };
+        match Setup::new(name, channel, component.inspection(), tokens).check() {
+            Ok(ready) => fitted.channels.push(Fitting {
+                name,
+                config: channel,
+                component,
+                ready,
+            }),
+            Err(found) => faults.extend(found),
+        }
+    }
+    let mut of_terminal = fitted.channels.iter().filter(|channel| channel.ready.terminal);
+    if let Some(first) = of_terminal.next() {
+        faults.extend(of_terminal.map(|other| second_terminal(other.name, first.name)));
+    }
+    if faults.is_empty() {
+        return Ok(fitted);
+    }
+    for fault in &mut faults {
+        fault.file.clone_from(&config.file);
+    }
+    Err(ConfigError { faults })
+}
+
+/// What a start would say of a configuration that can be read.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// What would keep it from starting.
+    pub faults: Vec<Fault>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Holds a configuration against what it names, components, agents and certificates, as a start does. Nothing is started,
+/// asked or written, but for compiled code where the data directory keeps some.
+///
+/// # Errors
+/// Where this machine can't run components.
+pub async fn examine(config: &Config) -> Result<Examined, Error> {
+    let mut examined = Examined::default();
+    let mut wrong = |key: String, error: &Error| {
+        examined.faults.push(Fault {
+            kind: FaultKind::WrongValue,
+            file: config.file.clone(),
+            line: None,
+            key,
+            problem: error.to_string(),
+            remedy: error.remedy().unwrap_or_default(),
+        });
+    };
+    match prepare::gate(config) {
+        Ok(_) => {}
+        Err(error @ Error::Roots(_)) => wrong("gateway.tls_roots".to_owned(), &error),
+        Err(error) => return Err(error),
+    }
+    for (name, error) in agents::unusable(&config.agents).await {
+        wrong(format!("agents.{name}"), &error);
+    }
+    let cache = CodeCache::folder_of(&config.gateway.data);
+    let cache = cache.is_dir().then(|| CodeCache::open(&cache).ok()).flatten();
+    let engine = ComponentEngine::new(cache).map_err(|error| Error::Machine(error.to_string()))?;
+    let engine = engine.with_compile_time(config.gateway.compile);
+    let components = Components::new(engine, Shelf::of(&config.gateway.data));
+    // The paths of webhooks are made of it; nobody is told them here.
+    let tokens = PathTokens::new("");
+    match fit(&components, &tokens, config, Purpose::Look).await {
+        Ok(fitted) => {
+            let of_channels = fitted.channels.into_iter().flat_map(|channel| channel.ready.warnings);
+            examined.warnings.extend(of_channels);
+            examined.warnings.extend(review_warnings(&fitted.waiting));
+        }
+        Err(error) => examined.faults.extend(error.faults),
+    }
+    Ok(examined)
+}
+
+/// Says which channels wait for a review.
+pub(super) fn review_warnings(waiting: &BTreeMap<ChannelName, Review>) -> impl Iterator<Item = String> + '_ {
+    let words =
+        |(name, review): (&ChannelName, &Review)| format!("channel {name} waits for a review: {}", review.words(name));
+    waiting.iter().map(words)
+}
+
+/// Says that a channel wants a terminal that another has.
+pub(super) fn second_terminal(name: &ChannelName, other: &ChannelName) -> Fault {
+    Fault {
+        kind: FaultKind::Contradiction,
+        file: None,
+        line: None,
+        key: format!("channels.{name}.component"),
+        problem: format!("the channel `{other}` has this process's terminal already"),
+        remedy: "keep one of them".into(),
+    }
+}
