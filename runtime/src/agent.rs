@@ -21,6 +21,7 @@ use async_trait::async_trait;
 
 use crate::event::{Conversation, ConversationKind, InboundEvent, OutboundEvent};
 use crate::id::ChannelName;
+use crate::secret::Redactor;
 use crate::store::HistoryEntry;
 
 pub mod command;
@@ -137,6 +138,22 @@ pub enum Disposition {
 }
 
 impl AgentError {
+    /// Returns it without the secrets in its words.
+    #[must_use]
+    pub(crate) fn redacted(self, redactor: &Redactor) -> Self {
+        let clean = |text: String| redactor.text(&text).into_owned();
+        match self {
+            Self::Unreachable(text) => Self::Unreachable(clean(text)),
+            Self::Refused(text) => Self::Refused(clean(text)),
+            Self::Misconfigured(text) => Self::Misconfigured(clean(text)),
+            Self::RateLimited { after, detail } => Self::RateLimited {
+                after,
+                detail: clean(detail),
+            },
+            other @ (Self::TimedOut(_) | Self::Panicked) => other,
+        }
+    }
+
     /// Returns what follows.
     pub fn disposition(&self) -> Disposition {
         match self {

@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::{Agent, AgentError, Growing, Turn};
 use crate::limit;
+use crate::secret::{Redactor, Secret};
 
 pub mod guard;
 mod lines;
@@ -58,6 +59,8 @@ pub struct Settings {
 /// A program that answers.
 pub struct CommandAgent {
     settings: Settings,
+    /// Takes what the program was given for itself out of its words to the operator.
+    redactor: Redactor,
     timeout: Duration,
 }
 
@@ -65,7 +68,12 @@ impl CommandAgent {
     /// Makes the agent. Nothing is started before the first turn.
     pub fn new(settings: Settings) -> Self {
         let timeout = settings.timeout.min(limit::TURN_TIMEOUT);
-        Self { settings, timeout }
+        let given: Vec<Secret> = settings.env.values().cloned().map(Secret::new).collect();
+        Self {
+            settings,
+            redactor: Redactor::new(&given),
+            timeout,
+        }
     }
 
     fn spawn(&self) -> Result<Process, AgentError> {
@@ -128,18 +136,19 @@ impl CommandAgent {
             process.watch(talk).await
         };
         let status = process.end(matches!(read, Some(Err(_)))).await?;
-        tail.log(status);
+        tail.log(status, &self.redactor);
         read.unwrap_or(Ok(()))?;
         let answer = output.finish(status.success());
         if answer.is_err() {
-            warn!(%status, stderr = %tail, "the program gave no answer");
+            let stderr = tail.words(&self.redactor);
+            warn!(%status, stderr, "the program gave no answer");
             if status.code() == Some(guard::NOT_STARTED.into()) {
                 let program = &self.settings.program;
                 let text = format!("the program {program}, or one that it starts, is not there or may not be run");
                 return Err(AgentError::Misconfigured(text));
             }
         }
-        answer
+        answer.map_err(|error| error.redacted(&self.redactor))
     }
 }
 

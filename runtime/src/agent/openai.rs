@@ -15,6 +15,7 @@ use url::{Host, Url};
 
 use super::{Agent, AgentError, Growing, Turn};
 use crate::limit;
+use crate::secret::{Redactor, Secret};
 
 mod sse;
 mod wire;
@@ -79,6 +80,8 @@ pub struct OpenAi {
     system: Option<String>,
     /// The whole header, marked as sensitive so that it prints nothing.
     authorization: Option<HeaderValue>,
+    /// Takes the key out of what the server says: it goes to people, into the log and into the store.
+    redactor: Redactor,
     timeout: Duration,
 }
 
@@ -90,6 +93,7 @@ impl OpenAi {
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         let (base, completions) = endpoint(&settings.base_url, "chat/completions")?;
         let authorization = settings.api_key.as_ref().map(bearer).transpose()?;
+        let key = settings.api_key.map(|key| Secret::new(key.0.to_string()));
         Ok(Self {
             http: client(&completions).map_err(SettingsError::Client)?,
             completions,
@@ -97,6 +101,7 @@ impl OpenAi {
             model: settings.model,
             system: settings.system,
             authorization,
+            redactor: Redactor::new(&key),
             timeout: settings.timeout.min(limit::TURN_TIMEOUT),
         })
     }
@@ -129,16 +134,42 @@ impl OpenAi {
             let body = read_up_to(response, limit::MODEL_ERROR_BYTES_MAX)
                 .await
                 .unwrap_or_default();
+            let body = self.redactor.bytes(&body);
             return Err(wire::failure(status.as_u16(), retry_after.as_deref(), &body));
         }
         if is_event_stream(&response) {
-            return read_stream(response, growing).await;
+            let answer = self.read_stream(response, growing).await?;
+            // Of the pieces each was looked at alone.
+            return Ok(self.redactor.text(&answer).into_owned());
         }
         let body = read_up_to(response, limit::MODEL_BODY_BYTES_MAX + 1).await?;
         if body.len() > limit::MODEL_BODY_BYTES_MAX {
             return Err(AgentError::Refused("the server's answer is too large".to_owned()));
         }
-        wire::whole_answer(&body)
+        wire::whole_answer(&self.redactor.bytes(&body))
+    }
+
+    async fn read_stream(&self, response: reqwest::Response, growing: &Growing<'_>) -> Result<String, AgentError> {
+        let mut chunks = response.bytes_stream();
+        let mut parser = Parser::default();
+        let mut answer = Answer::default();
+        while let Some(chunk) = next_chunk(&mut chunks).await? {
+            let events = parser
+                .push(&chunk)
+                .map_err(|fault| AgentError::Unreachable(fault.to_string()))?;
+            let mut grew = false;
+            for data in events {
+                grew |= answer.take(&self.redactor.text(&data))?;
+            }
+            if grew {
+                growing(answer.text());
+            }
+            if answer.is_done() {
+                drain(chunks);
+                break;
+            }
+        }
+        answer.finish()
     }
 }
 
@@ -244,29 +275,6 @@ async fn next_chunk<T>(
         .await
         .map_err(silent)?;
     chunk.transpose().map_err(|fault| transport(&fault))
-}
-
-async fn read_stream(response: reqwest::Response, growing: &Growing<'_>) -> Result<String, AgentError> {
-    let mut chunks = response.bytes_stream();
-    let mut parser = Parser::default();
-    let mut answer = Answer::default();
-    while let Some(chunk) = next_chunk(&mut chunks).await? {
-        let events = parser
-            .push(&chunk)
-            .map_err(|fault| AgentError::Unreachable(fault.to_string()))?;
-        let mut grew = false;
-        for data in events {
-            grew |= answer.take(&data)?;
-        }
-        if grew {
-            growing(answer.text());
-        }
-        if answer.is_done() {
-            drain(chunks);
-            break;
-        }
-    }
-    answer.finish()
 }
 
 /// Reads the little that follows the end of an answer (usage, `[DONE]`), so that the connection can be used again: in a

@@ -18,8 +18,12 @@ pub enum Saying {
     Answer(String),
     /// An error with this status.
     Status(u16),
+    /// An error with this status and these words.
+    Failing(u16, String),
     /// An error 429 that asks to wait for whole seconds.
     Busy(u64),
+    /// Nothing, and why it stopped.
+    Stopped(String),
     /// The beginning of an answer, and then the connection ends.
     Cut(String),
     /// The beginning of an answer, and the rest of it after [`MockModel::go_on`]. Streamed only.
@@ -184,9 +188,11 @@ impl Shared {
     }
 
     fn say(self: Arc<Self>, saying: Saying, word: &str, is_streamed: bool) -> Reply {
-        let error = |status| Response::new(status, json!({"error": {"message": "as ordered"}}).to_string());
+        let failing = |status, words: &str| Response::new(status, json!({"error": {"message": words}}).to_string());
+        let error = |status| failing(status, "as ordered");
         match saying {
             Saying::Status(status) => Reply::Whole(error(status)),
+            Saying::Failing(status, words) => Reply::Whole(failing(status, &words)),
             Saying::Busy(seconds) => Reply::Whole(error(429).with("retry-after", &seconds.to_string())),
             Saying::Answer(text) if is_streamed => {
                 let chunks = stream_of(&text, true);
@@ -221,6 +227,12 @@ impl Shared {
                     }),
                     after: whole,
                 }
+            }
+            Saying::Stopped(reason) => {
+                let choice =
+                    json!({"index": 0, "message": {"role": "assistant", "content": null}, "finish_reason": reason});
+                let body = json!({"object": "chat.completion", "choices": [choice]}).to_string();
+                Reply::Whole(Response::new(200, body).with("content-type", "application/json"))
             }
             Saying::Cut(text) => Reply::Chunks {
                 media_type: "text/event-stream",

@@ -73,6 +73,83 @@ async fn the_key_and_the_system_prompt_reach_the_model_and_the_key_no_log() {
     assert!(!log.contains("sk-very-secret-indeed"), "the key is in the log:\n{log}");
 }
 
+const KEY: &str = "sk-very-secret-indeed";
+
+/// Asserts that the key is neither in the log nor in any file of the data directory.
+async fn keeps_the_key(mut gateway: TestGateway, log_says: &str) {
+    gateway.wait_for_log(&[log_says]).await;
+    gateway.kill().await;
+    let log = gateway.program().errors().all().join("\n");
+    assert!(!log.contains(KEY), "the key is in the log:\n{log}");
+    for entry in std::fs::read_dir(gateway.data()).expect("the data directory") {
+        let path = entry.expect("an entry").path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let found = bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes());
+        assert!(!found, "the key is in {}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_model_server_repeats_reaches_nobody() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let agent = format!(
+        "[agents.main]\nkind = \"openai\"\nbase_url = \"{}\"\nmodel = \"mock\"\napi_key = {{ env = \"MODEL_KEY\" }}",
+        model.base_url()
+    );
+    let setup = Setup::new().section(&agent).env("MODEL_KEY", KEY);
+    let gateway = setup.webhook("hook", &platform).start().await;
+    // Cut off at the length that is kept, it must not be taken for something else.
+    let words = format!("{} {KEY}", "wrong key ".repeat(28));
+    model.next([
+        Saying::Answer(format!("your key is {KEY}")),
+        Saying::Failing(400, words),
+        Saying::Failing(500, format!("no luck with {KEY}")),
+    ]);
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(taken[0].text, "your key is [redacted]");
+    gateway.tell("hook", "m2", "c1", "hi again").await;
+    platform.wait_for_accepted("c1", 2).await;
+    gateway.tell("hook", "m3", "c1", "and again").await;
+    platform.wait_for_accepted("c1", 3).await;
+    keeps_the_key(gateway, "no luck with [redacted]").await;
+}
+
+#[tokio::test]
+async fn a_secret_that_a_program_repeats_to_the_operator_is_not_written_down() {
+    let platform = FakePlatform::start().await;
+    let folder = TempFolder::new();
+    let script = "echo \"told $KEY\" >&2\nprintf '{\"error\":\"no use for %s\"}\\n' \"$KEY\"\n";
+    let path = folder.write("agent.sh", script).display().to_string();
+    let agent = format!(
+        "[agents.main]\nkind = \"command\"\ncommand = [\"sh\", {path:?}]\nenv = {{ KEY = {{ env = \"PROGRAM_KEY\" }} }}"
+    );
+    let setup = Setup::new()
+        .section(&agent)
+        .env("PROGRAM_KEY", KEY)
+        .env("SLUICEGATE_LOG", "debug");
+    let gateway = TestGateway::start(setup.webhook("hook", &platform), folder).await;
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    platform.wait_for_accepted("c1", 1).await;
+    gateway.wait_for_log(&["told [redacted]"]).await;
+    keeps_the_key(gateway, "no use for [redacted]").await;
+}
+
+#[tokio::test]
+async fn a_model_that_calls_a_tool_that_it_was_not_offered_leaves_nobody_waiting() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    model.next([Saying::Stopped("tool_calls".to_owned())]);
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert!(
+        taken[0].text.contains("could not take this message"),
+        "{:?}",
+        taken[0].text
+    );
+    assert_eq!(model.times_asked("hi"), 1);
+}
+
 /// Says one thing to a gateway whose model fails once, and returns how often the model was asked.
 async fn asked_after(failure: Saying) -> usize {
     let (model, platform) = (MockModel::start().await, FakePlatform::start().await);

@@ -28,7 +28,10 @@ const LAYERS: [Layer; 22] = [
         "http",
         &["admin", "bus", "clock", "event", "id", "ingress", "limit", "secret"],
     ),
-    Layer("agent", &["bus", "clock", "event", "id", "limit", "retry", "store"]),
+    Layer(
+        "agent",
+        &["bus", "clock", "event", "id", "limit", "retry", "secret", "store"],
+    ),
     Layer(
         "delivery",
         &["bus", "clock", "egress", "event", "id", "limit", "retry", "store"],

@@ -1,6 +1,5 @@
 //! Reading what a program writes, within bounds.
 
-use std::fmt;
 use std::process::ExitStatus;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
@@ -8,6 +7,7 @@ use tracing::debug;
 
 use crate::agent::AgentError;
 use crate::limit;
+use crate::secret::Redactor;
 
 /// The lines of a program's standard output.
 pub(super) struct Lines<R> {
@@ -67,16 +67,17 @@ impl Tail {
     }
 
     /// Writes it to the log, if there is any.
-    pub(super) fn log(&self, status: ExitStatus) {
+    pub(super) fn log(&self, status: ExitStatus, redactor: &Redactor) {
         if self.total > 0 {
-            debug!(%status, bytes = self.total, stderr = %self, "the program wrote to its standard error");
+            let stderr = self.words(redactor);
+            debug!(%status, bytes = self.total, stderr, "the program wrote to its standard error");
         }
     }
-}
 
-impl fmt::Display for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(String::from_utf8_lossy(&self.bytes).trim())
+    /// Returns it as text, without the secrets.
+    pub(super) fn words(&self, redactor: &Redactor) -> String {
+        let bytes = redactor.bytes(&self.bytes);
+        String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 }
 
@@ -113,7 +114,7 @@ mod tests {
         let long = [vec![b'x'; limit::COMMAND_STDERR_BYTES_MAX], b"the end".to_vec()].concat();
         let mut tail = Tail::default();
         tail.read(long.as_slice()).await;
-        assert!(tail.to_string().ends_with("xthe end"));
+        assert!(tail.words(&Redactor::default()).ends_with("xthe end"));
         assert_eq!(
             (tail.bytes.len(), tail.total),
             (limit::COMMAND_STDERR_BYTES_MAX, long.len() as u64)

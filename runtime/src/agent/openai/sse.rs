@@ -48,6 +48,8 @@ impl Parser {
             return self.data.take();
         }
         let text = String::from_utf8_lossy(&line);
+        // A byte order mark may stand before the first line; elsewhere it begins no field either.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let value = text.strip_prefix("data:")?;
         let value = value.strip_prefix(' ').unwrap_or(value);
         match &mut self.data {
@@ -95,6 +97,11 @@ mod tests {
         let line = [b"data: ".as_slice(), &[b'x'; 1000], b"\n"].concat();
         let outcome = (0..limit::MODEL_LINE_BYTES_MAX / 1000 + 1).try_for_each(|_| parser.push(&line).map(drop));
         assert_eq!(outcome, Err(LineTooLong));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_stream_is_no_part_of_it() {
+        assert_eq!(parse(&["\u{feff}data: one\n\n".as_bytes()]), ["one"]);
     }
 
     #[test]

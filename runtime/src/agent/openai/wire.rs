@@ -76,6 +76,9 @@ struct Choice {
 struct Piece {
     #[serde(default)]
     content: Option<Content>,
+    /// Comes in the place of the content where the model declines.
+    #[serde(default)]
+    refusal: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,9 +98,20 @@ struct Part {
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     text: String,
-    /// Whether the server said that this is all.
-    finished: bool,
+    /// How the server said that this is all.
+    end: Option<End>,
 }
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// With the mark at the end of the stream alone.
+    Marked,
+    /// With the reason for which the model stopped.
+    Reason(String),
+}
+
+/// Reasons for which a model stops that are no decision to say nothing.
+const NO_CHOICE_OF_THE_MODEL: [&str; 4] = ["length", "tool_calls", "function_call", "content_filter"];
 
 impl Answer {
     /// Takes the data of one event. Returns whether the answer grew.
@@ -106,7 +120,7 @@ impl Answer {
     /// When the server reports an error in the middle, or sends something that is no completion.
     pub(super) fn take(&mut self, data: &str) -> Result<bool, AgentError> {
         if data.trim() == "[DONE]" {
-            self.finished = true;
+            self.end.get_or_insert(End::Marked);
             return Ok(false);
         }
         let completion: Completion = serde_json::from_str(data)
@@ -120,15 +134,17 @@ impl Answer {
         let Some(choice) = completion.choices.into_iter().next() else {
             return Ok(false);
         };
-        self.finished |= choice.finish_reason.is_some();
+        if let Some(reason) = choice.finish_reason {
+            self.end = Some(End::Reason(reason));
+        }
         let before = self.text.len();
-        match choice.delta.and_then(|piece| piece.content) {
-            Some(Content::Text(text)) => self.text.push_str(&text),
-            Some(Content::Parts(parts)) => parts
-                .into_iter()
-                .filter_map(|part| part.text)
-                .for_each(|t| self.text.push_str(&t)),
-            None => {}
+        if let Some(piece) = choice.delta {
+            match piece.content {
+                Some(Content::Text(text)) => self.text.push_str(&text),
+                Some(Content::Parts(parts)) => self.text.extend(parts.into_iter().filter_map(|part| part.text)),
+                None => {}
+            }
+            self.text.push_str(piece.refusal.as_deref().unwrap_or_default());
         }
         Ok(self.text.len() > before)
     }
@@ -140,18 +156,25 @@ impl Answer {
 
     /// Returns whether nothing more is needed: the server is done, or the answer is longer than is ever used.
     pub(super) fn is_done(&self) -> bool {
-        self.finished || self.text.len() > limit::ANSWER_BYTES_MAX
+        self.end.is_some() || self.text.len() > limit::ANSWER_BYTES_MAX
     }
 
     /// Returns the answer, when it is whole.
     ///
     /// # Errors
-    /// When the stream ended before the server said that it was done: half an answer is never taken for a whole one.
+    /// When the stream ended before the server said that it was done (half an answer is never taken for a whole one), and
+    /// when nothing came that the model chose: it may say nothing, but then it says that it stopped.
     pub(super) fn finish(self) -> Result<String, AgentError> {
-        if self.is_done() {
-            Ok(self.text)
-        } else {
-            Err(AgentError::Unreachable("the answer was cut off".to_owned()))
+        let cut_off = || Err(AgentError::Unreachable("the answer was cut off".to_owned()));
+        match self.end {
+            None if self.text.len() > limit::ANSWER_BYTES_MAX => Ok(self.text),
+            None => cut_off(),
+            Some(_) if !self.text.is_empty() => Ok(self.text),
+            Some(End::Marked) => cut_off(),
+            Some(End::Reason(reason)) if NO_CHOICE_OF_THE_MODEL.contains(&reason.as_str()) => Err(AgentError::Refused(
+                format!("the model wrote no answer: it stopped for {reason}"),
+            )),
+            Some(End::Reason(_)) => Ok(self.text),
         }
     }
 }
@@ -164,7 +187,10 @@ pub(super) fn whole_answer(body: &[u8]) -> Result<String, AgentError> {
     let mut answer = Answer::default();
     let body = String::from_utf8_lossy(body);
     answer.take(&body)?;
-    if answer.text.is_empty() && !answer.finished {
+    if answer.end.is_some() {
+        return answer.finish();
+    }
+    if answer.text.is_empty() {
         return Err(AgentError::Unreachable("the server sent no chat completion".to_owned()));
     }
     // The document is whole by its nature, whether it says why it ended or not.
@@ -241,6 +267,22 @@ mod tests {
             "half an answer is none"
         );
         assert!(matches!(answer(&[]), Err(AgentError::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_model_may_say_nothing_but_not_for_a_reason_that_is_none_of_its_own() {
+        let ended = |reason: &str| format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
+        assert_eq!(answer(&[&ended("stop")]).unwrap(), "");
+        assert_eq!(answer(&[&ended("eos")]).unwrap(), "");
+        for reason in NO_CHOICE_OF_THE_MODEL {
+            let empty = answer(&[&ended(reason)]);
+            assert!(matches!(empty, Err(AgentError::Refused(_))), "{reason}: {empty:?}");
+            let begun = r#"{"choices":[{"delta":{"content":"so far"}}]}"#;
+            assert_eq!(answer(&[begun, &ended(reason)]).unwrap(), "so far");
+        }
+        assert!(matches!(answer(&["[DONE]"]), Err(AgentError::Unreachable(_))));
+        let declined = r#"{"choices":[{"delta":{"content":null,"refusal":"I would rather not"}}]}"#;
+        assert_eq!(answer(&[declined, &ended("stop")]).unwrap(), "I would rather not");
     }
 
     #[test]
