@@ -28,9 +28,11 @@ use crate::store::EventStore;
 
 mod agents;
 mod beacon;
+mod components;
 mod desk;
 mod drain;
 mod error;
+mod fit;
 mod maker;
 mod metrics;
 mod prepare;
@@ -51,6 +53,7 @@ pub use crate::egress::{Entry, REVEAL};
 pub use crate::store::sqlite::{Archive, ArchiveError};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
+pub use fit::{Examined, examine};
 pub use maker::bundled_names;
 pub use shelf::Shelf;
 pub use summary::Summary;
@@ -245,6 +248,7 @@ fn surface(roster: &Arc<Roster>, token: http::AdminToken, work: &Work, shutdown:
         token,
         public_host: public.and_then(|url| url.host_str().map(Arc::from)),
         shutdown: shutdown.connections.clone(),
+        tasks: roster.tasks.clone(),
     }
 }
 

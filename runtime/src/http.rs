@@ -22,6 +22,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::Admin;
 use crate::bus::Bus;
@@ -59,6 +60,8 @@ pub struct Surface {
     pub public_host: Option<Arc<str>>,
     /// Ends connections.
     pub shutdown: CancellationToken,
+    /// What goes on after a request was answered.
+    pub tasks: TaskTracker,
 }
 
 /// Makes the routes. Tests call them without a socket.

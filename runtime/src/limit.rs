@@ -35,6 +35,8 @@ pub const OPERATOR_BODY_BYTES_MAX: usize = 16 * KIB;
 pub const OPERATOR_SEND_BODY_BYTES_MAX: usize = 24 * MIB;
 /// Files of one message that the operator sends: as many as a person would pick.
 pub const OPERATOR_SEND_FILES_MAX: usize = 16;
+/// The words that say to an operator why not, bytes: they may repeat what was asked, which may be long.
+pub const OPERATOR_FAULT_BYTES_MAX: usize = 4 * KIB;
 /// An answer to an operator's request, read by the command line: what all rows of a list can have.
 pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
 /// Deliveries that a trace follows from one platform id: short ids come again in every conversation.
@@ -435,6 +437,9 @@ pub const CLIENT_ANSWER_FRAMES_MAX: usize = 64;
 pub const CLIENT_FRAMES_WAITING_MAX: usize = 64;
 /// A frame to or from a client.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * KIB;
+/// The largest frame of a client that is still read, to be refused in an orderly way: where more of it is under way, the end
+/// of the connection may reach the client before the reason does.
+pub const CLIENT_FRAME_READ_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
 /// How long a client may take to let a frame be written.
 pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may be silent (it is pinged at half of that).
@@ -443,6 +448,10 @@ pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const WEBHOOK_BODY_BYTES_MAX: usize = MIB;
 /// Time to read a request's body.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// What is still read of a body that was refused as too large, so that its sender hears why: more would be a gift.
+pub const REFUSED_BODY_BYTES_MAX: usize = 64 * MIB;
+/// How long it is read; after that the connection ends under its sender.
+pub const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Headers of a channel's answer to a webhook.
 pub const REPLY_HEADERS_MAX: usize = 64;
 /// Names and values of these headers, bytes together: what common clients take.

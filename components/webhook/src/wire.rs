@@ -60,6 +60,10 @@ pub(crate) struct Delivered {
 
 /// Reads a caller's body and checks its fields; what is wrong names the field.
 pub(crate) fn parse(body: &[u8]) -> Result<Incoming, String> {
+    // A list of the right length would be read as the fields in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err("the body must be a JSON object, but is a list".to_owned());
+    }
     let incoming: Incoming = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     for (field, value) in [
         ("id", &incoming.id),

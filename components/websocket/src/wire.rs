@@ -155,12 +155,26 @@ pub(crate) fn parse(frame: &str) -> Result<Incoming, Fault> {
                 Ok(()) => return Ok(incoming),
                 Err(fault) => fault,
             },
-            Err(error) => Fault::new(Code::Invalid, error.to_string()),
+            Err(error) => Fault::new(Code::Invalid, mistyped(object).unwrap_or_else(|| error.to_string())),
         },
         Some(_) => Fault::new(Code::UnknownType, "`type` is one of message, attach, ack"),
-        None => Fault::new(Code::Invalid, "the field `type` is missing"),
+        None => Fault::new(Code::Invalid, "the field `type` is missing, or no text"),
     };
     Err(Fault { id, ..fault })
+}
+
+/// Says which field is of another type than it must be; reading the frame as a whole tells the types alone.
+fn mistyped(object: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
+    let texts = ["id", "conversation", "thread", "text", "delivery_key"];
+    let is_wrong = |field: &&str| object.get(*field).is_some_and(|value| !value.is_string());
+    let text = texts
+        .iter()
+        .find(|field| is_wrong(field))
+        .map(|field| format!("`{field}` is no text"));
+    text.or_else(|| {
+        let acks = object.get("acks")?;
+        (!acks.is_boolean()).then(|| "`acks` is true or false".to_owned())
+    })
 }
 
 fn check(incoming: &Incoming) -> Result<(), Fault> {
@@ -290,6 +304,18 @@ mod tests {
             code(r#"{"type":"message","id":1,"conversation":"c","text":"hi"}"#),
             (Code::Invalid, None)
         );
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_named() {
+        let words = |frame: &str| parse(frame).expect_err("the frame is wrong").message;
+        let text = r#"{"type":"message","id":"m1","conversation":"c","text":null}"#;
+        assert_eq!(words(text), "`text` is no text");
+        let thread = r#"{"type":"message","id":"m1","conversation":"c","thread":7,"text":"hi"}"#;
+        assert_eq!(words(thread), "`thread` is no text");
+        let acks = r#"{"type":"attach","conversation":"c","acks":"yes"}"#;
+        assert_eq!(words(acks), "`acks` is true or false");
+        assert_eq!(words(r#"{"type":"attach"}"#), "missing field `conversation`");
     }
 
     #[test]

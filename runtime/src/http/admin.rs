@@ -23,7 +23,8 @@
 //! Lists are `{"items": […], "next": "…"}`, where `next` is the `after` of what comes behind, if there is more; changes `{"count": n}`, failures `{"error": "…"}`.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -65,6 +66,10 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
         .route("/trace/{id}", get(trace))
         .route("/openapi.json", get(openapi))
         .fallback(|| async { Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned()) })
+        .method_not_allowed_fallback(|| async {
+            let words = "this page has no such method: `allow` names those it has";
+            Fault(StatusCode::METHOD_NOT_ALLOWED, words.to_owned())
+        })
         .layer(DefaultBodyLimit::max(limit::OPERATOR_BODY_BYTES_MAX))
         // Before anything else of a request is looked at.
         .layer(middleware::from_fn_with_state(surface.clone(), require_token))
@@ -87,7 +92,30 @@ struct Fault(StatusCode, String);
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let Self(status, mut words) = self;
+        // They may repeat what was asked.
+        if words.len() > limit::OPERATOR_FAULT_BYTES_MAX {
+            words.truncate(words.floor_char_boundary(limit::OPERATOR_FAULT_BYTES_MAX));
+            words.push('…');
+        }
+        (status, Json(serde_json::json!({ "error": words }))).into_response()
+    }
+}
+
+/// The name or id in the path of a request.
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) = path.map_err(|_| Fault(StatusCode::NOT_FOUND, "a name is UTF-8".to_owned()))?;
+        if name.len() > limit::OPERATOR_ID_BYTES_MAX {
+            let words = format!("nothing has a name of {} bytes", name.len());
+            return Err(Fault(StatusCode::NOT_FOUND, words));
+        }
+        Ok(Self(name))
     }
 }
 
@@ -183,24 +211,24 @@ async fn channels(State(surface): State<Surface>) -> Json<List<ChannelView>> {
 
 async fn egress(
     State(surface): State<Surface>,
-    Path(name): Path<String>,
+    Named(name): Named,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Answer<List<EgressView>> {
     let max = rows(page?.limit);
     Ok(list(surface.admin.egress(&name, max)?))
 }
 
-async fn pause(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelChanged> {
+async fn pause(State(surface): State<Surface>, Named(name): Named) -> Answer<ChannelChanged> {
     Ok(Json(surface.admin.pause(&name).await?))
 }
 
-async fn resume(State(surface): State<Surface>, Path(name): Path<String>) -> Answer<ChannelChanged> {
+async fn resume(State(surface): State<Surface>, Named(name): Named) -> Answer<ChannelChanged> {
     Ok(Json(surface.admin.resume(&name).await?))
 }
 
 async fn apply(
     State(surface): State<Surface>,
-    Path(name): Path<String>,
+    Named(name): Named,
     edit: Result<Json<ChannelEdit>, JsonRejection>,
 ) -> Answer<ChannelChanged> {
     let Json(edit) = edit?;
@@ -221,19 +249,19 @@ async fn outbox(
     Ok(Json(surface.admin.outbox(page.channel.as_deref(), part).await?))
 }
 
-async fn waiting(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<DeliveryView> {
+async fn waiting(State(surface): State<Surface>, Named(key): Named) -> Answer<DeliveryView> {
     Ok(Json(surface.admin.waiting(&key).await?))
 }
 
-async fn hold(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+async fn hold(State(surface): State<Surface>, Named(key): Named) -> Answer<Changed> {
     change(&surface, Change::Hold(DeliveryKey::from_trusted(key))).await
 }
 
-async fn release(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+async fn release(State(surface): State<Surface>, Named(key): Named) -> Answer<Changed> {
     change(&surface, Change::Release(DeliveryKey::from_trusted(key))).await
 }
 
-async fn drop_waiting(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+async fn drop_waiting(State(surface): State<Surface>, Named(key): Named) -> Answer<Changed> {
     change(&surface, Change::Drop(DeliveryKey::from_trusted(key))).await
 }
 
@@ -246,15 +274,15 @@ async fn dead(
     Ok(Json(surface.admin.dead(&filter, part(page.after, page.limit)).await?))
 }
 
-async fn dead_letter(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<DeliveryView> {
+async fn dead_letter(State(surface): State<Surface>, Named(key): Named) -> Answer<DeliveryView> {
     Ok(Json(surface.admin.dead_letter(&key).await?))
 }
 
-async fn drop_dead(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+async fn drop_dead(State(surface): State<Surface>, Named(key): Named) -> Answer<Changed> {
     change(&surface, Change::DropDead(Dead::One(DeliveryKey::from_trusted(key)))).await
 }
 
-async fn redrive(State(surface): State<Surface>, Path(key): Path<String>) -> Answer<Changed> {
+async fn redrive(State(surface): State<Surface>, Named(key): Named) -> Answer<Changed> {
     change(&surface, Change::Redrive(Dead::One(DeliveryKey::from_trusted(key)))).await
 }
 
@@ -284,11 +312,11 @@ async fn dead_inbound(
     Ok(list(surface.admin.dead_inbound(rows(page?.limit)).await?))
 }
 
-async fn resubmit(State(surface): State<Surface>, Path(event): Path<String>) -> Answer<Changed> {
+async fn resubmit(State(surface): State<Surface>, Named(event): Named) -> Answer<Changed> {
     change(&surface, Change::Resubmit(EventId::from_trusted(event))).await
 }
 
-async fn drop_inbound(State(surface): State<Surface>, Path(event): Path<String>) -> Answer<Changed> {
+async fn drop_inbound(State(surface): State<Surface>, Named(event): Named) -> Answer<Changed> {
     change(&surface, Change::DropInbound(EventId::from_trusted(event))).await
 }
 
@@ -305,6 +333,6 @@ async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
 }
 
-async fn trace(State(surface): State<Surface>, Path(id): Path<String>) -> Answer<List<TraceView>> {
+async fn trace(State(surface): State<Surface>, Named(id): Named) -> Answer<List<TraceView>> {
     Ok(list(surface.admin.trace(&id).await?))
 }

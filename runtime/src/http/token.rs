@@ -42,8 +42,11 @@ impl AdminToken {
     /// Returns whether a request carries the token: as a bearer token, or in the query for browsers, whose WebSockets
     /// can't set headers. None where it carries none at all.
     pub fn offered_in(&self, headers: &HeaderMap, query: Option<&str>) -> Option<bool> {
-        let bearer = super::single(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if let Some(bearer) = bearer {
+        let credentials = super::single(headers, header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+        if let Some((scheme, bearer)) = credentials
+            // RFC 9110, 11.1: the name of a scheme has no case.
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
             return Some(self.matches(bearer.trim()));
         }
         let query = query?;
@@ -79,6 +82,8 @@ mod tests {
         let token = AdminToken("right".into());
         let headers = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().expect("a header"))]);
         assert_eq!(token.offered_in(&headers("Bearer right"), None), Some(true));
+        assert_eq!(token.offered_in(&headers("bearer  right"), None), Some(true));
+        assert_eq!(token.offered_in(&headers("Basic right"), None), None);
         assert_eq!(
             token.offered_in(&headers("Bearer wrong"), Some("token=right")),
             Some(false)

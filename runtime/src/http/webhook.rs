@@ -1,9 +1,11 @@
 //! `/hooks/{channel}/…`: platforms that call.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Surface;
 use crate::ingress::{Refusal, WebhookReply, WebhookRequest};
@@ -12,19 +14,26 @@ use crate::limit;
 /// Answers at the mount point itself.
 pub(super) async fn at_mount(
     State(surface): State<Surface>,
-    Path(channel): Path<String>,
+    channel: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    answer(&surface, &channel, String::new(), request).await
+    match channel {
+        Ok(Path(channel)) => answer(&surface, &channel, String::new(), request).await,
+        // No channel has such a name.
+        Err(_) => refuse(&Refusal::NotFound),
+    }
 }
 
 /// Answers below it.
 pub(super) async fn below_mount(
     State(surface): State<Surface>,
-    Path((channel, path)): Path<(String, String)>,
+    place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response {
-    answer(&surface, &channel, path, request).await
+    match place {
+        Ok(Path((channel, path))) => answer(&surface, &channel, path, request).await,
+        Err(_) => refuse(&Refusal::NotFound),
+    }
 }
 
 async fn answer(surface: &Surface, channel: &str, path: String, request: Request) -> Response {
@@ -40,8 +49,15 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
     }
     // The size is checked before anything else of the body: a signature over a gigabyte is an attack.
     let bytes_max = surface.ingress.webhook_body_bytes_max(channel)?;
-    let (parts, body) = request.into_parts();
-    let body = read_body(body, bytes_max).await?;
+    let (parts, mut body) = request.into_parts();
+    let read = read_body(&mut body, bytes_max).await;
+    // Who waits for `100 Continue` sends nothing more; asking for it would be that.
+    if matches!(read, Err(Refusal::TooLarge)) && !parts.headers.contains_key(header::EXPECT) {
+        surface
+            .tasks
+            .spawn(surface.shutdown.clone().run_until_cancelled_owned(discard(body)));
+    }
+    let body = read?;
     let headers = parts
         .headers
         .iter()
@@ -56,19 +72,34 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
     surface.ingress.webhook(channel, request).await
 }
 
-async fn read_body(body: Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
-    let read = axum::body::to_bytes(body, bytes_max);
+async fn read_body(body: &mut Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
+    // What says itself that it is too large is refused before any of it is read.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Refusal::TooLarge);
+    }
+    let read = Limited::new(body, bytes_max).collect();
     match tokio::time::timeout(limit::REQUEST_BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) if is_too_large(&error) => Err(Refusal::TooLarge),
+        Ok(Ok(bytes)) => Ok(bytes.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
         Ok(Err(_)) => Err(Refusal::Broken),
         Err(_) => Err(Refusal::TooSlow),
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+/// Reads on while a refused body comes, for a while: a client that is still sending when the connection ends under it
+/// may see that in the place of the answer.
+async fn discard(mut body: Body) {
+    let discarded = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > limit::REFUSED_BODY_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // However it ends, the answer is out.
+    let _ = tokio::time::timeout(limit::REFUSED_BODY_TIMEOUT, discarded).await;
 }
 
 fn refuse(refusal: &Refusal) -> Response {

@@ -69,8 +69,8 @@ fn connect(
     let events = wants_events.then(|| surface.bus.subscribe());
     let surface = surface.clone();
     upgrade
-        .max_message_size(limit::CLIENT_FRAME_BYTES_MAX)
-        .max_frame_size(limit::CLIENT_FRAME_BYTES_MAX)
+        .max_message_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
+        .max_frame_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .on_upgrade(move |socket| converse(surface, socket, connected.0, connected.1, events))
 }
 
@@ -89,7 +89,10 @@ fn without_token(query: &str) -> String {
 /// What the reader hands to the writer.
 enum Said {
     Answer(Answer),
-    Close(CloseReason),
+    /// The connection ends for this reason.
+    Close(CloseFrame),
+    /// The client closes the connection, and waits for the confirmation (RFC 6455, 5.5.1).
+    Goodbye,
 }
 
 async fn converse(
@@ -122,15 +125,23 @@ async fn read(
     if !tell(&said, first).await {
         return;
     }
-    while let Some(Ok(message)) = stream.next().await {
+    while let Some(message) = stream.next().await {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => match complaint(error) {
+                Some(frame) => return end(&said, Said::Close(frame)).await,
+                None => return,
+            },
+        };
         if let Ok(mut heard) = heard.lock() {
             *heard = Instant::now();
         }
         let answer = match message {
+            Message::Text(frame) if frame.len() > limit::CLIENT_FRAME_BYTES_MAX => Err(CloseReason::TooLarge),
             Message::Text(frame) => connection.received(frame.as_str().to_owned()).await,
             Message::Binary(_) => Err(CloseReason::Policy("only text frames are taken".into())),
             Message::Ping(_) | Message::Pong(_) => continue,
-            Message::Close(_) => return,
+            Message::Close(_) => return end(&said, Said::Goodbye).await,
         };
         if !tell(&said, answer).await {
             return;
@@ -143,13 +154,30 @@ async fn tell(said: &mpsc::Sender<Said>, answer: Result<Answer, CloseReason>) ->
     match answer {
         Ok(answer) => said.send(Said::Answer(answer)).await.is_ok(),
         Err(reason) => {
-            if said.send(Said::Close(reason)).await.is_ok() {
-                // The writer ends the connection; waiting here keeps the reader from ending it first.
-                said.closed().await;
-            }
+            end(said, Said::Close(farewell(reason))).await;
             false
         }
     }
+}
+
+/// Hands the end of the conversation to the writer.
+async fn end(said: &mpsc::Sender<Said>, last: Said) {
+    if said.send(last).await.is_ok() {
+        // The writer ends the connection; waiting here keeps the reader from ending it first.
+        said.closed().await;
+    }
+}
+
+/// Returns how a connection ends on which something came that is against the protocol; none where it broke off.
+fn complaint(error: axum::Error) -> Option<CloseFrame> {
+    use tokio_tungstenite::tungstenite::Error;
+    let (code, words) = match error.into_inner().downcast_ref::<Error>()? {
+        Error::Capacity(_) => return Some(farewell(CloseReason::TooLarge)),
+        Error::Utf8(_) => (close_code::INVALID, "a text frame is UTF-8"),
+        Error::Protocol(_) => (close_code::PROTOCOL, "that is no frame of RFC 6455"),
+        _ => return None,
+    };
+    Some(close_frame(code, words))
 }
 
 async fn write(
@@ -166,7 +194,8 @@ async fn write(
             biased;
             Some(said) = said.recv() => match said {
                 Said::Answer(answer) => write_answer(&mut sink, answer).await,
-                Said::Close(reason) => return close(&mut sink, reason).await,
+                Said::Close(frame) => return close_with(&mut sink, frame).await,
+                Said::Goodbye => return confirm_close(&mut sink).await,
             },
             frame = frames.recv() => match frame {
                 Some(frame) => write_frame(&mut sink, frame).await,
@@ -230,23 +259,31 @@ async fn next_event(events: &mut Option<Subscription>) -> Option<String> {
     Some(event.to_string())
 }
 
-async fn close(sink: &mut SplitSink<WebSocket, Message>, reason: CloseReason) {
-    let (code, text) = match reason {
-        CloseReason::Normal => (close_code::NORMAL, String::new()),
-        CloseReason::Policy(text) => (close_code::POLICY, text),
-        CloseReason::TooLarge => (close_code::SIZE, String::new()),
-        CloseReason::Internal => (close_code::ERROR, "the channel failed".into()),
-    };
-    close_with(sink, code, &text).await;
+fn farewell(reason: CloseReason) -> CloseFrame {
+    match reason {
+        CloseReason::Normal => close_frame(close_code::NORMAL, ""),
+        CloseReason::Policy(words) => close_frame(close_code::POLICY, &words),
+        CloseReason::TooLarge => close_frame(close_code::SIZE, "the frame is too large"),
+        CloseReason::Internal => close_frame(close_code::ERROR, "the channel failed"),
+    }
+}
+
+fn close_frame(code: u16, words: &str) -> CloseFrame {
+    // RFC 6455, 5.5: a control frame has at most 125 bytes, two of which are the code.
+    let reason = Utf8Bytes::from(&words[..words.floor_char_boundary(123)]);
+    CloseFrame { code, reason }
 }
 
 async fn go_away(sink: &mut SplitSink<WebSocket, Message>, why: &str) {
-    close_with(sink, close_code::AWAY, why).await;
+    close_with(sink, close_frame(close_code::AWAY, why)).await;
 }
 
-async fn close_with(sink: &mut SplitSink<WebSocket, Message>, code: u16, text: &str) {
-    // RFC 6455, 5.5: a control frame has at most 125 bytes, two of which are the code.
-    let reason = Utf8Bytes::from(&text[..text.floor_char_boundary(123)]);
+async fn close_with(sink: &mut SplitSink<WebSocket, Message>, frame: CloseFrame) {
     // The client may be gone already; then there is nobody to tell.
-    let _ = put(sink, Message::Close(Some(CloseFrame { code, reason }))).await;
+    let _ = put(sink, Message::Close(Some(frame))).await;
+}
+
+async fn confirm_close(sink: &mut SplitSink<WebSocket, Message>) {
+    // As above. The confirmation itself was made where the client's frame was read.
+    let _ = tokio::time::timeout(limit::CLIENT_WRITE_TIMEOUT, sink.close()).await;
 }

@@ -429,6 +429,41 @@ async fn nothing_is_shown_or_done_without_the_token_in_the_header() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_short_json_however_long_or_odd_the_question_was() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let right = format!("Bearer {}", token(&gateway));
+    let headers = [("authorization", right.as_str()), ("content-type", "application/json")];
+    let long = "x".repeat(6000);
+    let unknown = json!({ &long: 1 }).to_string();
+    for (method, page, body, status) in [
+        ("GET", format!("trace/{long}"), "", 404),
+        ("GET", "trace/%ff".to_owned(), "", 404),
+        ("GET", format!("outbox/{long}"), "", 404),
+        ("GET", format!("outbox?after={long}"), "", 400),
+        ("POST", format!("outbox/{long}/hold"), "", 404),
+        ("POST", format!("channels/{long}/pause"), "", 404),
+        ("GET", format!("channels/{long}/egress"), "", 404),
+        ("POST", "dead/drop".to_owned(), unknown.as_str(), 422),
+        ("PUT", "dead".to_owned(), "", 405),
+    ] {
+        let path = format!("/api/v1/{page}");
+        let answer = gateway.request(method, &path, &headers, body.as_bytes()).await;
+        let text = answer.text();
+        let shown = &page[..page.len().min(40)];
+        assert_eq!(answer.status, status, "{method} {shown}: {text}");
+        assert!(
+            answer.body.len() < 4400,
+            "{method} {shown}: {} bytes",
+            answer.body.len()
+        );
+        let refusal: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{method} {shown}: {text}"));
+        assert!(refusal["error"].is_string(), "{method} {shown}: {text}");
+    }
+    let answer = gateway.request("PUT", "/api/v1/dead", &headers, b"").await;
+    assert_eq!(answer.header("allow"), Some("GET,HEAD"));
+}
+
+#[tokio::test]
 async fn where_no_gateway_runs_the_operator_is_told_so() {
     let mut gateway = Setup::new().echo().websocket().start().await;
     let beacon = gateway.data().join("gateway.json");

@@ -1,6 +1,6 @@
 //! The pages for supervisors and operators.
 
-use harness::{FakePlatform, Setup, http};
+use harness::{FakePlatform, PATIENCE, Setup, TestGateway, http};
 use sluicegate::limit;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -121,6 +121,48 @@ async fn a_body_that_is_not_what_its_headers_say_is_refused_in_words_that_fit() 
         } else {
             assert_eq!(status, 413, "{headers}: no answer");
         }
+    }
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    platform.wait_for_accepted("c1", 1).await;
+}
+
+/// Sends the head of a request, nothing of its body, and returns what comes first.
+async fn answer_to_head(gateway: &TestGateway, headers: &str) -> http::Response {
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+    let head = format!("POST /hooks/hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the head");
+    let answer = tokio::time::timeout(PATIENCE, http::receive(stream)).await;
+    answer.expect("an answer to the head alone").expect("a whole answer")
+}
+
+#[tokio::test]
+async fn a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    for headers in [
+        "Content-Length: 99999999",
+        "Content-Length: 99999999\r\nExpect: 100-continue",
+    ] {
+        let answer = answer_to_head(&gateway, headers).await;
+        assert_eq!(answer.status, 413, "{headers}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn who_sends_far_too_much_before_it_reads_hears_why_it_was_refused() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    // More than the operating system keeps for a connection.
+    let body = vec![b'x'; 20 * 1024 * 1024];
+    let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+    let sized = format!("Content-Length: {}", body.len());
+    for (headers, body) in [(sized.as_str(), &body), ("Transfer-Encoding: chunked", &chunked)] {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        let head = format!("POST /hooks/hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("the head");
+        stream.write_all(body).await.expect("the whole body is taken");
+        let answer = http::receive(stream).await.expect("an answer");
+        assert_eq!(answer.status, 413, "{headers}: {}", answer.text());
     }
     gateway.tell("hook", "m1", "c1", "hi").await;
     platform.wait_for_accepted("c1", 1).await;

@@ -124,6 +124,7 @@ async fn a_malformed_body_is_refused_with_400_that_names_what_is_wrong() {
         (b"hi".to_vec(), ""),
         (b"{".to_vec(), ""),
         (b"[]".to_vec(), ""),
+        (br#"["m1","c1","ada","hi",null,null,false]"#.to_vec(), "object"),
         (b"\xff\xfe".to_vec(), ""),
     ];
     for field in ["id", "conversation", "sender", "text"] {
@@ -163,6 +164,8 @@ async fn what_is_no_call_of_a_channel_gets_the_status_that_says_so() {
         ("POST", "/hooks/open/deeper", 404),
         ("POST", "/hooks", 404),
         ("POST", "/hooks/..%2Fopen", 404),
+        ("POST", "/hooks/%ff", 404),
+        ("POST", "/hooks/open/%ff", 404),
         ("POST", "/hooks/open/", 200),
     ] {
         let answer = gateway.request(method, path, &[], body.as_bytes()).await;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use harness::{MockModel, Setup, TestGateway, WsClient};
+use harness::{MockModel, PATIENCE, Setup, TestGateway, WsClient};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 async fn echoing() -> TestGateway {
     Setup::new().echo().websocket().start().await
@@ -286,14 +288,45 @@ async fn a_binary_frame_ends_the_connection_with_the_reason_and_hurts_no_other()
     polite.expect("reply").await;
 }
 
+/// Frames against RFC 6455, as they stand on the wire (masked with zeros), and the code that says so.
+const AGAINST_THE_PROTOCOL: [(&str, &[u8], u16); 7] = [
+    ("text that is no UTF-8", b"\x81\x82\0\0\0\0\xff\xfe", 1007),
+    ("a frame without a mask", b"\x81\x02{}", 1002),
+    ("a reserved bit", b"\xc1\x82\0\0\0\0{}", 1002),
+    ("a reserved kind", b"\x83\x82\0\0\0\0{}", 1002),
+    ("a second part without a first", b"\x80\x82\0\0\0\0{}", 1002),
+    ("a length of 2^63", b"\x81\xff\x80\0\0\0\0\0\0\0\0\0\0\0", 1009),
+    ("a goodbye", b"\x88\x82\0\0\0\0\x03\xe8", 1000),
+];
+
+#[tokio::test]
+async fn a_connection_that_ends_says_with_its_code_why() {
+    let gateway = echoing().await;
+    for (what, frame, code) in AGAINST_THE_PROTOCOL {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        let upgrade = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        stream.write_all(upgrade).await.expect("the upgrade");
+        stream.write_all(frame).await.expect("the frame");
+        let mut seen = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut seen)).await;
+        read.expect("the gateway ends the connection")
+            .expect("in an orderly way");
+        let [high, low] = code.to_be_bytes();
+        let head = seen.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer");
+        let close = |at: &[u8]| at[0] == 0x88 && at[2] == high && at[3] == low;
+        let frames = &seen[head + 4..];
+        assert!(frames.windows(4).any(close), "{what}: {frames:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_frame_that_is_too_large_ends_the_connection_and_hurts_no_other() {
     let gateway = echoing().await;
     let (mut rude, mut polite) = (gateway.client().await, gateway.client().await);
     polite.attach("c1", false).await;
-    rude.send_text(&"x".repeat(600 * 1024)).await;
-    let code = rude.close_code().await;
-    assert!(matches!(code, None | Some(1009)), "closed with {code:?}");
+    rude.send_text(&"x".repeat(512 * 1024 + 1)).await;
+    assert_eq!(rude.close_code().await, Some(1009));
     polite.say("m1", "c1", "hi").await;
     polite.expect("accepted").await;
     polite.expect("reply").await;
