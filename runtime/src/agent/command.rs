@@ -148,7 +148,7 @@ impl CommandAgent {
                 return Err(AgentError::Misconfigured(text));
             }
         }
-        answer.map_err(|error| error.redacted(&self.redactor))
+        answer
     }
 }
 
@@ -163,6 +163,7 @@ impl Agent for CommandAgent {
         timeout(self.timeout, self.converse(turn, growing))
             .await
             .unwrap_or(Err(AgentError::TimedOut(self.timeout)))
+            .map_err(|error| error.redacted(&self.redactor))
     }
 }
 
