@@ -21,6 +21,12 @@ use crate::id::ChannelName;
 pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> {
     let config = read_leniently(sources);
     let live = live_channels(sources);
+    // What runs is listed whatever became of its configuration.
+    let unread: Vec<&ChannelView> = live
+        .iter()
+        .flatten()
+        .filter(|view| !config.channels.contains_key(&view.name))
+        .collect();
     let live_of = |name: &ChannelName| {
         live.as_ref()
             .and_then(|live| live.iter().find(|view| view.name == *name))
@@ -34,7 +40,17 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
             entry["status_reason"] = json!(live_of(name).and_then(|view| view.reason.as_ref()));
             entry
         });
-        return Ok(json_text(&json!(entries.collect::<Vec<Value>>())));
+        let unread = unread.iter().map(|view| {
+            json!({
+                "name": view.name,
+                "component": view.component,
+                "default": false,
+                "status": view.status,
+                "status_reason": view.reason,
+                "waiting_for_review": view.review.is_some(),
+            })
+        });
+        return Ok(json_text(&json!(entries.chain(unread).collect::<Vec<Value>>())));
     }
     let rows = config.channels.iter().map(|(name, channel)| {
         [
@@ -46,8 +62,20 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
             grants_text(channel),
         ]
     });
+    let unread = unread.iter().map(|view| {
+        let words = "see `sluicegate config check`".to_owned();
+        let (name, component) = (view.name.to_string(), cell(&view.component));
+        [
+            name,
+            component,
+            status_text(view),
+            "?".to_owned(),
+            "?".to_owned(),
+            words,
+        ]
+    });
     let head = ["NAME", "COMPONENT", "STATUS", "AGENT", "ACCESS", "GRANTS"].map(str::to_owned);
-    let mut text = table(std::iter::once(head).chain(rows));
+    let mut text = table(std::iter::once(head).chain(rows).chain(unread));
     if config.channels_are_default {
         text.push_str("No channel is configured: these are the default ones.\n");
     }

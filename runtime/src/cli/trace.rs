@@ -34,7 +34,13 @@ fn trace_text(trace: &TraceView, now: UnixMillis) -> String {
         delivery_text(&mut text, delivery, now);
     }
     if trace.outbound.is_empty() {
-        text.push_str("Nothing goes out for it so far.\n");
+        let is_done = trace.inbound.as_ref().is_some_and(|turn| turn.state == TurnState::Done);
+        let words = if is_done {
+            "Nothing goes out for it.\n"
+        } else {
+            "Nothing goes out for it so far.\n"
+        };
+        text.push_str(words);
     }
     text
 }
