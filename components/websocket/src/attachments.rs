@@ -33,6 +33,11 @@ pub(crate) fn attach_sender(client_id: &str, conversation: &str) -> Result<bool,
     attach(client_id, conversation, false).map(|()| true)
 }
 
+/// Returns whether a client is attached to the conversation, and said that it confirms each reply.
+pub(crate) fn confirms(client_id: &str, conversation: &str) -> bool {
+    state::get(&map::attachment_key(conversation, client_id)).is_some_and(|value| value == WITH_ACKS)
+}
+
 /// Detaches a client from one conversation.
 pub(crate) fn detach(client_id: &str, conversation: &str) {
     state::delete(&map::attachment_key(conversation, client_id));

@@ -116,8 +116,11 @@ fn answer(client_id: &str, incoming: &Incoming) -> Result<Option<String>, Fault>
             Ok(Some(Outgoing::Attached { conversation }.frame()))
         }
         Incoming::Ack { delivery_key } => {
-            // Only those who were sent a reply can know its key: it can't be guessed.
-            progress::confirm(delivery_key, Ok(()));
+            // A key may have been read elsewhere: what counts is who was to be sent the reply, and said that it confirms.
+            let conversation = progress::conversation_of(delivery_key);
+            if conversation.is_some_and(|conversation| attachments::confirms(client_id, &conversation)) {
+                progress::confirm(delivery_key, Ok(()));
+            }
             Ok(None)
         }
     }

@@ -30,6 +30,19 @@ impl Host for Guest {
         Ok(())
     }
 
+    async fn conversation_of(&mut self, delivery_key: String) -> wasmtime::Result<Option<String>> {
+        let Some(services) = &self.services else {
+            return Ok(None);
+        };
+        let Some(key) = key(delivery_key) else { return Ok(None) };
+        let record = services.store.delivery(&key).await.map_err(wasmtime::Error::msg)?;
+        let event = record
+            .filter(|record| record.finished_at_ms.is_none())
+            .and_then(|record| record.event);
+        let own = event.filter(|event| event.channel == services.name);
+        Ok(own.map(|event| event.conversation.id))
+    }
+
     async fn sent(&mut self, delivery_key: String, index: u32, message_id: String) -> wasmtime::Result<()> {
         let Some(services) = &self.services else { return Ok(()) };
         // A guest that goes on after this failed would send the part again at its next attempt: end it here.

@@ -175,6 +175,36 @@ async fn an_unacknowledged_reply_comes_again_with_its_key_and_an_ack_ends_that()
 }
 
 #[tokio::test]
+async fn an_ack_counts_only_from_those_whom_the_reply_was_for_and_who_said_that_they_confirm() {
+    let gateway = echoing().await;
+    let mut client = gateway.client().await;
+    client.attach("c1", true).await;
+    client.say("m1", "c1", "hi").await;
+    client.expect("accepted").await;
+    let first = client.expect("reply").await;
+    let ack = json!({"type": "ack", "delivery_key": first["delivery_key"]});
+    client.close().await;
+    gateway.wait_for_metric("sluicegate_channel_clients", 0.0).await;
+
+    let (mut stranger, mut detached) = (gateway.client().await, gateway.client().await);
+    stranger.attach("c2", true).await;
+    for other in [&mut stranger, &mut detached] {
+        other.send(&ack).await;
+        // Frames of a client are handled in their order.
+        other.attach("c3", true).await;
+    }
+    let mut again = gateway.client().await;
+    again.attach("c1", true).await;
+    assert_eq!(
+        again.expect("reply").await,
+        first,
+        "another's ack was taken for this client's"
+    );
+    again.send(&ack).await;
+    gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+}
+
+#[tokio::test]
 async fn a_client_sees_nothing_of_other_conversations() {
     let gateway = echoing().await;
     let (mut ada, mut bob) = (gateway.client().await, gateway.client().await);
