@@ -22,6 +22,20 @@ pub(super) struct Fitted<'a> {
     pub(super) waiting: BTreeMap<ChannelName, Review>,
 }
 
+impl Fitted<'_> {
+    /// Returns what is allowed and probably not meant, and which channels wait for a review.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let of_channels = self
+            .channels
+            .iter()
+            .flat_map(|channel| channel.ready.warnings.iter().cloned());
+        let reviews = self.waiting.iter();
+        let reviews =
+            reviews.map(|(name, review)| format!("channel {name} waits for a review: {}", review.words(name)));
+        of_channels.chain(reviews).collect()
+    }
+}
+
 /// A channel that fits its component.
 pub(super) struct Fitting<'a> {
     pub(super) name: &'a ChannelName,
@@ -118,21 +132,10 @@ pub async fn examine(config: &Config) -> Result<Examined, Error> {
     // The paths of webhooks are made of it; nobody is told them here.
     let tokens = PathTokens::new("");
     match fit(&components, &tokens, config, Purpose::Look).await {
-        Ok(fitted) => {
-            let of_channels = fitted.channels.into_iter().flat_map(|channel| channel.ready.warnings);
-            examined.warnings.extend(of_channels);
-            examined.warnings.extend(review_warnings(&fitted.waiting));
-        }
+        Ok(fitted) => examined.warnings = fitted.warnings(),
         Err(error) => examined.faults.extend(error.faults),
     }
     Ok(examined)
-}
-
-/// Says which channels wait for a review.
-pub(super) fn review_warnings(waiting: &BTreeMap<ChannelName, Review>) -> impl Iterator<Item = String> + '_ {
-    let words =
-        |(name, review): (&ChannelName, &Review)| format!("channel {name} waits for a review: {}", review.words(name));
-    waiting.iter().map(words)
 }
 
 /// Says that a channel wants a terminal that another has.

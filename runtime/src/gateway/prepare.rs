@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use super::components::Purpose;
 use super::error::Error;
-use super::fit::{Fitted, Fitting, fit, review_warnings};
+use super::fit::{Fitted, Fitting, fit};
 use super::maker::Maker;
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
@@ -53,28 +53,15 @@ impl Gateway {
             config.gateway.compile,
         )?;
         let fitted = fit(&maker.components, &maker.tokens, &config, Purpose::Run).await;
-        let Fitted { channels, waiting } = fitted.map_err(Error::Channels)?;
+        let fitted = fitted.map_err(Error::Channels)?;
         maker.components.tidy(&config);
         let made = agents::make_all(&config.agents).await?;
         let table = agents::table(&config.channels, &made);
-        let of_channels = channels.iter().flat_map(|channel| channel.ready.warnings.clone());
-        let mut warnings: Vec<String> = of_channels.collect();
+        let mut warnings = fitted.warnings();
         if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
             warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
         }
-        warnings.extend(review_warnings(&waiting));
-        for Fitting {
-            name,
-            config,
-            component,
-            ready,
-        } in channels
-        {
-            switchboard.add(Arc::new(maker.connected(name, config, component, ready)));
-        }
-        for (name, review) in waiting {
-            switchboard.set_review(&name, Some(review));
-        }
+        connect(&maker, &switchboard, fitted);
         let summary = Summary {
             address,
             data,
@@ -103,6 +90,22 @@ impl Gateway {
             grace: config.gateway.grace,
             summary,
         })
+    }
+}
+
+/// Makes the channels of what fits together, and hands them to the switchboard.
+fn connect(maker: &Maker, switchboard: &Switchboard, fitted: Fitted<'_>) {
+    for channel in fitted.channels {
+        let Fitting {
+            name,
+            config,
+            component,
+            ready,
+        } = channel;
+        switchboard.add(Arc::new(maker.connected(name, config, component, ready)));
+    }
+    for (name, review) in fitted.waiting {
+        switchboard.set_review(&name, Some(review));
     }
 }
 

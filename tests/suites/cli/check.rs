@@ -144,7 +144,8 @@ fn what_stands_in_the_place_of_the_file_is_never_taken_for_none() {
         assert!(made.expect("mkfifo runs").success());
     };
     let folder = |path: &Path| std::fs::create_dir(path).expect("a folder");
-    let makes: [(&str, &dyn Fn(&Path)); 4] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let makes: [(&str, Make<'_>); 4] = [
         ("No such file", &dangling),
         ("symbolic links", &in_circles),
         ("named pipe", &pipe),
