@@ -212,8 +212,11 @@ async fn write(
             () = shutdown.cancelled() => return go_away(&mut sink, "the gateway is going down").await,
             else => return,
         };
-        if written.is_err() {
-            return;
+        match written {
+            Ok(()) => {}
+            // Where it said goodbye meanwhile, that is still answered.
+            Err(Unwritable::Closed) => return confirm_close(&mut sink).await,
+            Err(Unwritable::Unread) => return,
         }
     }
 }
@@ -222,13 +225,19 @@ fn silent_for(heard: &std::sync::Mutex<Instant>) -> Duration {
     heard.lock().map_or(Duration::ZERO, |heard| heard.elapsed())
 }
 
-/// The client is gone, or does not read.
-struct Unwritable;
+/// Why nothing can be written to a client.
+enum Unwritable {
+    /// It is gone, or going.
+    Closed,
+    /// It does not read.
+    Unread,
+}
 
 async fn put(sink: &mut SplitSink<WebSocket, Message>, message: Message) -> Result<(), Unwritable> {
     match tokio::time::timeout(limit::CLIENT_WRITE_TIMEOUT, sink.send(message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Unwritable),
+        Ok(Err(_)) => Err(Unwritable::Closed),
+        Err(_elapsed) => Err(Unwritable::Unread),
     }
 }
 
