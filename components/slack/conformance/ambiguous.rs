@@ -13,10 +13,16 @@ struct Scene {
 }
 
 async fn scene() -> Scene {
+    scene_with("").await
+}
+
+/// As [`scene`], with a line more in the channel's table.
+async fn scene_with(line: &str) -> Scene {
     let fake = SlackFake::start().await.expect("a free port");
     let toll = Toll::start(fake.address()).await;
+    fake.stand_behind(&toll.base_url());
     let setup = super::configured_at(&toll.base_url(), &fake, Setup::new().echo(), "office");
-    let gateway = setup.start().await;
+    let gateway = setup.section(line).start().await;
     Scene { fake, toll, gateway }
 }
 
@@ -24,11 +30,32 @@ impl Scene {
     /// Lets a person write in a place, and waits until what the gateway makes of it is over.
     async fn ask(&self, channel: &str, text: &str) {
         self.fake.message(channel, &json!({"text": text}));
-        self.toll
-            .stopped()
-            .wait_for("a post is stopped", |all: &[String]| (!all.is_empty()).then_some(()))
+        self.wait_for_end().await;
+    }
+
+    /// Lets the operator send a text with a file, and waits until what the gateway makes of it is over.
+    async fn send_file(&self, channel: &str) {
+        let file = json!({"name": "a.txt", "media_type": "text/plain", "base64": "aGVsbG8="});
+        let message = json!({"channel": "office", "conversation": channel, "text": "see", "files": [file]});
+        let sent = self
+            .gateway
+            .admin("POST", "messages", message.to_string().as_bytes())
             .await;
+        assert!(sent["delivery_key"].is_string(), "{sent}");
+        self.wait_for_end().await;
+    }
+
+    async fn wait_for_end(&self) {
+        let stopped = |all: &[String]| (!all.is_empty()).then_some(());
+        self.toll.stopped().wait_for("a call is stopped", stopped).await;
         self.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    }
+
+    /// Returns how many texts and files of the app stand in a place.
+    fn parts(&self, channel: &str) -> (usize, usize) {
+        let posts = self.fake.posts(channel);
+        let files = posts.iter().filter(|post| !post.files.is_empty()).count();
+        (posts.len() - files, files)
     }
 
     fn texts(&self, channel: &str) -> Vec<String> {
@@ -126,6 +153,33 @@ async fn a_post_is_found_behind_a_page_of_others() {
         (scene.count("chat.postMessage"), scene.count("conversations.history")),
         (1, 2)
     );
+}
+
+#[tokio::test]
+async fn a_file_whose_answer_was_lost_is_found_and_not_shared_again() {
+    let scene = scene().await;
+    let channel = scene.fake.add_direct();
+    scene
+        .toll
+        .stop_after("/files.completeUploadExternal", 0, Stop::CutAfter);
+    scene.send_file(&channel).await;
+    assert_eq!(scene.parts(&channel), (1, 1));
+    assert_eq!(
+        (
+            scene.count("files.completeUploadExternal"),
+            scene.count("conversations.history")
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_was_not_shared_yet_is_sent_again_and_risks_no_copy() {
+    let scene = scene_with("ambiguous_resends = 0").await;
+    let channel = scene.fake.add_direct();
+    scene.toll.stop_after("/files.getUploadURLExternal", 0, Stop::Cut);
+    scene.send_file(&channel).await;
+    assert_eq!(scene.parts(&channel), (1, 1), "nothing was risked, and nothing is lost");
 }
 
 #[tokio::test]

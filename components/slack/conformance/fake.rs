@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use state::State;
-pub(crate) use state::{Call, Fault, Post};
+pub(crate) use state::{Call, Fault, Post, SharedFile};
 
 /// The app's tokens, and the secret that calls are signed with.
 pub(crate) const BOT_TOKEN: &str = "xoxb-700-fake-bot-token-0123456789";
@@ -62,6 +62,7 @@ impl SlackFake {
             state: Mutex::new(State::new()),
             address,
         });
+        shared.lock().origin = format!("http://{address}");
         let app = api::routes().merge(socket::routes()).merge(control());
         let app = app.with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -83,6 +84,11 @@ impl SlackFake {
     /// Returns what stands in the place of `https://slack.com`.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Lets the app reach the Web API, and send files, by way of another address.
+    pub(crate) fn stand_behind(&self, origin: &str) {
+        origin.clone_into(&mut self.shared.lock().origin);
     }
 
     /// Returns where Socket Mode is.

@@ -150,10 +150,10 @@ impl Platform for Slack {
 
     async fn shown(&self, room: &Room) -> Vec<Shown> {
         let posts = self.fake.posts(&room.conversation).into_iter();
-        let file = |(name, bytes): (String, Vec<u8>)| File {
-            name,
+        let file = |shared: fake::SharedFile| File {
+            name: shared.name,
             media_type: String::new(),
-            bytes,
+            bytes: shared.bytes,
         };
         posts
             .filter(|post| is_in(post, room))

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use sluicegate_sdk::http::{Request, segment_escaped};
 use sluicegate_sdk::serde_json::{self, Value, json};
-use sluicegate_sdk::{Attachment, AttachmentSource, blobs, clock, settings, state, warn};
+use sluicegate_sdk::{Attachment, AttachmentSource, Conversation, blobs, clock, settings, state, warn};
 
 use crate::failure::Failure;
 use crate::wire::Me;
@@ -100,11 +100,11 @@ impl Api {
         Ok(me)
     }
 
-    /// Sends a file: asks where to, uploads it, and shares it. Returns the file's id.
+    /// Uploads a file, which nobody sees yet: asks where to, and sends it there. Returns the file's id.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn upload(&self, file: &Attachment, channel: &str, thread: Option<&str>) -> Result<String, Failure> {
+    pub fn upload(&self, file: &Attachment) -> Result<String, Failure> {
         let AttachmentSource::Blob(blob) = &file.source else {
             return Err(Failure::Unreadable("a link is no file".to_owned()));
         };
@@ -127,12 +127,21 @@ impl Api {
         if !uploaded.is_success() {
             return Err(Failure::Status(uploaded.status));
         }
-        let mut params = json!({"files": [{"id": id, "title": name}], "channel_id": channel});
-        if let Some(thread) = thread {
+        Ok(id.to_owned())
+    }
+
+    /// Shares a file that was uploaded.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn share(&self, id: &str, file: &Attachment, conversation: &Conversation) -> Result<(), Failure> {
+        let files = json!([{"id": id, "title": file.file_name()}]);
+        let mut params = json!({"files": files, "channel_id": conversation.id});
+        if let Some(thread) = &conversation.thread {
             params["thread_ts"] = json!(thread);
         }
         self.call("files.completeUploadExternal", &params)?;
-        Ok(id.to_owned())
+        Ok(())
     }
 
     /// Fetches a file that a person sent, and returns the handle of its blob.

@@ -82,6 +82,8 @@ pub enum Failure {
     Status(u16),
     /// An answer that is no result.
     Unreadable(String),
+    /// The gateway did not keep what has to be kept before the call, in its words.
+    NotKept(String),
     /// No answer.
     Http(HttpError),
 }
@@ -156,6 +158,7 @@ impl fmt::Display for Failure {
             Self::RateLimited(wait_ms) => write!(f, "Slack asks to wait {wait_ms} ms"),
             Self::Status(status) => write!(f, "status {status} without Slack's words: is api-base right?"),
             Self::Unreadable(why) => write!(f, "the answer can't be read: {why}"),
+            Self::NotKept(why) => write!(f, "the upload was not kept: {why}"),
             Self::Http(error) => write!(f, "{error:?}"),
         }
     }
@@ -185,7 +188,7 @@ impl From<Failure> for DeliveryError {
             Failure::Status(401) => Self::Unauthorized(words),
             // Slack may have accepted the message before it, or a proxy before it, gave up.
             Failure::Status(status) if *status >= 500 && *status != 503 => Self::Ambiguous(words),
-            Failure::Status(_) => Self::Unavailable(words),
+            Failure::Status(_) | Failure::NotKept(_) => Self::Unavailable(words),
         }
     }
 }

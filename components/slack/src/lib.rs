@@ -11,6 +11,7 @@ pub mod plan;
 pub mod receive;
 pub mod send;
 pub mod trace;
+pub mod uploads;
 pub mod wire;
 
 use sluicegate_sdk::{

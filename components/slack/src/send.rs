@@ -10,6 +10,7 @@ use crate::api::Api;
 use crate::failure::Failure;
 use crate::plan;
 use crate::trace::{self, Found};
+use crate::uploads::{self, Uploads};
 
 /// What people see while an answer is being made, where Slack shows that.
 const STATUS: &str = "is thinking…";
@@ -36,8 +37,15 @@ pub fn reconcile(message: &OutboundMessage, since_ms: u64) -> Finding {
     if trace::is_repeatable(message) {
         return Finding::NotDelivered(Vec::new());
     }
-    match find(message, since_ms) {
-        Ok(Some(found)) => trace::finding(message, &plan::parts(message), &found),
+    let uploads = uploads::of(message);
+    match find(message, since_ms, &uploads) {
+        Ok(Some(found)) => {
+            let finding = trace::finding(message, &plan::parts(message), &found, &uploads);
+            if matches!(finding, Finding::Delivered(_)) {
+                uploads::forget(message);
+            }
+            finding
+        }
         Ok(None) => {
             debug!("more was written since than is searched");
             Finding::Unknown
@@ -50,7 +58,7 @@ pub fn reconcile(message: &OutboundMessage, since_ms: u64) -> Finding {
 }
 
 /// Searches for the parts of a message; none where the search did not come to an end.
-fn find(message: &OutboundMessage, since_ms: u64) -> Result<Option<Found>, Failure> {
+fn find(message: &OutboundMessage, since_ms: u64, uploads: &Uploads) -> Result<Option<Found>, Failure> {
     let api = Api::from_settings();
     let me = api.me()?;
     let (method, mut params) = trace::search(&message.conversation, since_ms);
@@ -60,7 +68,7 @@ fn find(message: &OutboundMessage, since_ms: u64) -> Result<Option<Found>, Failu
         let messages = page["messages"]
             .as_array()
             .ok_or_else(|| Failure::Unreadable(format!("{method} gave no messages")))?;
-        trace::add_found(&mut found, messages, &me, &message.delivery_key);
+        trace::add_found(&mut found, messages, &me, &message.delivery_key, uploads);
         match page["response_metadata"]["next_cursor"].as_str() {
             Some(next) if !next.is_empty() => {
                 params.retain(|(name, _)| *name != "cursor");
@@ -173,9 +181,13 @@ impl Place for Room {
     fn send_file(&mut self, file: &Attachment, slot: Slot<'_>) -> Result<String, Failure> {
         match file.link_text() {
             Some(link) => self.post(&crate::markup::to_mrkdwn(&link), Some(slot)),
-            None => self
-                .api
-                .upload(file, &self.conversation.id, self.conversation.thread.as_deref()),
+            None => {
+                let id = self.api.upload(file)?;
+                uploads::begin(slot, &id).map_err(Failure::NotKept)?;
+                self.api.share(&id, file, &self.conversation)?;
+                uploads::end(slot);
+                Ok(id)
+            }
         }
     }
 

@@ -1,13 +1,14 @@
-//! Finding a delivery's parts again: each is sent with a mark in its metadata (docs.slack.dev: Message metadata), and
-//! the conversation's latest messages are searched for it. Pure.
+//! Finding a delivery's parts again: each text is sent with a mark in its metadata (docs.slack.dev: Message metadata), each
+//! file has an id that is kept before it is shared, and the conversation's latest messages are searched for them. Pure.
 
 use std::collections::BTreeMap;
 
 use sluicegate_sdk::parts::Part;
 use sluicegate_sdk::serde_json::{Value, json};
-use sluicegate_sdk::{Action, Attachment, AttachmentSource, Conversation, Finding, OutboundMessage, Receipt, SentPart};
+use sluicegate_sdk::{Action, Conversation, Finding, OutboundMessage, Receipt, SentPart};
 
 use crate::plan;
+use crate::uploads::Uploads;
 use crate::wire::{Marked, Me};
 
 /// The type of the metadata that holds a mark.
@@ -20,7 +21,7 @@ const PAGE_MESSAGES: &str = "200";
 /// Pages that are searched for one delivery: a thousand messages. What lies behind them stays unknown.
 pub const PAGES_MAX: usize = 5;
 
-/// The parts of a delivery that were found, by index: Slack's name of each.
+/// The parts of a delivery that were found, by index: Slack's name of each message, and the id of each file.
 pub type Found = BTreeMap<u32, String>;
 
 /// Returns the metadata by which a part is found again.
@@ -46,22 +47,35 @@ pub fn search(conversation: &Conversation, since_ms: u64) -> (&'static str, Vec<
     }
 }
 
-/// Adds the parts that a page of messages shows. A message counts where it bears the delivery's mark and is the app's own.
-pub fn add_found(found: &mut Found, page: &[Value], me: &Me, delivery_key: &str) {
+/// Adds the parts that a page of messages shows. A message counts where it is the app's own, and bears the delivery's mark or
+/// shares one of its uploads.
+pub fn add_found(found: &mut Found, page: &[Value], me: &Me, delivery_key: &str, uploads: &Uploads) {
     for message in page {
         // What can't be read has no mark of ours.
         let Ok(message) = sluicegate_sdk::serde_json::from_value::<Marked>(message.clone()) else {
             continue;
         };
-        let payload = &message.metadata.event_payload;
-        let is_marked = message.metadata.event_type == EVENT_TYPE && payload["delivery_key"] == delivery_key;
-        let index = payload["part"].as_u64().and_then(|part| u32::try_from(part).ok());
-        if let (true, true, Some(index)) = (is_marked, message.is_by(me), index)
-            && let Some(ts) = plan::message_ts(&message.ts)
-        {
+        if !message.is_by(me) {
+            continue;
+        }
+        if let (Some(index), Some(ts)) = (marked_part(&message, delivery_key), plan::message_ts(&message.ts)) {
             found.entry(index).or_insert_with(|| ts.to_owned());
         }
+        for file in &message.files {
+            if let Some((index, _)) = uploads.iter().find(|(_, ids)| ids.contains(&file.id)) {
+                found.entry(*index).or_insert_with(|| file.id.clone());
+            }
+        }
     }
+}
+
+/// Returns the part of a delivery that a message is by its mark.
+fn marked_part(message: &Marked, delivery_key: &str) -> Option<u32> {
+    let metadata = message.metadata.as_ref()?;
+    let payload = &metadata.event_payload;
+    let is_marked = metadata.event_type == EVENT_TYPE && payload["delivery_key"] == delivery_key;
+    let index = payload["part"].as_u64().filter(|_| is_marked)?;
+    u32::try_from(index).ok()
 }
 
 /// Returns whether nobody needs to search: what the message asks for can be done again without a copy.
@@ -73,27 +87,18 @@ pub fn is_repeatable(message: &OutboundMessage) -> bool {
 ///
 /// Parts go out in order, and each is reported before the next: only the first that the host does not know of can be in
 /// doubt.
-pub fn finding(message: &OutboundMessage, parts: &[Part<'_>], found: &Found) -> Finding {
+pub fn finding(message: &OutboundMessage, parts: &[Part<'_>], found: &Found, uploads: &Uploads) -> Finding {
     let known = |index: u32| message.sent_part(index).or(found.get(&index).map(String::as_str));
     let ids: Vec<&str> = (0_u32..).zip(parts).map_while(|(index, _)| known(index)).collect();
     if !parts.is_empty() && ids.len() == parts.len() {
         return Finding::Delivered(Receipt::complete(ids));
     }
-    let is_file = |part: &Part<'_>| {
-        matches!(
-            part,
-            Part::File(Attachment {
-                source: AttachmentSource::Blob(_),
-                ..
-            })
-        )
-    };
     let in_doubt = (0_u32..)
         .zip(parts)
         .find(|(index, _)| message.sent_part(*index).is_none());
     match in_doubt {
-        // A file is shared without a mark.
-        Some((index, part)) if is_file(part) && !found.contains_key(&index) => Finding::Unknown,
+        // Slack shares a file some time after it has answered, so one that is not there may still come.
+        Some((index, _)) if uploads.contains_key(&index) && !found.contains_key(&index) => Finding::Unknown,
         _ => Finding::NotDelivered(unreported(message, found)),
     }
 }
@@ -109,6 +114,8 @@ fn unreported(message: &OutboundMessage, found: &Found) -> Vec<SentPart> {
 
 #[cfg(test)]
 mod tests {
+    use sluicegate_sdk::{Attachment, AttachmentSource};
+
     use super::*;
 
     fn me() -> Me {
@@ -157,7 +164,8 @@ mod tests {
 
     fn found_in(page: &[Value]) -> Vec<(u32, String)> {
         let mut found = Found::new();
-        add_found(&mut found, page, &me(), "dlv_1");
+        let uploads = Uploads::from([(5, vec!["F1".to_owned(), "F2".to_owned()])]);
+        add_found(&mut found, page, &me(), "dlv_1", &uploads);
         found.into_iter().collect()
     }
 
@@ -217,36 +225,54 @@ mod tests {
     #[test]
     fn a_message_is_delivered_only_when_each_of_its_parts_is_there() {
         let parts = [text("one"), text("two")];
+        let none = Uploads::new();
         let both = Found::from([(0, "1.1".to_owned()), (1, "1.2".to_owned())]);
-        let Finding::Delivered(receipt) = finding(&message(&[]), &parts, &both) else {
+        let Finding::Delivered(receipt) = finding(&message(&[]), &parts, &both, &none) else {
             panic!("both are there");
         };
         assert_eq!(receipt.message_ids, ["1.1", "1.2"]);
-        let Finding::Delivered(receipt) = finding(&message(&[0]), &parts, &Found::from([(1, "1.2".to_owned())])) else {
+        let Finding::Delivered(receipt) = finding(&message(&[0]), &parts, &Found::from([(1, "1.2".to_owned())]), &none)
+        else {
             panic!("one was known");
         };
         assert_eq!(receipt.message_ids, ["known.0", "1.2"]);
-        let Finding::NotDelivered(kept) = finding(&message(&[]), &parts, &Found::from([(0, "1.1".to_owned())])) else {
+        let Finding::NotDelivered(kept) = finding(&message(&[]), &parts, &Found::from([(0, "1.1".to_owned())]), &none)
+        else {
             panic!("one is missing");
         };
         assert_eq!((kept.len(), kept[0].index, kept[0].message_id.as_str()), (1, 0, "1.1"));
         assert!(
-            matches!(finding(&message(&[0]), &parts, &Found::new()), Finding::NotDelivered(kept) if kept.is_empty())
+            matches!(finding(&message(&[0]), &parts, &Found::new(), &none), Finding::NotDelivered(kept) if kept.is_empty())
         );
     }
 
     #[test]
-    fn a_file_that_may_have_been_shared_stays_unknown() {
+    fn a_file_is_found_by_its_id_in_a_message_of_the_apps_own() {
+        let shares = |user: &str, file: &str| json!({"type": "message", "user": user, "ts": "1.2", "files": [{"id": file, "name": "a.txt"}]});
+        assert_eq!(found_in(&[shares("U7", "F2")]), [(5, "F2".to_owned())]);
+        assert_eq!(found_in(&[shares("U8", "F2"), shares("U7", "F3")]), []);
+    }
+
+    #[test]
+    fn a_file_that_may_have_been_shared_stays_unknown_and_one_that_was_not_is_sent() {
         let message_with_file = message(&[]);
         let parts = sluicegate_sdk::parts::of(vec!["one".to_owned()], &message_with_file);
+        let begun = Uploads::from([(1, vec!["F1".to_owned()])]);
         assert!(matches!(
-            finding(&message(&[0]), &parts, &Found::new()),
+            finding(&message(&[0]), &parts, &Found::new(), &begun),
             Finding::Unknown
         ));
-        // Before the text was known to be there the file was not tried.
-        for found in [Found::new(), Found::from([(0, "1.1".to_owned())])] {
+        let found = Found::from([(1, "F1".to_owned())]);
+        assert!(
+            matches!(finding(&message(&[0]), &parts, &found, &begun), Finding::Delivered(receipt) if receipt.message_ids == ["known.0", "F1"])
+        );
+        for (sent, found) in [
+            (&[0][..], Found::new()),
+            (&[], Found::new()),
+            (&[], Found::from([(0, "1.1".to_owned())])),
+        ] {
             assert!(matches!(
-                finding(&message(&[]), &parts, &found),
+                finding(&message(sent), &parts, &found, &Uploads::new()),
                 Finding::NotDelivered(_)
             ));
         }

@@ -152,7 +152,11 @@ pub struct Marked {
     #[serde(default)]
     pub bot_id: Option<String>,
     /// What the app put beside the text.
-    pub metadata: Metadata,
+    #[serde(default)]
+    pub metadata: Option<Metadata>,
+    /// The files that it shares.
+    #[serde(default)]
+    pub files: Vec<SharedFile>,
 }
 
 impl Marked {
@@ -160,6 +164,13 @@ impl Marked {
     pub fn is_by(&self, me: &Me) -> bool {
         me.wrote(self.user.as_deref(), self.bot_id.as_deref())
     }
+}
+
+/// A file that a message shares, as far as it matters which.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SharedFile {
+    /// Slack's id of it.
+    pub id: String,
 }
 
 /// What an app puts beside a message's text, for apps only.

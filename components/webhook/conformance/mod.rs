@@ -1,7 +1,6 @@
 //! The generic webhook's row: a caller that posts again until it is told that its message is durable, and a URL that takes
 //! the answers.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,8 +24,8 @@ struct State {
     gateway: Option<SocketAddr>,
     /// Posts that no 200 has answered yet, oldest first.
     unanswered: Vec<Value>,
-    /// The last post of each conversation.
-    last: HashMap<String, Value>,
+    /// All posts, oldest first.
+    posted: Vec<Value>,
 }
 
 /// Starts what takes the answers.
@@ -110,7 +109,12 @@ impl Platform for Caller {
     }
 
     async fn gateway_is_up(&self, gateway: &mut TestGateway) {
-        self.state().gateway = Some(gateway.address());
+        {
+            let mut state = self.state();
+            state.gateway = Some(gateway.address());
+            // A caller that can't know which answers the gateway's death kept from it posts everything again.
+            state.unanswered = state.posted.clone();
+        }
         self.post_all().await;
     }
 
@@ -137,7 +141,7 @@ impl Platform for Caller {
         {
             let mut state = self.state();
             state.unanswered.push(body.clone());
-            state.last.insert(room.conversation.clone(), body);
+            state.posted.push(body);
         }
         self.post_all().await;
         MessageId(id)
@@ -146,7 +150,8 @@ impl Platform for Caller {
     async fn repeat(&self, room: &Room) {
         {
             let mut state = self.state();
-            let last = state.last.get(&room.conversation).cloned();
+            let of_room = |body: &&Value| body["conversation"] == room.conversation.as_str();
+            let last = state.posted.iter().rev().find(of_room).cloned();
             state.unanswered.push(last.expect("something was said"));
         }
         self.post_all().await;

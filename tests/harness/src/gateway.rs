@@ -117,6 +117,18 @@ impl TestGateway {
         answer.unwrap_or_else(|error| panic!("{method} {path} got no answer: {error}"))
     }
 
+    /// Asks the operator's door, and returns what it says.
+    ///
+    /// # Panics
+    /// When no answer comes, or none in JSON.
+    pub async fn admin(&self, method: &str, path: &str, body: &[u8]) -> Value {
+        let token = std::fs::read_to_string(self.data().join("admin-token")).expect("the token is there");
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let answer = self.request(method, &format!("/api/v1/{path}"), &headers, body).await;
+        serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path} answered {}", answer.text()))
+    }
+
     /// Gets a page.
     ///
     /// # Panics

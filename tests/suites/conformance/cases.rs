@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use harness::{MockModel, Saying, Setup, TestGateway, eventually, http};
+use harness::{MockModel, Saying, Setup, TestGateway, eventually};
 use serde_json::{Value, json};
 
 use crate::platform::{MessageId, Platform, Room, Shown, Skipped};
@@ -297,7 +297,10 @@ impl Stage<'_> {
         if let Some(thread) = &room.thread {
             message["thread"] = json!(thread);
         }
-        let sent = self.admin("POST", "messages", message.to_string().as_bytes()).await;
+        let sent = self
+            .gateway
+            .admin("POST", "messages", message.to_string().as_bytes())
+            .await;
         assert!(sent["delivery_key"].is_string(), "{sent}");
     }
 
@@ -346,23 +349,7 @@ impl Stage<'_> {
 
     /// Asks the operator's door.
     async fn ask_admin(&self, path: &str) -> Value {
-        self.admin("GET", path, b"").await
-    }
-
-    async fn admin(&self, method: &str, path: &str, body: &[u8]) -> Value {
-        let token = std::fs::read_to_string(self.gateway.data().join("admin-token")).expect("the token is there");
-        let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
-        let answer = http::request(
-            self.gateway.address(),
-            method,
-            &format!("/api/v1/{path}"),
-            &headers,
-            body,
-        )
-        .await;
-        let answer = answer.unwrap_or_else(|error| panic!("{method} {path} got no answer: {error}"));
-        serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{path} answered {}", answer.text()))
+        self.gateway.admin("GET", path, b"").await
     }
 
     /// Waits until the channel under test has this status.

@@ -178,7 +178,7 @@ fn answer(state: &mut State, shared: &Shared, method: &str, params: &Value) -> R
                 length: usize::try_from(length).map_err(|_| "invalid_arguments")?,
                 ..Stored::default()
             });
-            let url = format!("http://{}/upload/{number}", shared.address);
+            let url = format!("{}/upload/{number}", state.origin);
             Ok(json!({"ok": true, "upload_url": url, "file_id": format!("F{number}")}))
         }
         "files.completeUploadExternal" => complete(state, params),
@@ -322,7 +322,11 @@ fn complete(state: &mut State, params: &Value) -> Result<Value, &'static str> {
         if stored.bytes.len() != stored.length {
             return Err("file_not_found");
         }
-        files.push((stored.name.clone(), stored.bytes.clone()));
+        files.push(super::state::SharedFile {
+            id: id.to_owned(),
+            name: stored.name.clone(),
+            bytes: stored.bytes.clone(),
+        });
         shown.push(json!({"id": id, "title": file["title"], "name": stored.name}));
     }
     let words = params["initial_comment"].as_str().unwrap_or_default().to_owned();

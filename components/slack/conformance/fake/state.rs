@@ -34,9 +34,17 @@ pub(crate) struct Post {
     pub(crate) channel: String,
     pub(crate) thread: Option<String>,
     pub(crate) text: String,
-    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) files: Vec<SharedFile>,
     /// What the app put beside the text.
     pub(crate) metadata: Value,
+}
+
+/// A file that the app has shared.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SharedFile {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A file, of a person or on its way from the app.
@@ -54,6 +62,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<Call>,
     pub(crate) violations: Vec<String>,
     pub(crate) refuses_tokens: bool,
+    /// Where the app is told to send files to.
+    pub(crate) origin: String,
     pub(crate) receivers_max: usize,
     /// Tickets of connections that were not opened yet.
     pub(crate) tickets: HashSet<String>,
@@ -76,6 +86,7 @@ impl State {
             calls: Vec::new(),
             violations: Vec::new(),
             refuses_tokens: false,
+            origin: String::new(),
             receivers_max: 0,
             tickets: HashSet::new(),
             files: Vec::new(),
@@ -210,6 +221,11 @@ impl State {
             if let Some(thread) = post.thread {
                 message["thread_ts"] = json!(thread);
             }
+            let files = post.files.iter().map(|file| json!({"id": file.id, "name": file.name}));
+            let files: Vec<Value> = files.collect();
+            if !files.is_empty() {
+                message["files"] = Value::Array(files);
+            }
             if with_metadata && !post.metadata.is_null() {
                 message["metadata"] = post.metadata;
             }
@@ -253,7 +269,7 @@ impl State {
         channel: &str,
         thread: Option<&str>,
         text: &str,
-        files: Vec<(String, Vec<u8>)>,
+        files: Vec<SharedFile>,
         metadata: &Value,
     ) -> Value {
         let ts = self.new_ts();

@@ -60,7 +60,9 @@ pub(super) async fn receiver_refused(platform: &dyn Platform, gateway: &mut Test
         platform.refuse_receiver().await;
         stage.wait_for_status("paused").await;
         platform.forgive().await;
-        let resumed = stage.admin("POST", &format!("channels/{CHANNEL}/resume"), b"{}").await;
+        let resumed = gateway
+            .admin("POST", &format!("channels/{CHANNEL}/resume"), b"{}")
+            .await;
         assert_eq!(resumed["done"], "resumed", "{resumed}");
     }
     platform.gateway_is_up(gateway).await;
