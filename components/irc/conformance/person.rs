@@ -34,11 +34,15 @@ impl Person {
         person
     }
 
-    /// Asks whether the server takes this password.
+    /// Asks whether the server takes this password. One that reads its configuration again takes nobody for a moment.
     pub(super) async fn is_welcome(port: u16, password: &str) -> bool {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server is up");
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else {
+            return false;
+        };
         let hello = format!("PASS {password}\r\nNICK probe\r\nUSER probe 0 * :probe\r\n");
-        stream.write_all(hello.as_bytes()).await.expect("the server takes it");
+        if stream.write_all(hello.as_bytes()).await.is_err() {
+            return false;
+        }
         let mut lines = BufReader::new(stream).lines();
         // The server ends the connection of who is not welcome.
         while let Ok(Some(line)) = lines.next_line().await {
