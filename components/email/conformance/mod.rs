@@ -92,9 +92,8 @@ impl Platform for Email {
             Case::Typing | Case::Draft => Some("a mail is there or not"),
             Case::Long => Some("no answer is too long for a mail"),
             Case::RateLimited | Case::Unavailable => {
-                Some("these servers refuse nothing for a moment; the native tests do")
+                Some("these servers refuse nobody for a moment; the tests with a server of their own do")
             }
-            Case::Gone => Some("a mail that can't be delivered comes back later, as a bounce"),
             Case::Oracle => Some("the servers are no fakes"),
             _ => None,
         }
@@ -189,9 +188,12 @@ impl Platform for Email {
             .to_owned()
     }
 
-    async fn refuse_next(&self, _room: &Room, refusal: Refusal) {
-        assert_eq!(refusal, Refusal::Unauthorized, "the others are lacking");
-        self.servers.set_password("another-password").await;
+    async fn refuse_next(&self, room: &Room, refusal: Refusal) {
+        match refusal {
+            Refusal::Unauthorized => self.servers.set_password("another-password").await,
+            Refusal::Gone => self.servers.remove_mailbox(&room.conversation).await,
+            Refusal::RateLimited | Refusal::Unavailable => unreachable!("they are lacking"),
+        }
     }
 
     async fn refuse_receiver(&self) {

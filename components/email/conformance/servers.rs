@@ -22,7 +22,13 @@ pub(super) struct Servers {
     folder: TempFolder,
     dovecot: Child,
     smtpd: Child,
+    smtpctl: PathBuf,
 }
+
+/// The file with the addresses that OpenSMTPD refuses.
+const GONE: &str = "gone";
+/// OpenSMTPD learns what kind of table it is from what stands in it at the start.
+const NOBODY: &str = "nobody@y.example\n";
 
 impl Servers {
     /// Starts both.
@@ -43,7 +49,10 @@ impl Servers {
         open_to_all(&folder.path().join("mail"));
         let file = folder.write("dovecot.conf", &dovecot_configuration(folder.path(), ports));
         let dovecot = start(dovecot, &["-F", "-c"], &file);
-        let file = folder.write("smtpd.conf", &smtpd_configuration(relay, lmtp));
+        folder.write(GONE, NOBODY);
+        open_to_all(&folder.path().join(GONE));
+        let file = folder.write("smtpd.conf", &smtpd_configuration(folder.path(), relay, lmtp));
+        let smtpctl = smtpd.with_file_name("smtpctl");
         let smtpd = start(smtpd, &["-d", "-f"], &file);
         Self {
             imap,
@@ -52,6 +61,7 @@ impl Servers {
             folder,
             dovecot,
             smtpd,
+            smtpctl,
         }
     }
 
@@ -82,6 +92,19 @@ impl Servers {
         asked.args(["auth", "test", "bot", password]);
         let asked = asked.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         asked.status().expect("doveadm comes with Dovecot").success()
+    }
+
+    /// Lets OpenSMTPD refuse an address as that of nobody from now on.
+    pub(super) async fn remove_mailbox(&self, address: &str) {
+        let gone = self.folder.path().join(GONE);
+        let mut addresses = std::fs::read_to_string(&gone).expect("it is ours");
+        addresses.push_str(address);
+        addresses.push('\n');
+        std::fs::write(&gone, addresses).expect("it is ours");
+        let mut update = Command::new(&self.smtpctl);
+        update.args(["update", "table", GONE]);
+        let output = update.output().expect("smtpctl comes with OpenSMTPD");
+        assert!(output.status.success(), "smtpctl: {output:?}");
     }
 
     /// Hands a mail in as another server would.
@@ -223,11 +246,15 @@ fn dovecot_configuration(folder: &Path, [imap, lmtp, submission, relay]: [u16; 4
     )
 }
 
-fn smtpd_configuration(relay: u16, lmtp: u16) -> String {
+fn smtpd_configuration(folder: &Path, relay: u16, lmtp: u16) -> String {
+    let gone = folder.join(GONE);
     format!(
-        "table users {{ \"@\" = mail }}\nlisten on 127.0.0.1 port {relay}\n\
+        "table users {{ \"@\" = mail }}\ntable {GONE} file:{}\n\
+         filter \"{GONE}\" phase rcpt-to match rcpt-to <{GONE}> reject \"550 5.1.1 nobody has this mailbox\"\n\
+         listen on 127.0.0.1 port {relay} filter \"{GONE}\"\n\
          action \"deliver\" lmtp \"127.0.0.1:{lmtp}\" rcpt-to virtual <users>\n\
-         match from any for domain {{ \"x.example\", \"y.example\" }} action \"deliver\"\n"
+         match from any for domain {{ \"x.example\", \"y.example\" }} action \"deliver\"\n",
+        gone.display()
     )
 }
 

@@ -92,11 +92,8 @@ impl Platform for Slack {
         configured(&self.fake, setup, channel)
     }
 
-    fn lacks(&self, case: Case) -> Option<&'static str> {
-        match case {
-            Case::Typing => Some("apps show no typing but in threads of assistants"),
-            _ => None,
-        }
+    fn lacks(&self, _case: Case) -> Option<&'static str> {
+        None
     }
 
     async fn room(&self) -> Room {
@@ -109,6 +106,14 @@ impl Platform for Slack {
     async fn thread(&self) -> Room {
         Room {
             conversation: CHANNEL.to_owned(),
+            thread: Some(self.fake.add_thread()),
+        }
+    }
+
+    /// Apps have a status in the threads of their assistant, and no other sign of typing.
+    async fn room_with_typing(&self) -> Room {
+        Room {
+            conversation: self.fake.add_direct(),
             thread: Some(self.fake.add_thread()),
         }
     }
@@ -165,6 +170,15 @@ impl Platform for Slack {
                 files: post.files.into_iter().map(file).collect(),
             })
             .collect()
+    }
+
+    async fn typing_shown(&self, room: &Room) -> bool {
+        self.fake.calls().iter().any(|call| {
+            call.method == "assistant.threads.setStatus"
+                && call.params["channel_id"] == room.conversation.as_str()
+                && call.params["thread_ts"].as_str() == room.thread.as_deref()
+                && call.params["status"].as_str().is_some_and(|status| !status.is_empty())
+        })
     }
 
     async fn drafts(&self, room: &Room) -> Vec<String> {

@@ -118,6 +118,11 @@ pub(crate) trait Platform: Send + Sync {
         absent("thread")
     }
 
+    /// Returns a new place where the platform shows that somebody is writing.
+    async fn room_with_typing(&self) -> Room {
+        self.room().await
+    }
+
     // What people and other bots do.
 
     /// Lets a person write a text to the bot (with a mention, where the bot would not be addressed without).

@@ -115,7 +115,7 @@ pub(super) async fn thread(stage: &Stage<'_>) {
 
 /// Typing is shown while the agent thinks.
 pub(super) async fn typing(stage: &Stage<'_>) {
-    let room = stage.platform.room().await;
+    let room = stage.platform.room_with_typing().await;
     let (word, answer) = (stage.word("typing"), stage.word("answer"));
     stage.model.when(&word, Saying::Pausing(String::new(), answer.clone()));
     stage.platform.say(&room, &word).await;
