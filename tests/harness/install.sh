@@ -6,5 +6,4 @@ set -euo pipefail
 for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do
     [ -e "$library" ] && exit 0
 done
-[ "$(id -u)" = 0 ] || { echo "install.sh: libfaketime is missing: apt-get install libfaketime" >&2; exit 1; }
-DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends 'libfaketime=0.9.10-*'
+"$(dirname "$0")/packages.sh" 'libfaketime=0.9.10-*'
