@@ -23,6 +23,8 @@ mod status;
 
 pub use cache::CodeCache;
 pub use call::{CallError, Channel, ChannelBounds};
+pub use compiler::Compilation;
+pub use compiler::child::{COMPILE, run as compile_as_child};
 pub use engine::ComponentEngine;
 pub use inspect::{CONTRACT, powerless_words};
 pub use listener::Ended;
@@ -52,14 +54,14 @@ pub enum Error {
         max: usize,
     },
     /// It was not compiled in time.
-    #[error(
-        "compiling it takes more than {} s; it goes on in the background: try again later, or raise `compile_s` in [gateway]",
-        .0.as_secs()
-    )]
+    #[error("compiling it takes more than {} s: raise `compile_s` in [gateway] if you trust it", .0.as_secs())]
     CompileTime(std::time::Duration),
-    /// Too many components are being compiled that took too long.
-    #[error("{0} components that took too long are still being compiled: try again later, or start the gateway again")]
-    CompilerBusy(usize),
+    /// Its compiler needs more memory than it may have.
+    #[error("compiling it takes more than {} MiB of memory: raise `compile_memory_mib` in [gateway] if you trust it", .0 / (1024 * 1024))]
+    CompileMemory(u64),
+    /// Its compiler ended without a word of what is wrong with the component, or can't be run.
+    #[error("its compiler failed: {0}")]
+    Compiler(String),
     /// The file is no component.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
@@ -126,7 +128,11 @@ fn quoted(names: &[String]) -> String {
 ///
 /// # Errors
 /// What is wrong with it, in plain words.
-pub async fn inspect(wasm: &[u8], cache: Option<CodeCache>) -> Result<crate::component::Inspection, Error> {
-    let engine = ComponentEngine::new(cache)?;
+pub async fn inspect(
+    wasm: &[u8],
+    compilation: Compilation,
+    cache: Option<CodeCache>,
+) -> Result<crate::component::Inspection, Error> {
+    let engine = ComponentEngine::new(compilation, cache)?;
     Ok(LoadedComponent::load(&engine, wasm).await?.inspection().clone())
 }

@@ -38,6 +38,7 @@ use tracing::level_filters::LevelFilter;
 
 use self::args::{ChannelCommand, Cli, Command, ComponentCommand, ConfigCommand, Shared};
 use self::failure::{Failure, Kind};
+use crate::channel::{COMPILE, compile_as_child};
 use crate::config::{Config, Sources};
 use crate::gateway::{Mode, guard};
 use crate::telemetry;
@@ -45,10 +46,12 @@ use crate::telemetry;
 /// Does what the process's command line says and returns its exit code: 0 done, 1 failed, 2 wrong command line, 3 wrong
 /// configuration, 4 port or data directory in use.
 pub fn main() -> ExitCode {
-    // Not a command for people: the gateway starts itself like this before the program of an agent.
+    // Not commands for people: the gateway starts itself like this before the program of an agent, and to compile.
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == guard::SUBCOMMAND) {
-        return run_guard(args);
+    match args.next() {
+        Some(first) if first == guard::SUBCOMMAND => return run_guard(args),
+        Some(first) if first == COMPILE => return compile(args),
+        _ => {}
     }
     let cli = Cli::parse();
     let outcome = set_up_log(&cli.shared, cli.command.as_ref()).and_then(|()| dispatch(cli));
@@ -69,6 +72,17 @@ fn run_guard(mut command: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             eprintln!("{} can't be started: {error}", program.display());
             guard::failed_to_start(&error).into()
+        }
+    }
+}
+
+/// Compiles a component for the gateway that started this.
+fn compile(bounds: impl Iterator<Item = OsString>) -> ExitCode {
+    match compile_as_child(bounds) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("nothing is compiled: {error}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -107,7 +121,7 @@ fn dispatch(cli: Cli) -> Result<String, Failure> {
         Some(Command::Db(command)) => db::db(command, &cli.overrides.sources(file)),
         Some(Command::Changes { limit, json }) => changes::changes(&cli.overrides.sources(file), limit, json.json),
         Some(Command::Component(ComponentCommand::Inspect { component, json })) => {
-            component::inspect(&component, json.json)
+            component::inspect(&cli.overrides.sources(file), &component, json.json)
         }
         Some(Command::Component(ComponentCommand::List { json })) => component::list(json.json),
         Some(Command::Config(ConfigCommand::Check { json })) => {

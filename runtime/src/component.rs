@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -27,6 +28,24 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Returns the SHA-256 of a component's file, hexadecimal: what grants are pinned to.
 pub fn digest(wasm: &[u8]) -> String {
     hex(ring::digest::digest(&ring::digest::SHA256, wasm).as_ref())
+}
+
+/// What compiling one component may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileBounds {
+    /// The longest time.
+    pub time_max: Duration,
+    /// All memory that the process needs which compiles.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for CompileBounds {
+    fn default() -> Self {
+        Self {
+            time_max: limit::COMPILE_TIME_DEFAULT,
+            memory_bytes_max: limit::COMPILE_MEMORY_BYTES_DEFAULT,
+        }
+    }
 }
 
 /// The kind of a setting's value.

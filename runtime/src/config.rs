@@ -223,7 +223,13 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
     let tls_roots = section.text("tls_roots").map(|path| resolve(base, &path));
     let public_url = section.entry("public_url").and_then(|entry| agent::base_url(&entry));
     let grace = section.integer("grace_s", 0..=3600).map(Duration::from_secs);
-    let compile = section.integer("compile_s", 1..=3600).map(Duration::from_secs);
+    let mut compile = default.compile;
+    if let Some(seconds) = section.integer("compile_s", 1..=3600) {
+        compile.time_max = Duration::from_secs(seconds);
+    }
+    if let Some(mib) = section.integer("compile_memory_mib", 128..=65_536) {
+        compile.memory_bytes_max = mib * 1024 * 1024;
+    }
     let pressure = read_marks(&mut section);
     section.finish();
     GatewayConfig {
@@ -232,7 +238,7 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
         tls_roots,
         public_url,
         grace: grace.unwrap_or(default.grace),
-        compile: compile.unwrap_or(default.compile),
+        compile,
         pressure,
     }
 }

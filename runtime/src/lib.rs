@@ -58,6 +58,7 @@ pub mod delivery;
 pub mod bus;
 pub mod egress;
 pub mod policy;
+pub mod process;
 pub mod secret;
 
 // Putting it together, and the edges.

@@ -292,8 +292,11 @@ pub const COMPONENT_FUNCTIONS_MAX: usize = 200_000;
 pub const COMPONENT_FUNCTION_BYTES_MAX: usize = MIB;
 /// How long a component may take to be compiled where the operator says nothing: a Python guest takes some 16 s of one core.
 pub const COMPILE_TIME_DEFAULT: Duration = Duration::from_secs(120);
-/// Compilations at once, all but one of them such as nobody waits for any more: each takes memory until it ends.
-pub const COMPILES_LEFT_MAX: usize = 3;
+/// The memory of a process that compiles where the operator says nothing: a Python guest takes some 550 MiB with all
+/// threads, the bundled ones less than 50.
+pub const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 1024 * MIB as u64;
+/// The threads of a process that compiles: each works on a function of its own, and its memory counts with the others'.
+pub const COMPILE_THREADS_MAX: usize = 4;
 /// All reviewed components that are kept against a change of their files, together: as many as Python guests a dozen.
 pub const COMPONENTS_KEPT_BYTES_MAX: u64 = 256 * MIB as u64;
 /// How often it is looked whether a component's file was changed: a few calls of `stat`.

@@ -56,17 +56,13 @@ impl CodeCache {
         let stored = fs::read(self.folder.join(&name)).ok()?;
         let (tag, code) = stored.split_at_checked(TAG_BYTES)?;
         hmac::verify(&self.key_of(&name), code, tag).ok()?;
-        deserialize(engine, code)
+        load(engine, code).ok()
     }
 
-    /// Stores a compiled component. A failure is logged and costs only time at the next start.
-    pub fn put(&self, engine: &Engine, digest: &str, component: &Component) {
+    /// Stores a component's compiled code. A failure is logged and costs only time at the next start.
+    pub fn put(&self, engine: &Engine, digest: &str, code: &[u8]) {
         let name = file_name(engine, digest);
-        let stored = component
-            .serialize()
-            .map_err(|error| std::io::Error::other(error.to_string()))
-            .and_then(|code| self.write(&name, &code));
-        if let Err(error) = stored {
+        if let Err(error) = self.write(&name, code) {
             let path = self.folder.join(name);
             tracing::warn!(path = %path.display(), %error, "compiled code was not cached");
         }
@@ -122,10 +118,11 @@ fn load_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
 
 #[expect(
     unsafe_code,
-    reason = "wasmtime can't check compiled code; the HMAC above proves that this cache wrote it"
+    reason = "wasmtime can't check compiled code; it comes from our own compiler, or a cache that proves that it did"
 )]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
-    // SAFETY: the bytes are what `Component::serialize` gave: their HMAC was made by `put` under a key that never
-    // leaves the owner-only folder.
-    unsafe { Component::deserialize(engine, code) }.ok()
+pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes are what `Engine::precompile_component` gave. Either they come straight from the process that
+    // compiled, over a pipe that nobody else has; or from a file whose HMAC was made by `put` under a key that never leaves
+    // the owner-only folder.
+    unsafe { Component::deserialize(engine, code) }
 }

@@ -1,6 +1,6 @@
 //! The WebAssembly engine: one for each process, with its epoch ticker, its linker and the cache of compiled code.
 //!
-//! Architecture invariant: a component is compiled off the async threads, one at a time, and only after what is in it was
+//! Architecture invariant: a component is compiled in a process of its own, one at a time, and only after what is in it was
 //! counted; what it may import is decided here, once, before anything of it runs.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use wasmtime::{Config, Engine};
 
 use super::Error;
 use super::cache::CodeCache;
-use super::compiler::Compiler;
+use super::compiler::{Compilation, Compiler};
 use super::lane::SlowLane;
 use crate::guest::Guest;
 use crate::guest::bindings::Host_;
@@ -30,17 +30,17 @@ pub struct ComponentEngine {
 impl ComponentEngine {
     /// Makes the engine and starts its ticker thread, which ends when the last clone is dropped.
     ///
-    /// `cache` keeps compiled code between runs; without it each component is compiled again.
+    /// `cache` keeps compiled code between runs; without it each component is compiled again, as `compilation` says.
     ///
     /// # Errors
     /// [`Error::Engine`] where this machine can't run compiled WebAssembly.
-    pub fn new(cache: Option<CodeCache>) -> Result<Self, Error> {
-        let engine = Engine::new(&engine_config()).map_err(Error::engine)?;
+    pub fn new(compilation: Compilation, cache: Option<CodeCache>) -> Result<Self, Error> {
+        let engine = Engine::new(&config()).map_err(Error::engine)?;
         let linker = Arc::new(link(&engine).map_err(Error::engine)?);
         start_ticker(&engine).map_err(|error| Error::Engine(error.to_string()))?;
         let lane = SlowLane::start().map_err(|error| Error::Engine(error.to_string()))?;
         let cache = cache.map(Arc::new);
-        let compiler = Compiler::new(engine.clone(), cache.clone());
+        let compiler = Compiler::new(engine.clone(), cache.clone(), compilation);
         Ok(Self {
             engine,
             linker,
@@ -48,13 +48,6 @@ impl ComponentEngine {
             lane: Arc::new(lane),
             compiler,
         })
-    }
-
-    /// Sets how long anyone waits for the compilation of one component.
-    #[must_use]
-    pub fn with_compile_time(mut self, time_max: Duration) -> Self {
-        self.compiler.set_time_max(time_max);
-        self
     }
 
     /// Returns the engine itself, to make stores for.
@@ -73,7 +66,7 @@ impl ComponentEngine {
     /// What is wrong with the component, in plain words: see [`Error`].
     ///
     /// # Cancel safety
-    /// A dropped future leaves the compilation running on its thread; its result goes to the cache.
+    /// A dropped future ends the compilation.
     pub async fn load(&self, wasm: Arc<[u8]>, digest: &str) -> Result<InstancePre<Guest>, Error> {
         if wasm.len() > limit::COMPONENT_BYTES_MAX {
             return Err(Error::TooLarge);
@@ -98,8 +91,9 @@ impl ComponentEngine {
     }
 }
 
-/// The bounds that hold for every store of the process. Proposals that channels never need stay off: each is attack surface.
-fn engine_config() -> Config {
+/// What code is compiled for, and the bounds that hold for every store of the process. Proposals that channels never need
+/// stay off: each is attack surface.
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)

@@ -92,7 +92,7 @@ impl Drop for SlowLane {
 }
 
 /// Gives the other threads of the machine the right of way.
-pub(super) fn give_way() {
+fn give_way() {
     // On Linux a priority belongs to a thread; elsewhere it would slow down the whole process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
@@ -100,10 +100,9 @@ pub(super) fn give_way() {
     }
 }
 
-/// The nice value of these threads, setpriority(2): a tenth of what others get where all want the core, and not less,
+/// The nice value of these threads, and of compilers, setpriority(2): a tenth of what others get where all want the core, and not less,
 /// because a guest may hold a lock of the host for a moment that others then wait for.
-#[cfg(target_os = "linux")]
-const LOW_PRIORITY: i32 = 10;
+pub(super) const LOW_PRIORITY: i32 = 10;
 
 /// How the brief part of a call ended.
 enum End<F: Future> {

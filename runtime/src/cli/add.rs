@@ -28,14 +28,14 @@ const SERVED_BY_DEFAULT: &str = "websocket";
 /// # Errors
 /// What is missing or wrong; the file is then as it was.
 pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> Result<String, Failure> {
-    let data = Config::read(sources, &bundled_names()).config.gateway.data;
-    let inspection = ask_for(&data, &args.component, &load(&args.component)?)?;
+    let gateway = Config::read(sources, &bundled_names()).config.gateway;
+    let inspection = ask_for(&gateway, &args.component, &load(&args.component)?)?;
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
     let mut editor = Editor::open(&file)?;
     console.say(&card(&inspection))?;
     let mut args = args.clone();
     if args.learn {
-        let learned = learn(&args, &inspection, console)?;
+        let learned = learn(&args, &inspection, &gateway, console)?;
         if !learned.is_wanted(console)? {
             return Ok(learned.report);
         }

@@ -8,9 +8,11 @@ use serde_json::json;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::run::start_runtime;
-use crate::channel::CodeCache;
-use crate::component::{self, EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe};
-use crate::config::nearest;
+use crate::channel::{CodeCache, Compilation};
+use crate::component::{
+    self, CompileBounds, EndpointRequest, Inspection, SecretRequest, Setting, SettingKind, WebhookRecipe,
+};
+use crate::config::{Config, GatewayConfig, Sources, nearest};
 
 pub(super) use crate::gateway::bundled_names;
 
@@ -48,24 +50,30 @@ pub(super) fn load(name: &str) -> Result<Vec<u8>, Failure> {
 ///
 /// # Errors
 /// Why the gateway would refuse it.
-pub(super) fn ask(component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
-    ask_with(None, component, wasm)
+pub(super) fn ask(gateway: &GatewayConfig, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+    ask_with(gateway.compile, None, component, wasm)
 }
 
-/// Asks a component what it is that the gateway of this data directory is going to run: what is compiled here need not
-/// be compiled there again. Without a cache there, or the right to it, nothing is kept.
+/// Asks a component what it is that this gateway is going to run: what is compiled here need not be compiled there again.
+/// Without a cache in its data directory, or the right to it, nothing is kept.
 ///
 /// # Errors
 /// Why the gateway would refuse it.
-pub(super) fn ask_for(data: &Path, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
-    let cache = CodeCache::folder_of(data);
+pub(super) fn ask_for(gateway: &GatewayConfig, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+    let cache = CodeCache::folder_of(&gateway.data);
     let cache = cache.is_dir().then(|| CodeCache::open(&cache).ok()).flatten();
-    ask_with(cache, component, wasm)
+    ask_with(gateway.compile, cache, component, wasm)
 }
 
-fn ask_with(cache: Option<CodeCache>, component: &str, wasm: &[u8]) -> Result<Inspection, Failure> {
+fn ask_with(
+    bounds: CompileBounds,
+    cache: Option<CodeCache>,
+    component: &str,
+    wasm: &[u8],
+) -> Result<Inspection, Failure> {
+    let compilation = Compilation::by_own_executable(bounds).map_err(|error| Failure::plain(error.to_string()))?;
     start_runtime()?
-        .block_on(crate::channel::inspect(wasm, cache))
+        .block_on(crate::channel::inspect(wasm, compilation, cache))
         .map_err(|error| {
             let remedy =
                 "use a component that was built for package sluicegate:channel, with the SDK or any tool chain";
@@ -73,9 +81,10 @@ fn ask_with(cache: Option<CodeCache>, component: &str, wasm: &[u8]) -> Result<In
         })
 }
 
-/// Describes a component.
-pub(super) fn inspect(component: &str, as_json: bool) -> Result<String, Failure> {
-    let inspection = ask(component, &load(component)?)?;
+/// Describes a component, compiled within the bounds of the configuration, as far as that can be read.
+pub(super) fn inspect(sources: &Sources, component: &str, as_json: bool) -> Result<String, Failure> {
+    let config = Config::read(sources, &bundled_names()).config;
+    let inspection = ask(&config.gateway, component, &load(component)?)?;
     if as_json {
         let value = serde_json::to_value(&inspection).map_err(|error| Failure::plain(error.to_string()))?;
         return Ok(json_text(&value));

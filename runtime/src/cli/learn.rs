@@ -10,7 +10,9 @@ use super::component::{load, plain};
 use super::console::Console;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
+use crate::channel::Compilation;
 use crate::component::Inspection;
+use crate::config::GatewayConfig;
 use crate::gateway::{Entry, Findings, REVEAL, TrialError, try_out};
 use crate::limit;
 use crate::policy::{Endpoint, Grant, GrantEntry, Host};
@@ -39,7 +41,12 @@ impl Learned {
 ///
 /// # Errors
 /// Why it could not be tried.
-pub(super) fn learn(args: &AddArgs, it: &Inspection, console: &mut Console) -> Result<Learned, Failure> {
+pub(super) fn learn(
+    args: &AddArgs,
+    it: &Inspection,
+    gateway: &GatewayConfig,
+    console: &mut Console,
+) -> Result<Learned, Failure> {
     let settings = settings(args, it, console)?;
     let findings = if it.terminal {
         let step = "not run: it wants this process's terminal, which a trial does not give".to_owned();
@@ -49,7 +56,10 @@ pub(super) fn learn(args: &AddArgs, it: &Inspection, console: &mut Console) -> R
         }
     } else {
         let wasm = load(&args.component)?;
-        let tried = start_runtime()?.block_on(try_out(&wasm, settings.clone(), limit::TRIAL_TIME_MAX));
+        let compilation = Compilation::by_own_executable(gateway.compile);
+        let compilation = compilation.map_err(|error| Failure::plain(error.to_string()))?;
+        let trial = try_out(&wasm, settings.clone(), limit::TRIAL_TIME_MAX, compilation);
+        let tried = start_runtime()?.block_on(trial);
         tried.map_err(not_tried)?
     };
     // Whether a secret will be there is not known yet; what it may reveal is proposed only where it tried.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::add::{Asked, granted, wanted};
 use super::apply;
@@ -12,7 +11,7 @@ use super::component::{ask, ask_for, bundled_names, card, load, plain, requests}
 use super::console::Console;
 use super::failure::{Failure, Kind};
 use crate::component::{self, Inspection};
-use crate::config::{ChannelConfig, ComponentSource, Config, Sources};
+use crate::config::{ChannelConfig, ComponentSource, Config, GatewayConfig, Sources};
 use crate::gateway::Shelf;
 use crate::id::ChannelName;
 use crate::limit;
@@ -38,8 +37,8 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
             "{path} is the component that was reviewed; there is nothing to review\n"
         ));
     }
-    let now = ask_for(&config.gateway.data, &path, &wasm)?;
-    let before = kept(name, channel, &config.gateway.data);
+    let now = ask_for(&config.gateway, &path, &wasm)?;
+    let before = kept(name, channel, &config.gateway);
     console.say(&difference(channel, before.as_ref(), &now))?;
     let grants = accepted(args, channel, &now, console)?;
     editor.set_digest(name, &now.digest)?;
@@ -53,11 +52,11 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
 }
 
 /// Returns what the reviewed component was, if its bytes are still kept.
-fn kept(name: &str, channel: &ChannelConfig, data: &Path) -> Option<Inspection> {
-    let shelf = Shelf::of(data);
+fn kept(name: &str, channel: &ChannelConfig, gateway: &GatewayConfig) -> Option<Inspection> {
+    let shelf = Shelf::of(&gateway.data);
     let first = || shelf.first_of(&ChannelName::from_trusted(name));
     let wasm = shelf.get(&channel.sha256.clone().or_else(first)?)?;
-    ask("the reviewed component", &wasm).ok()
+    ask(gateway, "the reviewed component", &wasm).ok()
 }
 
 /// Returns the grants that the new component is to have: what is granted already and still asked for, and what of the rest is

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::component::CompileBounds;
 use crate::limit;
 pub use crate::policy::Access;
 use crate::policy::GrantEntry;
@@ -24,8 +25,8 @@ pub struct GatewayConfig {
     pub public_url: Option<String>,
     /// How long accepted work may take to finish at shutdown.
     pub grace: Duration,
-    /// How long a component may take to be compiled.
-    pub compile: Duration,
+    /// What compiling a component may take.
+    pub compile: CompileBounds,
     /// When nothing more is taken in.
     pub pressure: Marks,
 }
@@ -38,7 +39,7 @@ impl Default for GatewayConfig {
             tls_roots: None,
             public_url: None,
             grace: Duration::from_secs(20),
-            compile: limit::COMPILE_TIME_DEFAULT,
+            compile: CompileBounds::default(),
             pressure: Marks::default(),
         }
     }

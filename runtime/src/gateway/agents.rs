@@ -11,7 +11,7 @@ use crate::agent::openai::{ApiKey, OpenAi};
 use crate::agent::{Agent, AgentTable, command, openai};
 use crate::config::{AgentConfig, ChannelConfig, CommandConfig, OpenAiConfig};
 use crate::id::ChannelName;
-use crate::limit;
+use crate::{limit, process};
 
 /// An agent, and why it is that one, for a person.
 pub(super) struct Chosen {
@@ -105,7 +105,7 @@ fn openai(config: &OpenAiConfig) -> Result<OpenAi, String> {
 }
 
 fn command_settings(config: &CommandConfig) -> Result<command::Settings, String> {
-    let guard = command::guard::own_executable().map_err(|error| format!("the gateway can't find itself: {error}"))?;
+    let guard = process::own_executable().map_err(|error| format!("the gateway can't find itself: {error}"))?;
     Ok(command::Settings {
         guard,
         program: config.program.display().to_string(),

@@ -126,8 +126,8 @@ pub async fn examine(config: &Config) -> Result<Examined, Error> {
     }
     let cache = CodeCache::folder_of(&config.gateway.data);
     let cache = cache.is_dir().then(|| CodeCache::open(&cache).ok()).flatten();
-    let engine = ComponentEngine::new(cache).map_err(|error| Error::Machine(error.to_string()))?;
-    let engine = engine.with_compile_time(config.gateway.compile);
+    let engine = ComponentEngine::new(prepare::compilation(config)?, cache);
+    let engine = engine.map_err(|error| Error::Machine(error.to_string()))?;
     let components = Components::new(engine, Shelf::of(&config.gateway.data));
     // The paths of webhooks are made of it; nobody is told them here.
     let tokens = PathTokens::new("");

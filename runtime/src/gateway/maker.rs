@@ -10,7 +10,7 @@ use super::setup::{Ready, Setup};
 use super::shelf::Shelf;
 use super::switchboard::Line;
 use crate::bus::Bus;
-use crate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent};
+use crate::channel::{Channel, ChannelBounds, CodeCache, Compilation, ComponentEngine, LoadedComponent};
 use crate::clock::Clock;
 use crate::component::Inspection;
 use crate::config::{ChannelConfig, Fault, Guarantee};
@@ -42,12 +42,12 @@ impl Maker {
         bus: Bus,
         clock: Arc<dyn Clock>,
         gate: Arc<Gate>,
-        compile_max: Duration,
+        compilation: Compilation,
     ) -> Result<Self, Error> {
         let cache = CodeCache::folder_of(data);
         let cache = CodeCache::open(&cache).map_err(|source| Error::File { path: cache, source })?;
-        let engine = ComponentEngine::new(Some(cache)).map_err(|error| Error::Machine(error.to_string()))?;
-        let engine = engine.with_compile_time(compile_max);
+        let engine = ComponentEngine::new(compilation, Some(cache));
+        let engine = engine.map_err(|error| Error::Machine(error.to_string()))?;
         let key = data.join("webhook-key");
         let tokens = kept::load_or_make(&key).map_err(|source| Error::File { path: key, source })?;
         Ok(Self {

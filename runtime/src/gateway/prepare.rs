@@ -14,6 +14,7 @@ use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
 use super::{Beacon, Gateway, agents, timekeeper};
 use crate::bus::Bus;
+use crate::channel::Compilation;
 use crate::clock::{Clock, SteadyClock, UnixMillis};
 use crate::config::Config;
 use crate::delivery::Drafts;
@@ -50,7 +51,7 @@ impl Gateway {
             bus.clone(),
             clock.clone(),
             gate(&config)?,
-            config.gateway.compile,
+            compilation(&config)?,
         )?;
         let fitted = fit(&maker.components, &maker.tokens, &config, Purpose::Run).await;
         let fitted = fitted.map_err(Error::Channels)?;
@@ -145,6 +146,11 @@ async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<Arc<dy
     let store = Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??);
     timekeeper::note(store.as_ref(), now).await;
     Ok(store)
+}
+
+/// Returns how components are compiled.
+pub(super) fn compilation(config: &Config) -> Result<Compilation, Error> {
+    Compilation::by_own_executable(config.gateway.compile).map_err(|error| Error::Machine(error.to_string()))
 }
 
 /// Makes the gate to the outside.

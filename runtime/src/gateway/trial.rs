@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::maker::Maker;
 use crate::bus::{Bus, Event, Received, Subscription};
-use crate::channel::{Channel, Status};
+use crate::channel::{Channel, Compilation, Status};
 use crate::clock::{Clock, SystemClock};
 use crate::component::{self, Inspection};
 use crate::config::SettingValue;
@@ -18,7 +18,6 @@ use crate::delivery::{DeliveryRequest, Failure};
 use crate::egress::{Entry, Evidence, Gate, GateSettings};
 use crate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey, random_hex};
-use crate::limit;
 use crate::secret::{Secret, SecretSource};
 use crate::store::Marks;
 use crate::store::sqlite::SqliteStore;
@@ -66,12 +65,13 @@ pub async fn try_out(
     wasm: &[u8],
     settings: BTreeMap<String, SettingValue>,
     time_max: std::time::Duration,
+    compilation: Compilation,
 ) -> Result<Findings, TrialError> {
     let machine = |error: &dyn std::fmt::Display| TrialError::Machine(error.to_string());
     let folder = tempfile::tempdir().map_err(|error| machine(&error))?;
     let data = folder.path().join("data");
     let bus = Bus::new();
-    let maker = maker(data, bus.clone()).await?;
+    let maker = maker(data, bus.clone(), compilation).await?;
     let source = ComponentSource::File(PathBuf::from("component.wasm"));
     let loaded = maker.components.load(wasm, component::digest(wasm), &source).await;
     let component = loaded.map_err(|(problem, remedy)| TrialError::Component { problem, remedy })?;
@@ -93,7 +93,7 @@ pub async fn try_out(
     Ok(findings)
 }
 
-async fn maker(data: PathBuf, bus: Bus) -> Result<Maker, TrialError> {
+async fn maker(data: PathBuf, bus: Bus, compilation: Compilation) -> Result<Maker, TrialError> {
     let open = {
         let data = data.clone();
         move || SqliteStore::open_within(&data, Marks::default())
@@ -103,7 +103,7 @@ async fn maker(data: PathBuf, bus: Bus) -> Result<Maker, TrialError> {
     let store = Arc::new(opened.map_err(|error| TrialError::Machine(error.to_string()))?);
     let gate = Gate::new(GateSettings::default()).map_err(|error| TrialError::Machine(error.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Maker::new(&data, store, bus, clock, Arc::new(gate), limit::COMPILE_TIME_DEFAULT)
+    Maker::new(&data, store, bus, clock, Arc::new(gate), compilation)
         .map_err(|error| TrialError::Machine(error.to_string()))
 }
 

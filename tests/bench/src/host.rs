@@ -2,13 +2,15 @@
 //! beside the same guest in a bare wasmtime, in turns.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use sluicegate::bus::Bus;
-use sluicegate::channel::{Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
+use sluicegate::channel::{Channel, ChannelBounds, CodeCache, Compilation, ComponentEngine, LoadedComponent, Status};
 use sluicegate::clock::SystemClock;
+use sluicegate::component::CompileBounds;
 use sluicegate::delivery::DeliveryRequest;
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
@@ -51,7 +53,7 @@ pub(crate) fn run(report: &mut Report) -> anyhow::Result<()> {
 
 async fn measure(folder: std::path::PathBuf, rounds: usize) -> anyhow::Result<(Sample, Sample)> {
     let store = Arc::new(SqliteStore::open(&folder.join("data"))?);
-    let engine = ComponentEngine::new(Some(CodeCache::open(&folder.join("cache"))?))?;
+    let engine = engine(&folder)?;
     let component = LoadedComponent::load(&engine, NOOP).await?;
     let channel = channel(component, BTreeMap::new(), Arc::clone(&store))?;
     let bare = Bare::new().map_err(plain)?;
@@ -82,6 +84,13 @@ async fn measure(folder: std::path::PathBuf, rounds: usize) -> anyhow::Result<(S
     }
     store.close().await?;
     Ok((host, floor))
+}
+
+/// An engine as the gateway's, with what is compiled kept in a folder.
+pub(crate) fn engine(folder: &Path) -> anyhow::Result<ComponentEngine> {
+    let compilation = Compilation::by(crate::gateway::binary()?, CompileBounds::default());
+    let cache = CodeCache::open(&folder.join("cache"))?;
+    Ok(ComponentEngine::new(compilation, Some(cache))?)
 }
 
 /// A channel as the gateway makes it: bounds, a grant, egress, a durable store, a log.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use sluicegate::channel::{CodeCache, ComponentEngine, LoadedComponent};
+use sluicegate::channel::LoadedComponent;
 use sluicegate::delivery::Failure;
 use sluicegate::egress::Evidence;
 use sluicegate::event::DeliveryError;
 use sluicegate::store::EventStore as _;
 use sluicegate::store::sqlite::SqliteStore;
 
-use crate::host::{channel, request};
+use crate::host::{channel, engine, request};
 use crate::report::Report;
 use crate::sample::Sample;
 
@@ -101,8 +101,7 @@ async fn measure(report: &mut Report, language: &Language, wasm: &[u8]) -> anyho
 
 /// Loads a component as a start of the gateway does: with an engine of its own, and what was compiled before.
 async fn load(folder: &Path, wasm: &[u8]) -> anyhow::Result<Arc<LoadedComponent>> {
-    let engine = ComponentEngine::new(Some(CodeCache::open(&folder.join("cache"))?))?;
-    Ok(LoadedComponent::load(&engine, wasm).await?)
+    Ok(LoadedComponent::load(&engine(folder)?, wasm).await?)
 }
 
 async fn delivered(

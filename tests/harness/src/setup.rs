@@ -13,6 +13,8 @@ pub struct Setup {
     /// How long accepted work may take at the stop; 10 where nothing is said.
     grace_s: Option<u32>,
     public_url: Option<String>,
+    /// Further lines of `[gateway]`.
+    gateway: String,
     /// Where the data is; `data` beside the file where nothing is said.
     data: Option<PathBuf>,
 }
@@ -42,6 +44,14 @@ impl Setup {
     #[must_use]
     pub fn public_url(mut self, url: &str) -> Self {
         self.public_url = Some(url.to_owned());
+        self
+    }
+
+    /// Adds lines to `[gateway]`.
+    #[must_use]
+    pub fn gateway(mut self, lines: &str) -> Self {
+        self.gateway.push_str(lines);
+        self.gateway.push('\n');
         self
     }
 
@@ -119,12 +129,12 @@ impl Setup {
     pub fn toml(&self) -> String {
         let grace_s = self.grace_s.unwrap_or(10);
         let data = self.data_directory().display();
-        let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"{data}\"\ngrace_s = {grace_s}\n\n");
-        if let Some(url) = &self.public_url {
-            text = text.replace("\n\n", &format!("\npublic_url = \"{url}\"\n\n"));
-        }
+        let mut text = format!("[gateway]\nlisten = \"127.0.0.1:0\"\ndata = \"{data}\"\ngrace_s = {grace_s}\n");
         // Writing to a string can't fail.
-        let _ = write!(text, "{}", self.sections);
+        if let Some(url) = &self.public_url {
+            let _ = writeln!(text, "public_url = \"{url}\"");
+        }
+        let _ = write!(text, "{}\n{}", self.gateway, self.sections);
         text
     }
 

@@ -120,6 +120,8 @@ const GROUPS: [(&str, &[&str]); 34] = [
         &[
             "files_that_are_no_component_are_refused_in_plain_words",
             "a_file_that_is_too_large_is_refused_before_it_is_looked_at",
+            "a_compilation_ends_at_its_deadline_and_holds_up_nobody",
+            "a_compilation_that_needs_too_much_memory_is_refused_and_the_gateway_stays_small",
             "components_that_are_no_channel_of_this_contract_are_refused",
             "imports_that_channels_can_not_have_are_refused_by_name",
             "a_file_of_any_shape_ends_in_a_way_that_is_known_and_the_host_serves_on",

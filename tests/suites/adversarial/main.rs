@@ -5,6 +5,7 @@
 //! Most tests call the host's own [`sluicegate::channel::Channel`], which tells exactly how a call ended. `neighbours.rs`
 //! runs the real binary, where another channel must be served meanwhile. `shapes.rs` tries files that nobody wrote.
 
+mod compiling;
 mod coverage;
 mod cpu;
 mod descriptions;

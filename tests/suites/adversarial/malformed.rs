@@ -8,7 +8,7 @@ use sluicegate::limit;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-use crate::support::{HOSTILE, Hostile, Rig, engine};
+use crate::support::{HOSTILE, Hostile, Rig, compilation, engine};
 
 /// What every written component has: memory, an honest description, and a receipt without ids. `{…}` are a test's own.
 const TEMPLATE: &str = r#"(module
@@ -316,29 +316,6 @@ async fn what_a_compiler_would_choke_on_is_refused_before_it_is_compiled() {
 }
 
 #[tokio::test]
-async fn a_compilation_that_takes_too_long_is_left_alone_and_holds_up_nobody() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let cache = || CodeCache::open(folder.path()).expect("a folder for code");
-    let fresh = || ComponentEngine::new(Some(cache())).expect("an engine");
-    let hasty = fresh().with_compile_time(std::time::Duration::ZERO);
-    let slow = written(&[("more", &"(func)".repeat(20_000))]);
-    let refused = LoadedComponent::load(&hasty, &slow)
-        .await
-        .err()
-        .expect("it is not waited for");
-    assert!(matches!(refused, Error::CompileTime(_)), "{refused}");
-    // Another one is compiled meanwhile, with more patience.
-    let patient = hasty.clone().with_compile_time(limit::COMPILE_TIME_DEFAULT);
-    let other = LoadedComponent::load(&patient, &written(&[])).await;
-    other.unwrap_or_else(|error| panic!("the next one is held up: {error}"));
-    // What nobody waited for is in the cache once it is done.
-    harness::eventually("the slow one is in the cache", async || {
-        LoadedComponent::load(&hasty, &slow).await.ok().map(|_| ())
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn core_instances_are_bounded_for_the_whole_component() {
     const CORE_MODULES: u8 = 1;
     const CORE_INSTANCES: u8 = 2;
@@ -383,7 +360,7 @@ async fn compiled_code_that_was_changed_cut_or_renamed_is_made_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let open = || CodeCache::open(folder.path()).expect("a folder for code");
     let load = |wasm: Vec<u8>| async move {
-        let engine = ComponentEngine::new(Some(open())).expect("an engine");
+        let engine = ComponentEngine::new(compilation(), Some(open())).expect("an engine");
         LoadedComponent::load(&engine, &wasm).await.map(|_| ())
     };
     let codes = || {

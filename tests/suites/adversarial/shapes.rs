@@ -17,7 +17,7 @@ use sluicegate::delivery::{Attempt, Failure};
 use sluicegate::ingress::{ClientId, CloseReason};
 use sluicegate::limit;
 
-use crate::support::{DELIVER_TIMEOUT, Hostile, Rig, conversation, request};
+use crate::support::{DELIVER_TIMEOUT, Hostile, Rig, compilation, conversation, request};
 
 /// The files of one round: some ten seconds of work.
 const FILES: usize = 96;
@@ -102,7 +102,10 @@ async fn look_at_all(folder: &Path) {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
     files.sort();
     assert_eq!(files.len(), FILES);
-    let (engine, neighbour) = (ComponentEngine::new(None).expect("an engine"), Rig::new().up().await);
+    let (engine, neighbour) = (
+        ComponentEngine::new(compilation(), None).expect("an engine"),
+        Rig::new().up().await,
+    );
     answers(&neighbour).await;
     let (at_first, mut ends) = (memory("VmRSS:"), BTreeMap::<_, u32>::new());
     for file in files {

@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sluicegate::bus::Bus;
-use sluicegate::channel::{CallError, Channel, ChannelBounds, CodeCache, ComponentEngine, LoadedComponent, Status};
+use sluicegate::channel::{
+    CallError, Channel, ChannelBounds, CodeCache, Compilation, ComponentEngine, LoadedComponent, Status,
+};
 use sluicegate::clock::SystemClock;
+use sluicegate::component::CompileBounds;
 use sluicegate::delivery::{Attempt, DeliveryRequest, Failure};
 use sluicegate::egress::{ChannelEgress, ChannelSettings, EgressLimits, Evidence, Gate, GateSettings};
 use sluicegate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
@@ -44,9 +47,17 @@ pub(crate) fn engine() -> ComponentEngine {
     static ENGINE: OnceLock<ComponentEngine> = OnceLock::new();
     let make = || {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("adversarial-code");
-        ComponentEngine::new(Some(CodeCache::open(&folder).expect("a folder for code")))
+        ComponentEngine::new(
+            compilation(),
+            Some(CodeCache::open(&folder).expect("a folder for code")),
+        )
     };
     ENGINE.get_or_init(|| make().expect("an engine")).clone()
+}
+
+/// How components are compiled: by the binary under test.
+pub(crate) fn compilation() -> Compilation {
+    Compilation::by(harness::sluicegate_binary(), CompileBounds::default())
 }
 
 /// The component with all the attacks, loaded.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sluicegate::config::SettingValue;
 use sluicegate::gateway::{Findings, try_out};
 
-use crate::support::HOSTILE;
+use crate::support::{HOSTILE, compilation};
 
 /// How long each trial may run: what it does first takes no longer.
 const TIME_MAX: Duration = Duration::from_secs(2);
@@ -19,7 +19,9 @@ async fn tried(attacks: &[(&str, String)]) -> Findings {
     let settings: BTreeMap<_, _> = attacks
         .map(|(key, attack)| ((*key).to_owned(), SettingValue::Text(attack.clone())))
         .collect();
-    try_out(HOSTILE, settings, TIME_MAX).await.expect("it can be tried")
+    try_out(HOSTILE, settings, TIME_MAX, compilation())
+        .await
+        .expect("it can be tried")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ struct Layer(&'static str, &'static [&'static str]);
 
 /// The stages name no other stage: what they need of one another stands in a trait that `gateway` fills. The one
 /// exception is the plain data of a delivery attempt, which `channel` carries out.
-const LAYERS: [Layer; 22] = [
+const LAYERS: [Layer; 23] = [
     // Words: nothing below them.
     Layer("limit", &[]),
     Layer("clock", &["limit"]),
@@ -22,6 +22,7 @@ const LAYERS: [Layer; 22] = [
     Layer("secret", &["clock", "id", "limit", "policy"]),
     Layer("egress", &["clock", "id", "limit", "policy", "secret"]),
     Layer("ingress", &["id", "limit"]),
+    Layer("process", &[]),
     Layer("admin", &["clock", "id", "store"]),
     // The stages.
     Layer(
@@ -30,7 +31,9 @@ const LAYERS: [Layer; 22] = [
     ),
     Layer(
         "agent",
-        &["bus", "clock", "event", "id", "limit", "retry", "secret", "store"],
+        &[
+            "bus", "clock", "event", "id", "limit", "process", "retry", "secret", "store",
+        ],
     ),
     Layer(
         "delivery",
@@ -96,6 +99,7 @@ const CHANNEL: &[&str] = &[
     "ingress",
     "limit",
     "policy",
+    "process",
     "retry",
     "secret",
 ];

@@ -2,18 +2,15 @@
 //!
 //! A gateway that is killed can't kill what it started. So it starts its own executable once more, as the leader of a
 //! new process group; that one starts the program in the group, waits for it, and passes its exit code on. Its standard
-//! output is the pipe that the gateway reads the answer from. When the other end is gone, so is the gateway, whatever
-//! happened to it, and the whole group is killed. (`PR_SET_PDEATHSIG` knows Linux only, reaches no children of the
-//! program, and goes by the death of the thread that started it.)
+//! output is the pipe that the gateway reads the answer from: when nobody reads it, the whole group is killed, see
+//! [`process::end_without_reader`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+use crate::process;
 
 /// The first argument of an executable that is to be the guard; the program and its arguments follow.
 pub const SUBCOMMAND: &str = "guard";
@@ -22,48 +19,14 @@ pub const SUBCOMMAND: &str = "guard";
 /// program that they don't find.
 pub const NOT_STARTED: u8 = 127;
 
-/// Returns the gateway's own executable.
-///
-/// # Errors
-/// Where the system does not tell.
-pub fn own_executable() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") {
-        // Also right where an upgrade has put another file in its place.
-        return Ok(PathBuf::from("/proc/self/exe"));
-    }
-    std::env::current_exe()
-}
-
 /// Runs a program until it ends or nobody reads the standard output any more. Returns its exit code, or 128 and the
 /// number of the signal that ended it.
 ///
 /// # Errors
 /// When it can't be started, or this process does not lead its group: then killing the group would reach strangers.
 pub fn run(program: &OsStr, args: impl Iterator<Item = OsString>) -> io::Result<u8> {
-    if getpgrp() != getpid() {
-        return Err(io::Error::other(
-            "only the gateway starts this, in a process group of its own",
-        ));
-    }
-    std::thread::Builder::new()
-        .name("reader-watch".to_owned())
-        .spawn(end_without_reader)?;
+    process::end_without_reader()?;
     Command::new(program).args(args).spawn()?.wait().map(exit_code)
-}
-
-/// Waits for the end of whoever reads the standard output, and kills the group, this process included.
-fn end_without_reader() {
-    let output = io::stdout();
-    loop {
-        // No event is asked for: that the other end is gone is told always.
-        let mut watched = [PollFd::new(&output, PollFlags::empty())];
-        match poll(&mut watched, None) {
-            Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            Ok(_) | Err(_) => break,
-        }
-    }
-    // It fails only where this process is gone already.
-    let _gone = kill_current_process_group(Signal::KILL);
 }
 
 fn exit_code(status: ExitStatus) -> u8 {

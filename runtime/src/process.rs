@@ -1,0 +1,56 @@
+//! The gateway's own executable, started once more: what must not run in the gateway's process runs in one of its own,
+//! which ends with the gateway, however that ends.
+//!
+//! A gateway that is killed can't kill what it started. So such a process leads a process group of its own, and watches
+//! its standard output, which is a pipe to the gateway: when the other end is gone, so is the gateway, whatever happened to
+//! it, and the whole group is killed. (`PR_SET_PDEATHSIG` knows Linux only, reaches no children of the process, and goes
+//! by the death of the thread that started it.)
+
+use std::io;
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+
+/// Returns the gateway's own executable.
+///
+/// # Errors
+/// Where the system does not tell.
+pub fn own_executable() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        // Also right where an upgrade has put another file in its place.
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    std::env::current_exe()
+}
+
+/// Has this process, and all of its group, killed as soon as nobody reads its standard output any more.
+///
+/// # Errors
+/// When it does not lead its group: then killing the group would reach strangers. And where there is no more thread.
+pub fn end_without_reader() -> io::Result<()> {
+    if getpgrp() != getpid() {
+        return Err(io::Error::other(
+            "only the gateway starts this, in a process group of its own",
+        ));
+    }
+    std::thread::Builder::new()
+        .name("reader-watch".to_owned())
+        .spawn(watch)
+        .map(drop)
+}
+
+/// Waits for the end of whoever reads the standard output, and kills the group, this process included.
+fn watch() {
+    let output = io::stdout();
+    loop {
+        // No event is asked for: that the other end is gone is told always.
+        let mut watched = [PollFd::new(&output, PollFlags::empty())];
+        match poll(&mut watched, None) {
+            Ok(0) | Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    // It fails only where this process is gone already.
+    let _gone = kill_current_process_group(Signal::KILL);
+}
