@@ -350,6 +350,9 @@ pub enum Refusal {
     /// It can't be done as things are.
     #[error("{0}")]
     NotNow(String),
+    /// What it was made from is not there any more: it can be made again, from what is there now.
+    #[error("{0}")]
+    Outdated(String),
     /// What is asked for is wrong.
     #[error("{0}")]
     Wrong(String),

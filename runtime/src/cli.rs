@@ -41,7 +41,7 @@ use self::failure::{Failure, Kind};
 use crate::channel::{COMPILE, compile_as_child};
 use crate::config::{Config, Sources};
 use crate::gateway::{Mode, guard};
-use crate::telemetry;
+use crate::telemetry::{self, tell};
 
 /// Does what the process's command line says and returns its exit code: 0 done, 1 failed, 2 wrong command line, 3 wrong
 /// configuration, 4 port or data directory in use.
@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     match outcome.and_then(|text| write_out(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            tell(&failure);
             failure.kind.into()
         }
     }
@@ -70,7 +70,7 @@ fn run_guard(mut command: impl Iterator<Item = OsString>) -> ExitCode {
     match guard::run(&program, command) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("{} can't be started: {error}", program.display());
+            tell(format_args!("{} can't be started: {error}", program.display()));
             guard::failed_to_start(&error).into()
         }
     }
@@ -81,7 +81,7 @@ fn compile(bounds: impl Iterator<Item = OsString>) -> ExitCode {
     match compile_as_child(bounds) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("nothing is compiled: {error}");
+            tell(format_args!("nothing is compiled: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -164,7 +164,7 @@ fn write_out(text: &str) -> Result<(), Failure> {
 fn read_config(sources: &Sources) -> Result<Config, Failure> {
     let (config, warnings) = Config::read(sources, &component::bundled_names()).into_config()?;
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     Ok(config)
 }

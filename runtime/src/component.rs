@@ -1,6 +1,8 @@
 //! What a component says of itself and asks for: plain data, as validated by [`crate::channel::inspect`] before a
 //! person or the configuration sees it.
 
+mod shelf;
+
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::shelf::Shelf;
 use crate::id::hex;
 use crate::limit;
 

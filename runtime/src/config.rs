@@ -28,6 +28,7 @@ pub use self::model::{
 };
 use self::section::{Notes, Place, Section, resolve};
 pub use self::staged::Staged;
+use crate::component::Shelf;
 use crate::id::ChannelName;
 use crate::policy::GrantEntry;
 
@@ -119,6 +120,7 @@ impl Config {
         if let Some(listen) = sources.listen {
             reading.config.gateway.listen = listen;
         }
+        trust_kept_components(&mut reading);
         warn_of_open_listener(&mut reading);
         refuse_own_folder(&mut reading);
         reading
@@ -296,6 +298,21 @@ fn unreadable(path: &Path, problem: String, bundled: &[&str]) -> Reading {
         remedy: "name a readable file with --config FILE, or run without one to use the defaults".to_owned(),
     });
     reading
+}
+
+/// Takes back that a component's file is not there where the data directory keeps the one that was reviewed: that one
+/// runs then, and whoever starts it says so.
+fn trust_kept_components(reading: &mut Reading) {
+    let (config, shelf) = (&reading.config, Shelf::of(&reading.config.gateway.data));
+    let is_kept = |fault: &Fault| {
+        let mut channels = config.channels.iter();
+        let found = channels.find(|(name, _)| fault.is_of_channel(name.as_str()));
+        let reviewed = found.and_then(|(name, channel)| shelf.reviewed(name, channel.sha256.as_deref()));
+        reviewed.is_some_and(|digest| shelf.holds(&digest))
+    };
+    reading
+        .faults
+        .retain(|fault| fault.kind != FaultKind::MissingComponent || !is_kept(fault));
 }
 
 fn warn_of_open_listener(reading: &mut Reading) {

@@ -35,12 +35,12 @@ mod error;
 mod fit;
 mod maker;
 mod metrics;
+mod new_data;
 mod prepare;
 mod pressure;
 mod roster;
 mod sending;
 mod setup;
-mod shelf;
 mod signals;
 mod summary;
 mod switchboard;
@@ -50,12 +50,12 @@ mod watch;
 
 pub use crate::agent::command::guard;
 pub use crate::egress::{Entry, REVEAL};
-pub use crate::store::sqlite::{Archive, ArchiveError};
+pub use crate::store::sqlite::{Archive, ArchiveError, CopyPlace};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
 pub use fit::{Examined, examine};
 pub use maker::bundled_names;
-pub use shelf::Shelf;
+pub use signals::{INTERRUPTED, first as told_to_stop};
 pub use summary::Summary;
 pub use switchboard::{Line, Switchboard};
 pub use trial::{Findings, TrialError, try_out};
@@ -92,14 +92,14 @@ pub struct Gateway {
     summary: Summary,
 }
 
-/// Prepares and runs a gateway until it is told to stop, or its terminal's input ends. Says on standard error what runs.
+/// Prepares and runs a gateway until it is told to stop or, interactive, its terminal's input ends. Says on standard error what runs.
 ///
 /// # Errors
 /// What kept it from starting, or made it stop; see [`Error::remedy`].
 pub async fn run(config: Config, mode: Mode) -> Result<(), Error> {
     let gateway = Gateway::prepare(config).await?;
     gateway.summary.print(mode);
-    gateway.run(signals::first()).await
+    gateway.run(mode, told_to_stop()).await
 }
 
 impl Gateway {
@@ -113,12 +113,13 @@ impl Gateway {
         &self.summary
     }
 
-    /// Runs until `stop` ends, a terminal's input ends, or something fails for good; then finishes what was accepted.
+    /// Runs until `stop` ends, something fails for good or, where a person sits before the process, a terminal's input
+    /// ends; then finishes what was accepted.
     ///
     /// # Errors
     /// [`Error::File`] where the data directory takes no file; [`Error::StoreFailed`] when the store was poisoned: what is
     /// on the disk is not known, so the process must end.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(self, mode: Mode, stop: impl Future<Output = ()>) -> Result<(), Error> {
         // Put out when this function ends, in whatever way.
         let _beacon = self.light_beacon()?;
         let shutdown = Shutdown::default();
@@ -165,7 +166,7 @@ impl Gateway {
         roster.start_all();
         let reason = tokio::select! {
             () = stop => Reason::Told,
-            Some(()) = ended_rx.recv() => Reason::EndOfInput,
+            Some(()) = ended_rx.recv(), if mode == Mode::Interactive => Reason::EndOfInput,
             () = fallen(self.store.as_ref()) => Reason::StoreFailed,
         };
         let drain = drain::Drain {

@@ -43,6 +43,9 @@ pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
 pub const TRACES_MAX: usize = 20;
 /// How long the command line waits for the gateway.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a change of the configuration file is made again because someone else was faster: each time somebody else's
+/// is done, so that so many can begin at once.
+pub const CONFIG_EDIT_TRIES_MAX: u32 = 64;
 /// An id that an operator asks for: the longest is a platform's.
 pub const OPERATOR_ID_BYTES_MAX: usize = PLATFORM_ID_BYTES_MAX;
 

@@ -4,7 +4,7 @@
 //! heard from `warn` upwards, whatever filter is set: nobody redacts what they write for their own developers, such as
 //! every byte of a connection.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
@@ -77,6 +77,12 @@ pub fn init(format: LogFormat, chosen: Option<LevelFilter>, default: LevelFilter
         }
     }
     Ok(())
+}
+
+/// Writes a line for a person to standard error. One that can't be written is left out: that nobody reads it, or that the
+/// disk of its file is full, must not end what goes on.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Whether a line may be written at all: from the gateway itself, or urgent enough.

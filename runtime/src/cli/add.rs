@@ -31,7 +31,7 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
     let gateway = Config::read(sources, &bundled_names()).config.gateway;
     let inspection = ask_for(&gateway, &args.component, &load(&args.component)?)?;
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
-    let mut editor = Editor::open(&file)?;
+    let file = Editor::open(&file)?.path().to_owned();
     console.say(&card(&inspection))?;
     let mut args = args.clone();
     if args.learn {
@@ -41,17 +41,20 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
         }
         args.grants.extend(learned.grants);
     }
-    let draft = draft(&args, &inspection, editor.path(), console)?;
-    let before = Config::parse(editor.before(), Some(editor.path()), &bundled_names());
-    let kept = kept_defaults(&draft, before.config.channels_are_default);
-    editor.add_channel(&draft)?;
-    for default in &kept {
-        editor.add_channel(default)?;
-    }
-    let after = Config::parse(&editor.text(), Some(editor.path()), &bundled_names());
-    let missing = refuse_new_faults(&draft.name, after.faults)?;
-    let changed = apply::put(sources, &editor, &draft.name)?;
-    let mut text = summary(&draft, editor.path(), &missing, &kept);
+    let draft = draft(&args, &inspection, &file, console)?;
+    let ((missing, kept), changed) = apply::put(sources, &draft.name, || {
+        let mut editor = Editor::open(&file)?;
+        let before = Config::parse(editor.before(), Some(&file), &bundled_names());
+        let kept = kept_defaults(&draft, before.config.channels_are_default);
+        editor.add_channel(&draft)?;
+        for default in &kept {
+            editor.add_channel(default)?;
+        }
+        let after = Config::parse(&editor.text(), Some(&file), &bundled_names());
+        let missing = refuse_new_faults(&draft.name, after.faults)?;
+        Ok((editor, (missing, kept)))
+    })?;
+    let mut text = summary(&draft, &file, &missing, &kept);
     text.push_str(&apply::report(changed.as_ref()));
     Ok(text)
 }
@@ -392,7 +395,7 @@ fn refuse_new_faults(name: &str, faults: Vec<Fault>) -> Result<Vec<Fault>, Failu
 }
 
 /// Returns the channels that were there by default and go on beside the first one that is written. The terminal is not
-/// among them: one that is written also reads a service's input, and ends the service with it.
+/// among them: one that is written also reads a service's input.
 fn kept_defaults(first: &Draft, defaults_were_there: bool) -> Vec<Draft> {
     let is_its_like = first.component == SERVED_BY_DEFAULT || first.name == SERVED_BY_DEFAULT;
     if !defaults_were_there || is_its_like {

@@ -3,43 +3,76 @@
 
 use serde_json::json;
 
+use super::channel::unknown;
 use super::failure::{Failure, Kind};
 use super::running::Running;
 use crate::admin::{ChannelChanged, Done};
-use crate::component;
-use crate::config::{Editor, FILE_NAME, Sources};
+use crate::config::{EditError, Editor, FILE_NAME, Sources};
+use crate::limit;
 
-/// Opens the configuration file, which must exist.
+/// Opens the configuration file, which must have this channel.
 ///
 /// # Errors
-/// Where there is none, or it can't be read.
+/// Where there is none, it can't be read, or has no such channel.
 pub(super) fn open(sources: &Sources, name: &str) -> Result<Editor, Failure> {
     let Some(file) = sources.existing_file() else {
         let message = format!("there is no configuration file, so no channel {name:?} in it");
         let remedy = format!("name the file with --config, or make {FILE_NAME}");
         return Err(Failure::new(Kind::Usage, message, remedy));
     };
-    Ok(Editor::open(&file)?)
+    let editor = Editor::open(&file)?;
+    if !editor.channel_names().any(|known| known == name) {
+        return Err(unknown(name, editor.channel_names()));
+    }
+    Ok(editor)
 }
 
-/// Makes a change of one channel that stands in the editor. Returns what the gateway did; none where none runs, so that
-/// only the file was changed.
+/// Makes a change of one channel: `open` opens the file and changes it, again each time somebody else's change was faster.
+/// Returns with what that returns what the gateway did; none where none runs, so that only the file was changed.
 ///
 /// # Errors
 /// Why not: neither the file nor the channel is changed then.
-pub(super) fn put(sources: &Sources, editor: &Editor, name: &str) -> Result<Option<ChannelChanged>, Failure> {
+pub(super) fn put<T>(
+    sources: &Sources,
+    name: &str,
+    mut open: impl FnMut() -> Result<(Editor, T), Failure>,
+) -> Result<(T, Option<ChannelChanged>), Failure> {
+    let mut tries = 1;
+    loop {
+        let (editor, made) = open()?;
+        match put_once(sources, &editor, name)? {
+            Put::Done(changed) => return Ok((made, changed.map(|changed| *changed))),
+            Put::Outdated if tries < limit::CONFIG_EDIT_TRIES_MAX => tries += 1,
+            Put::Outdated => return Err(EditError::Outdated(editor.path().to_owned()).into()),
+        }
+    }
+}
+
+/// What came of a change.
+enum Put {
+    /// It was made, with what the gateway did where one runs.
+    Done(Option<Box<ChannelChanged>>),
+    /// It was not: somebody else's was faster.
+    Outdated,
+}
+
+fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put, Failure> {
     let Some(running) = Running::find(sources)? else {
-        editor.save()?;
-        return Ok(None);
+        return match editor.save() {
+            Ok(()) => Ok(Put::Done(None)),
+            Err(EditError::Outdated(_)) => Ok(Put::Outdated),
+            Err(error) => Err(error.into()),
+        };
     };
     let file = std::path::absolute(editor.path()).map_err(|error| Failure::plain(error.to_string()))?;
     let staged = editor.stage()?;
     let edit = json!({
         "file": file,
-        "base": component::digest(editor.before().as_bytes()),
+        "base": staged.base(),
         "ticket": staged.ticket(),
     });
-    running.change(&["channels", name], Some(edit)).map(Some)
+    let changed = running.take_over(&["channels", name], &edit)?;
+    Ok(changed.map_or(Put::Outdated, |changed| Put::Done(Some(Box::new(changed)))))
 }
 
 /// Says what a change came to, and what the operator should know of it.

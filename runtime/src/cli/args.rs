@@ -14,6 +14,14 @@ mod channel;
 
 pub(super) use channel::{AddArgs, ChannelCommand, ReviewArgs};
 
+/// Reads how many rows are wanted. None would look as if there were none.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("must be a whole number from 1 on".to_owned()),
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   sluicegate                              start the gateway and chat right here
@@ -32,8 +40,9 @@ Examples:
   sluicegate run --config /etc/sluicegate.toml --log json
   sluicegate run --listen 127.0.0.1:0 --data /var/lib/sluicegate </dev/null
 
-The end of standard input does not stop a service; SIGTERM and Ctrl-C finish the accepted work and
-exit. With standard input at /dev/null the terminal channel that is there by default is left out.";
+The end of standard input does not stop a service; SIGTERM, Ctrl-C and a terminal that is closed
+(SIGHUP, unless nohup keeps it away) finish the accepted work and exit. With standard input at
+/dev/null the terminal channel that is there by default is left out.";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -224,7 +233,7 @@ pub(super) enum Command {
     /// List what operators changed, newest first
     Changes {
         /// How many, 500 at most
-        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT, value_parser = at_least_one)]
         limit: usize,
         #[command(flatten)]
         json: Json,
@@ -289,7 +298,7 @@ pub(super) enum OutboxCommand {
         #[arg(long, value_name = "NAME")]
         channel: Option<String>,
         /// How many
-        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT, value_parser = at_least_one)]
         limit: usize,
         #[command(flatten)]
         json: Json,
@@ -329,7 +338,7 @@ pub(super) enum DeadCommand {
         #[command(flatten)]
         which: Which,
         /// How many
-        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT, value_parser = at_least_one)]
         limit: usize,
         #[command(flatten)]
         json: Json,
@@ -402,7 +411,7 @@ pub(super) enum InboxCommand {
     #[command(visible_alias = "list")]
     Dead {
         /// How many, 500 at most
-        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT, value_parser = at_least_one)]
         limit: usize,
         #[command(flatten)]
         json: Json,

@@ -13,8 +13,10 @@ use super::running::Running;
 use super::text::{cell, cell_or_dash, table, utc};
 use crate::admin::{ChannelView, EgressView, List, UsageView};
 use crate::component;
-use crate::config::{Access, ChannelConfig, ComponentSource, Config, Reading, Sources};
+use crate::config::{Access, ChannelConfig, ComponentSource, Config, Editor, Reading, Sources, nearest};
 use crate::id::ChannelName;
+use crate::policy::GrantEntry;
+use crate::telemetry::tell;
 
 /// Lists the channels, with their status where a gateway runs. Faults of the configuration are said on standard error,
 /// and the channels at fault are left out.
@@ -87,14 +89,11 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
 
 /// Asks a running gateway for its channels. The configuration is listed without it as well, so a failure is only said.
 fn live_channels(sources: &Sources) -> Option<Vec<ChannelView>> {
-    let asked = Running::find(sources).and_then(|running| {
-        let list: Option<Result<List<ChannelView>, Failure>> = running.map(|running| running.get(&["channels"], &[]));
-        list.transpose()
-    });
+    let asked = Running::find(sources).and_then(|running| running.map(|running| running.channels()).transpose());
     match asked {
-        Ok(list) => list.map(|list| list.items),
+        Ok(list) => list,
         Err(failure) => {
-            eprintln!("warning: {failure}");
+            tell(failure.as_warning());
             None
         }
     }
@@ -134,11 +133,10 @@ fn is_changed(channel: &ChannelConfig) -> bool {
 pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<String, Failure> {
     let verb = if paused { "pause" } else { "resume" };
     let changed = match Running::find(sources)? {
-        Some(running) => Some(running.change(&["channels", name, verb], None)?),
+        Some(running) => Some(with_channel(running, sources, name)?.change(&["channels", name, verb])?),
         None => {
-            let mut editor = apply::open(sources, name)?;
-            editor.set_paused(name, paused)?;
-            editor.save()?;
+            let file = apply::open(sources, name)?.path().to_owned();
+            Editor::edit(&file, |editor| editor.set_paused(name, paused))?;
             None
         }
     };
@@ -148,7 +146,7 @@ pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<
 /// Lets a running gateway take over what the file says of a channel.
 pub(super) fn reload(sources: &Sources, name: &str) -> Result<String, Failure> {
     find(&read_leniently(sources), name)?;
-    let changed = apply::put(sources, &apply::open(sources, name)?, name)?;
+    let ((), changed) = apply::put(sources, name, || Ok((apply::open(sources, name)?, ())))?;
     Ok(apply::report(changed.as_ref()))
 }
 
@@ -156,6 +154,27 @@ pub(super) fn reload(sources: &Sources, name: &str) -> Result<String, Failure> {
 pub(super) fn grant(sources: &Sources, name: &str, grants: &[String], revoked: &[String]) -> Result<String, Failure> {
     let config = read_leniently(sources);
     let channel = find(&config, name)?;
+    let entries = regranted(channel, name, grants, revoked)?;
+    if entries == channel.grants {
+        return Ok(granted_text(name, &entries));
+    }
+    let (entries, changed) = apply::put(sources, name, || {
+        let mut editor = apply::open(sources, name)?;
+        let config = Config::read(sources, &bundled_names()).config;
+        let entries = regranted(find(&config, name)?, name, grants, revoked)?;
+        editor.set_grants(name, &entries)?;
+        Ok((editor, entries))
+    })?;
+    Ok(granted_text(name, &entries) + &apply::report(changed.as_ref()))
+}
+
+/// Returns what a channel may do after a change.
+fn regranted(
+    channel: &ChannelConfig,
+    name: &str,
+    grants: &[String],
+    revoked: &[String],
+) -> Result<Vec<GrantEntry>, Failure> {
     let mut entries = channel.grants.clone();
     for text in revoked {
         let entry = grant_entry(text)?;
@@ -163,11 +182,8 @@ pub(super) fn grant(sources: &Sources, name: &str, grants: &[String], revoked: &
         entries.retain(|present| !present.is_same_place(&entry));
         if entries.len() == before {
             let remedy = format!("granted are: {}", grants_text(channel));
-            return Err(Failure::new(
-                Kind::Usage,
-                format!("{entry} is not granted to {name}"),
-                remedy,
-            ));
+            let message = format!("{entry} is not granted to {name}");
+            return Err(Failure::new(Kind::Usage, message, remedy));
         }
     }
     for text in grants {
@@ -175,26 +191,49 @@ pub(super) fn grant(sources: &Sources, name: &str, grants: &[String], revoked: &
         entries.retain(|present| !present.is_same_place(&entry));
         entries.push(entry);
     }
-    let given = if entries.is_empty() {
-        "nothing".to_owned()
-    } else {
-        entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
-    let mut text = format!("granted to {name}: {given}\n");
-    if entries != channel.grants {
-        let mut editor = apply::open(sources, name)?;
-        editor.set_grants(name, &entries)?;
-        text.push_str(&apply::report(apply::put(sources, &editor, name)?.as_ref()));
+    Ok(entries)
+}
+
+fn granted_text(name: &str, entries: &[GrantEntry]) -> String {
+    if entries.is_empty() {
+        return format!("granted to {name}: nothing\n");
     }
-    Ok(text)
+    let given: Vec<String> = entries.iter().map(ToString::to_string).collect();
+    format!("granted to {name}: {}\n", given.join(", "))
 }
 
 /// Returns a configured channel.
 pub(super) fn find<'c>(config: &'c Config, name: &str) -> Result<&'c ChannelConfig, Failure> {
-    config.channels.get(name).ok_or_else(|| {
-        let remedy = "`sluicegate channel list` shows the names, `sluicegate config check` what is wrong";
-        Failure::new(Kind::Usage, format!("there is no channel {name:?}"), remedy)
-    })
+    let names = || config.channels.keys().map(ChannelName::as_str);
+    config.channels.get(name).ok_or_else(|| unknown(name, names()))
+}
+
+/// Says that there is no such channel, and which one was probably meant.
+pub(super) fn unknown<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Failure {
+    let shown = "`sluicegate channel list` shows the names";
+    let remedy = match nearest(name, known) {
+        Some(meant) => format!("did you mean {meant}? {shown}"),
+        None => shown.to_owned(),
+    };
+    Failure::new(Kind::Usage, format!("there is no channel {name:?}"), remedy)
+}
+
+/// Returns the gateway that runs, which must have this channel.
+pub(super) fn with_channel(running: Running, sources: &Sources, name: &str) -> Result<Running, Failure> {
+    let views = running.channels()?;
+    if views.iter().any(|view| view.name.as_str() == name) {
+        return Ok(running);
+    }
+    if Config::read(sources, &bundled_names())
+        .config
+        .channels
+        .contains_key(name)
+    {
+        let remedy = format!("`sluicegate channel reload {name}` lets it take over what the configuration says");
+        let message = format!("the running gateway does not have the channel {name} yet");
+        return Err(Failure::new(Kind::Failed, message, remedy));
+    }
+    Err(unknown(name, views.iter().map(|view| view.name.as_str())))
 }
 
 /// Shows one channel.
@@ -313,7 +352,8 @@ fn usage_lines(usage: &UsageView) -> [(&'static str, String); 6] {
 /// Shows what a channel of the running gateway reached, or tried to, newest first.
 pub(super) fn log(sources: &Sources, name: &str, limit: usize, as_json: bool) -> Result<String, Failure> {
     let query = [("limit", limit.to_string())];
-    let list: List<EgressView> = Running::require(sources)?.get(&["channels", name, "egress"], &query)?;
+    let running = with_channel(Running::require(sources)?, sources, name)?;
+    let list: List<EgressView> = running.get(&["channels", name, "egress"], &query)?;
     if as_json {
         return Ok(json_text(&json!(list.items)));
     }
@@ -343,17 +383,18 @@ pub(super) fn log(sources: &Sources, name: &str, limit: usize, as_json: bool) ->
 
 /// Stops a channel and removes it from the configuration file. Its data stays.
 pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
-    let mut editor = apply::open(sources, name)?;
-    editor.remove_channel(name)?;
-    let changed = apply::put(sources, &editor, name)?;
+    let ((file, none_is_left), changed) = apply::put(sources, name, || {
+        let mut editor = apply::open(sources, name)?;
+        editor.remove_channel(name)?;
+        let left = Config::parse(&editor.text(), Some(editor.path()), &bundled_names()).config;
+        let file = editor.path().to_owned();
+        Ok((editor, (file, left.channels_are_default)))
+    })?;
     let mut text = format!(
         "removed channel {name} from {}; its stored messages stay\n",
-        editor.path().display()
+        file.display()
     );
-    if Config::parse(&editor.text(), Some(editor.path()), &bundled_names())
-        .config
-        .channels_are_default
-    {
+    if none_is_left {
         text.push_str("No channel is configured any more: from the next start on the default ones are there, terminal and websocket.\n");
     }
     text.push_str(&apply::report(changed.as_ref()));
@@ -364,7 +405,7 @@ pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
 fn read_leniently(sources: &Sources) -> Config {
     let Reading { config, faults, .. } = Config::read(sources, &bundled_names());
     for fault in &faults {
-        eprintln!("warning: {fault}");
+        tell(format_args!("warning: {fault}"));
     }
     config
 }

@@ -19,6 +19,8 @@ use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
 use crate::config::{Config, Sources};
+use crate::gateway::Beacon;
+use crate::telemetry::tell;
 
 /// How long a connection may take: the gateway is near, or not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,32 +36,30 @@ const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// # Errors
 /// Where no gateway answers at first, or a line was never accepted.
 pub(super) fn chat(args: &ChatArgs, sources: &Sources) -> Result<String, Failure> {
-    let url = match &args.url {
-        Some(url) => url.clone(),
-        None => default_url(sources),
-    };
-    if !url.starts_with("ws://") {
+    if let Some(url) = args.url.as_ref().filter(|url| !url.starts_with("ws://")) {
         let remedy = "write ws://HOST:PORT/ws; for a gateway elsewhere, forward its port, such as with ssh -L";
-        return Err(Failure::new(
-            Kind::Usage,
-            format!("{url:?} is no URL that chat speaks"),
-            remedy,
-        ));
+        let message = format!("{url:?} is no URL that chat speaks");
+        return Err(Failure::new(Kind::Usage, message, remedy));
     }
+    // One that is started again may have another port.
+    let url = || args.url.clone().unwrap_or_else(|| default_url(sources));
     let conversation = args
         .conversation
         .clone()
         .unwrap_or_else(|| format!("chat-{}", crate::id::random_hex::<4>()));
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(converse(&url, conversation, Duration::from_secs(args.wait)));
+    let outcome = runtime.block_on(converse(url, conversation, Duration::from_secs(args.wait)));
     // The thread that reads standard input may wait for a line that never comes.
     runtime.shutdown_background();
     outcome.map(|()| String::new())
 }
 
-/// Returns `/ws` at the configured listener; a listener on all addresses is reached on the loopback one.
+/// Returns `/ws` of the gateway that runs in the data directory, or else at the configured listener; a listener on all
+/// addresses is reached on the loopback one.
 fn default_url(sources: &Sources) -> String {
-    let mut listen = Config::read(sources, &bundled_names()).config.gateway.listen;
+    let gateway = Config::read(sources, &bundled_names()).config.gateway;
+    let running = Beacon::find(&gateway.data).ok().flatten();
+    let mut listen = running.map_or(gateway.listen, |running| running.address);
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() {
             [127, 0, 0, 1].into()
@@ -70,14 +70,15 @@ fn default_url(sources: &Sources) -> String {
     format!("ws://{listen}/ws")
 }
 
-async fn converse(url: &str, conversation: String, wait: Duration) -> Result<(), Failure> {
+async fn converse(url: impl Fn() -> String, conversation: String, wait: Duration) -> Result<(), Failure> {
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let mut socket = connect(url).await.map_err(|why| {
-        let remedy = "start one with `sluicegate run`, or name its WebSocket with --url";
-        Failure::new(Kind::Failed, format!("no gateway answers at {url}: {why}"), remedy)
-    })?;
+    let first = url();
+    let mut socket = connect(&first).await.map_err(|why| why.at(shown(&first)))?;
     if is_terminal {
-        eprintln!("connected to {url}, conversation {conversation} (go on later with --conversation {conversation})");
+        let url = shown(&first);
+        tell(format_args!(
+            "connected to {url}, conversation {conversation} (go on later with --conversation {conversation})"
+        ));
     }
     let mut session = Session::new(conversation, is_terminal, wait, input::lines());
     loop {
@@ -85,22 +86,22 @@ async fn converse(url: &str, conversation: String, wait: Duration) -> Result<(),
             End::Done => return session.verdict(),
             End::Lost(why) => why,
         };
-        eprintln!("the connection is lost ({why}); trying again");
-        let Some(again) = reconnect(url, &mut session).await else {
+        tell(format_args!("the connection is lost ({why}); trying again"));
+        let Some(again) = reconnect(&url, &mut session).await else {
             return session.verdict();
         };
-        eprintln!("connected again");
+        tell("connected again");
         socket = again;
     }
 }
 
 /// Connects again, with growing waits; none where the chat ends before that.
-async fn reconnect(url: &str, session: &mut Session) -> Option<Socket> {
+async fn reconnect(url: &impl Fn() -> String, session: &mut Session) -> Option<Socket> {
     let mut wait = RECONNECT_WAIT_MIN;
     loop {
         let again = async {
             tokio::time::sleep_until(Instant::now() + wait).await;
-            connect(url).await
+            connect(&url()).await
         };
         tokio::select! {
             // Dropping a half-made connection closes it: nothing was said on it yet.
@@ -111,17 +112,52 @@ async fn reconnect(url: &str, session: &mut Session) -> Option<Socket> {
     }
 }
 
-async fn connect(url: &str) -> Result<Socket, String> {
+/// Returns a URL without what may be a token.
+fn shown(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(shown, _)| shown)
+}
+
+/// Why there is no connection.
+enum Unconnected {
+    /// Nobody is there, for this reason.
+    Nobody(String),
+    /// Somebody is, and wants no chat, for this reason.
+    Refused(String),
+}
+
+impl Unconnected {
+    fn at(self, url: &str) -> Failure {
+        let (message, remedy) = match self {
+            Self::Nobody(why) => (
+                format!("no gateway answers at {url}: {why}"),
+                "start one with `sluicegate run`, or name its WebSocket with --url",
+            ),
+            Self::Refused(why) => (
+                format!("the gateway at {url} refuses the chat: {why}"),
+                "name the WebSocket of a channel with --url; a token in it must be the right one",
+            ),
+        };
+        Failure::new(Kind::Failed, message, remedy)
+    }
+}
+
+async fn connect(url: &str) -> Result<Socket, Unconnected> {
     let config = tungstenite::protocol::WebSocketConfig::default()
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let connecting = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Err(_) => Err(format!("no answer in {} s", CONNECT_TIMEOUT.as_secs())),
-        Ok(Err(tungstenite::Error::Http(response))) if response.status() == 404 => {
-            Err("it has no WebSocket channel there".to_owned())
-        }
-        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(Unconnected::Nobody(format!(
+            "no answer in {} s",
+            CONNECT_TIMEOUT.as_secs()
+        ))),
+        Ok(Err(tungstenite::Error::Http(response))) => Err(Unconnected::Refused(match response.status().as_u16() {
+            401 | 403 => "the token is not its own".to_owned(),
+            404 => "it has no WebSocket channel there".to_owned(),
+            503 => "the channel is paused or being started".to_owned(),
+            _ => format!("it answers {}", response.status()),
+        })),
+        Ok(Err(error)) => Err(Unconnected::Nobody(error.to_string())),
         Ok(Ok((socket, _))) => Ok(socket),
     }
 }

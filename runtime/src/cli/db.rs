@@ -9,8 +9,10 @@ use super::args::DbCommand;
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
+use super::run::start_runtime;
 use crate::config::{Config, Sources};
-use crate::gateway::{self, Archive, ArchiveError};
+use crate::gateway::{self, Archive, ArchiveError, CopyPlace};
+use crate::telemetry::tell;
 
 /// Does what stands after `db`.
 pub(super) fn db(command: DbCommand, sources: &Sources) -> Result<String, Failure> {
@@ -29,7 +31,9 @@ pub(super) fn db(command: DbCommand, sources: &Sources) -> Result<String, Failur
             verdict(&faults, format!("The store in {} is sound.\n", data.display()))
         }
         DbCommand::Backup { folder, json } => {
-            let report = archive.backup(&folder).map_err(|error| failure(error, &data))?;
+            let place = CopyPlace::at(&folder);
+            let _watch = discard_on_signal(place.clone())?;
+            let report = archive.backup(&place).map_err(|error| failure(error, &data))?;
             if json.json {
                 return Ok(json_text(&json!({
                     "folder": folder, "database_bytes": report.database_bytes,
@@ -54,6 +58,24 @@ pub(super) fn db(command: DbCommand, sources: &Sources) -> Result<String, Failur
             }
         }
     }
+}
+
+/// Takes an unfinished copy away when a signal ends the process before it is whole. The runtime that is returned watches
+/// for that as long as it lives.
+fn discard_on_signal(place: CopyPlace) -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = start_runtime()?;
+    let mut told = Box::pin(gateway::told_to_stop());
+    // Asked once before anything is written, so that the signals are heard from then on.
+    runtime.block_on(async {
+        let _ = futures_util::poll!(&mut told);
+    });
+    runtime.spawn(async move {
+        told.await;
+        place.discard();
+        tell("the copy was cut short; nothing is left of it");
+        std::process::exit(gateway::INTERRUPTED);
+    });
+    Ok(runtime)
 }
 
 fn flush(out: &mut impl io::Write) -> Result<(), ArchiveError> {

@@ -49,6 +49,11 @@ impl Failure {
         }
     }
 
+    /// Returns it as a warning, where something else goes on.
+    pub(super) fn as_warning(&self) -> String {
+        self.to_string().replacen("error: ", "warning: ", 1)
+    }
+
     /// Makes a failure of which no more can be said.
     pub(super) fn plain(message: impl Into<String>) -> Self {
         Self {
@@ -82,12 +87,13 @@ impl From<EditError> for Failure {
         let remedy = match error {
             EditError::File { .. } => "check the path and its permissions, or name another file with --config",
             EditError::Syntax { .. } => "mend the syntax; `sluicegate config check` shows where",
+            EditError::Outdated(_) => "see who changes it all the time",
             EditError::Exists(_) => "choose another name, or remove that one first with `sluicegate channel remove`",
             EditError::Unknown(_) => "`sluicegate channel list` shows the names",
             EditError::Form => "write each channel as a table of its own: [channels.NAME]",
         };
         let kind = match error {
-            EditError::File { .. } => Kind::Failed,
+            EditError::File { .. } | EditError::Outdated(_) => Kind::Failed,
             EditError::Exists(_) | EditError::Unknown(_) => Kind::Usage,
             EditError::Syntax { .. } | EditError::Form => Kind::Configuration,
         };

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::args::{DeadCommand, Json, OneOrAll, OutboxCommand};
+use super::channel::unknown;
 use super::failure::Failure;
 use super::json_text;
 use super::running::Running;
@@ -13,14 +14,16 @@ use crate::admin::{Changed, DeliveryState, DeliveryView};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::Sources;
 use crate::guest::printable;
+use crate::telemetry::tell;
 
 /// Does what stands after `outbox`.
 pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String, Failure> {
     let gateway = Running::require(sources)?;
     match command {
         OutboxCommand::List { channel, limit, json } => {
-            let query = channel.map(|channel| ("channel", channel));
+            let query = channel.clone().map(|channel| ("channel", channel));
             let found: Vec<DeliveryView> = gateway.list(&["outbox"], query.as_slice(), limit)?;
+            doubt(&gateway, channel.as_deref(), found.is_empty());
             Ok(listed(&found, json, outbox_table))
         }
         OutboxCommand::Show { key, json } => {
@@ -52,9 +55,10 @@ pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Fa
     match command {
         DeadCommand::List { which, limit, json } => {
             let mut query: Vec<(&str, String)> = Vec::new();
-            query.extend(which.channel.map(|channel| ("channel", channel)));
+            query.extend(which.channel.clone().map(|channel| ("channel", channel)));
             query.extend(which.reason.map(|reason| ("reason", reason)));
             let found: Vec<DeliveryView> = gateway.list(&["dead"], &query, limit)?;
+            doubt(&gateway, which.channel.as_deref(), found.is_empty());
             Ok(listed(&found, json, dead_table))
         }
         DeadCommand::Show { key, json } => {
@@ -73,12 +77,27 @@ pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Fa
         }
         DeadCommand::Redrive(all) => {
             let Changed { count } = gateway.post(&["dead", "redrive"], Some(filter(&all)))?;
+            doubt(&gateway, all.channel.as_deref(), count == 0);
             Ok(format!("put back: {count}\n"))
         }
         DeadCommand::Drop(all) => {
             let Changed { count } = gateway.post(&["dead", "drop"], Some(filter(&all)))?;
+            doubt(&gateway, all.channel.as_deref(), count == 0);
             Ok(format!("dropped: {count}\n"))
         }
+    }
+}
+
+/// Warns where nothing was found of a channel that is not there: that is rather a slip of the finger than an empty list.
+/// What is left of a channel that was removed is found all the same.
+fn doubt(gateway: &Running, channel: Option<&str>, found_nothing: bool) {
+    let Some(name) = channel.filter(|_| found_nothing) else {
+        return;
+    };
+    if let Ok(known) = gateway.channels()
+        && !known.iter().any(|view| view.name.as_str() == name)
+    {
+        tell(unknown(name, known.iter().map(|view| view.name.as_str())).as_warning());
     }
 }
 

@@ -10,9 +10,8 @@ use super::args::ReviewArgs;
 use super::component::{ask, ask_for, bundled_names, card, load, plain, requests};
 use super::console::Console;
 use super::failure::{Failure, Kind};
-use crate::component::{self, Inspection};
+use crate::component::{self, Inspection, Shelf};
 use crate::config::{ChannelConfig, ComponentSource, Config, GatewayConfig, Sources};
-use crate::gateway::Shelf;
 use crate::id::ChannelName;
 use crate::limit;
 use crate::policy::GrantEntry;
@@ -23,7 +22,7 @@ use crate::policy::GrantEntry;
 /// Where there is nothing to review, or nobody says yes; nothing is changed then.
 pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console) -> Result<String, Failure> {
     let name = args.name.as_str();
-    let mut editor = apply::open(sources, name)?;
+    apply::open(sources, name)?;
     let config = Config::read(sources, &bundled_names()).config;
     let channel = super::channel::find(&config, name)?;
     let ComponentSource::File(path) = &channel.component else {
@@ -41,9 +40,12 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
     let before = kept(name, channel, &config.gateway);
     console.say(&difference(channel, before.as_ref(), &now))?;
     let grants = accepted(args, channel, &now, console)?;
-    editor.set_digest(name, &now.digest)?;
-    editor.set_grants(name, &grants)?;
-    let changed = apply::put(sources, &editor, name)?;
+    let ((), changed) = apply::put(sources, name, || {
+        let mut editor = apply::open(sources, name)?;
+        editor.set_digest(name, &now.digest)?;
+        editor.set_grants(name, &grants)?;
+        Ok((editor, ()))
+    })?;
     let digest = &now.digest[..limit::DIGEST_SHOWN_BYTES];
     Ok(format!(
         "{name}: reviewed {digest}…\n{}",
@@ -54,8 +56,8 @@ pub(super) fn review(args: &ReviewArgs, sources: &Sources, console: &mut Console
 /// Returns what the reviewed component was, if its bytes are still kept.
 fn kept(name: &str, channel: &ChannelConfig, gateway: &GatewayConfig) -> Option<Inspection> {
     let shelf = Shelf::of(&gateway.data);
-    let first = || shelf.first_of(&ChannelName::from_trusted(name));
-    let wasm = shelf.get(&channel.sha256.clone().or_else(first)?)?;
+    let reviewed = shelf.reviewed(&ChannelName::from_trusted(name), channel.sha256.as_deref());
+    let wasm = shelf.get(&reviewed?)?;
     ask(gateway, "the reviewed component", &wasm).ok()
 }
 

@@ -12,7 +12,7 @@ use url::Url;
 use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::run::start_runtime;
-use crate::admin::{ChannelChanged, List};
+use crate::admin::{ChannelChanged, ChannelView, List};
 use crate::config::{Config, Sources};
 use crate::gateway::Beacon;
 use crate::limit;
@@ -81,6 +81,12 @@ impl Running {
         })
     }
 
+    /// Asks for the channels.
+    pub(super) fn channels(&self) -> Result<Vec<ChannelView>, Failure> {
+        let list: List<ChannelView> = self.get(&["channels"], &[])?;
+        Ok(list.items)
+    }
+
     /// Asks for what stands at a path, given in its segments.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
         self.ask(self.request(Method::GET, path, query))
@@ -117,14 +123,25 @@ impl Running {
     }
 
     /// Orders a change of a channel, which may take as long as a component takes to compile, to stop and to start.
-    pub(super) fn change(&self, path: &[&str], body: Option<Value>) -> Result<ChannelChanged, Failure> {
-        let request = self
-            .request(Method::POST, path, &[])
-            .timeout(limit::CHANNEL_CHANGE_TIMEOUT);
-        self.ask(match body {
-            None => request,
-            Some(body) => with_json(request, &body),
-        })
+    pub(super) fn change(&self, path: &[&str]) -> Result<ChannelChanged, Failure> {
+        self.ask(self.changing(path))
+    }
+
+    /// Orders what [`Running::change`] does, as a staged configuration has it. None where that was made from a file that was
+    /// changed meanwhile, so that nothing was done.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn take_over(&self, path: &[&str], edit: &Value) -> Result<Option<ChannelChanged>, Failure> {
+        match self.runtime.block_on(answer(with_json(self.changing(path), edit)))? {
+            (StatusCode::PRECONDITION_FAILED, _) => Ok(None),
+            (status, bytes) => understood(status, &bytes).map(Some),
+        }
+    }
+
+    fn changing(&self, path: &[&str]) -> reqwest::RequestBuilder {
+        let request = self.request(Method::POST, path, &[]);
+        request.timeout(limit::CHANNEL_CHANGE_TIMEOUT)
     }
 
     /// Orders that something is dropped.
@@ -145,18 +162,20 @@ impl Running {
 
     fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
         let (status, bytes) = self.runtime.block_on(answer(request))?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| {
-                let remedy = "use the `sluicegate` of the same version as the gateway";
-                Failure::new(
-                    Kind::Failed,
-                    format!("the gateway's answer is not understood: {error}"),
-                    remedy,
-                )
-            });
-        }
-        Err(refusal(status, &bytes))
+        understood(status, &bytes)
     }
+}
+
+/// Reads an answer, or why there is none.
+fn understood<T: DeserializeOwned>(status: StatusCode, bytes: &[u8]) -> Result<T, Failure> {
+    if !status.is_success() {
+        return Err(refusal(status, bytes));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let remedy = "use the `sluicegate` of the same version as the gateway";
+        let message = format!("the gateway's answer is not understood: {error}");
+        Failure::new(Kind::Failed, message, remedy)
+    })
 }
 
 fn with_json(request: reqwest::RequestBuilder, body: &Value) -> reqwest::RequestBuilder {

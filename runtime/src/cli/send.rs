@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::args::SendArgs;
+use super::channel::with_channel;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::running::Running;
@@ -33,7 +34,7 @@ const MEDIA_TYPES: [(&str, &str); 12] = [
 
 /// Sends a message, and says by which key it is found.
 pub(super) fn send(args: SendArgs, sources: &Sources) -> Result<String, Failure> {
-    let gateway = Running::require(sources)?;
+    let gateway = with_channel(Running::require(sources)?, sources, &args.channel)?;
     let text = match args.text.as_deref() {
         Some("-") => from_input()?,
         Some(text) => text.to_owned(),

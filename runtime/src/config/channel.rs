@@ -175,11 +175,10 @@ fn read_component(section: &mut Section<'_>, around: &Surroundings<'_>) -> Optio
         if !path.is_file() {
             let remedy = "check the path: a relative one starts from the folder of the configuration";
             entry.fault(
-                FaultKind::UnknownName,
+                FaultKind::MissingComponent,
                 format!("there is no file {}", path.display()),
                 remedy,
             );
-            return None;
         }
         return Some(ComponentSource::File(path));
     }

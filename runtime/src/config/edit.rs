@@ -7,6 +7,7 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::staged::{Staged, text_of};
 use super::{Access, SettingValue};
+use crate::limit;
 use crate::policy::GrantEntry;
 use crate::secret::SecretSource;
 
@@ -32,6 +33,9 @@ pub enum EditError {
         /// Where.
         source: toml_edit::TomlError,
     },
+    /// The file is not any more what the change was made from.
+    #[error("{} was changed by someone else meanwhile; look at it, and try again", .0.display())]
+    Outdated(PathBuf),
     /// There is a channel of that name.
     #[error("there is a channel {0:?} already")]
     Exists(String),
@@ -104,6 +108,14 @@ impl Editor {
     /// Returns the text as it would be saved.
     pub fn text(&self) -> String {
         self.document.to_string()
+    }
+
+    /// Returns the names of the channels that stand in it.
+    pub fn channel_names(&self) -> impl Iterator<Item = &str> {
+        let channels = self.document.get("channels").and_then(Item::as_table_like);
+        channels
+            .into_iter()
+            .flat_map(|table| table.iter().map(|(name, _)| name))
     }
 
     /// Adds a channel at the end of the channels.
@@ -201,10 +213,27 @@ impl Editor {
         channel.as_table_like_mut().ok_or(EditError::Form)
     }
 
+    /// Changes a file that others may change too: where it was changed between reading and writing it, the change is made
+    /// again, to what stands there then.
+    ///
+    /// # Errors
+    /// Those of `change`, [`EditError::File`] and, where the others never rest, [`EditError::Outdated`].
+    pub fn edit(path: &Path, change: impl Fn(&mut Self) -> Result<(), EditError>) -> Result<(), EditError> {
+        let mut tries = 1;
+        loop {
+            let mut editor = Self::open(path)?;
+            change(&mut editor)?;
+            match editor.save() {
+                Err(EditError::Outdated(_)) if tries < limit::CONFIG_EDIT_TRIES_MAX => tries += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Writes the file whole or not at all: a temporary file beside it, flushed, then renamed over it.
     ///
     /// # Errors
-    /// [`EditError::File`].
+    /// [`EditError::File`], and [`EditError::Outdated`] where someone else changed the file since it was opened.
     pub fn save(&self) -> Result<(), EditError> {
         self.stage()?.commit()
     }
@@ -214,7 +243,7 @@ impl Editor {
     /// # Errors
     /// [`EditError::File`].
     pub fn stage(&self) -> Result<Staged, EditError> {
-        Staged::write(&self.path, &self.text())
+        Staged::write(&self.path, &self.text(), &self.before)
     }
 
     fn path_is_new(&self) -> bool {

@@ -20,6 +20,8 @@ pub enum FaultKind {
     WrongValue,
     /// A name that leads nowhere: an agent, a component, a program.
     UnknownName,
+    /// The file of a component is not there.
+    MissingComponent,
     /// Two entries that can't both hold.
     Contradiction,
     /// A secret whose source gives no value.

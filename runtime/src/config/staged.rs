@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::edit::EditError;
 use super::{FILE_NAME, read_bounded};
+use crate::component;
 
 /// Random bytes in the name of a file that is staged.
 const TICKET_BYTES: usize = 6;
@@ -16,31 +17,37 @@ pub struct Staged {
     file: PathBuf,
     path: PathBuf,
     ticket: String,
+    /// The digest of the text that it was made from.
+    base: String,
 }
 
 impl Staged {
-    fn named(file: &Path, ticket: &str) -> Self {
+    fn named(file: &Path, ticket: &str, base: String) -> Self {
         Self {
             file: file.to_owned(),
             path: folder_of(file).join(format!(".{}.{ticket}", FILE_NAME)),
             ticket: ticket.to_owned(),
+            base,
         }
     }
 
-    /// Writes a text beside the file that it is to replace, with the file's permissions.
+    /// Writes a text beside the file that it is to replace, with the file's permissions. It was made from the text
+    /// `before`.
     ///
     /// # Errors
     /// [`EditError::File`].
-    pub(super) fn write(file: &Path, text: &str) -> Result<Self, EditError> {
-        let staged = Self::named(file, &crate::id::random_hex::<TICKET_BYTES>());
+    pub(super) fn write(file: &Path, text: &str, before: &str) -> Result<Self, EditError> {
+        let ticket = crate::id::random_hex::<TICKET_BYTES>();
+        let staged = Self::named(file, &ticket, digest(before));
         staged.fill(text).map_err(|source| staged.failed("written", source))?;
         Ok(staged)
     }
 
-    /// Takes over what another process staged for this file. None where the ticket is none.
-    pub fn adopt(file: &Path, ticket: &str) -> Option<Self> {
+    /// Takes over what another process staged for this file, made from a text of the digest `base`. None where the ticket
+    /// is none.
+    pub fn adopt(file: &Path, ticket: &str, base: String) -> Option<Self> {
         let is_ticket = ticket.len() == 2 * TICKET_BYTES && ticket.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_ticket.then(|| Self::named(file, ticket))
+        is_ticket.then(|| Self::named(file, ticket, base))
     }
 
     /// Returns what another process needs to take it over.
@@ -56,25 +63,35 @@ impl Staged {
         read_bounded(&self.path).map_err(|source| self.failed("read", source))
     }
 
-    /// Returns the text of the file that is to be replaced; empty where there is none.
-    ///
-    /// # Errors
-    /// [`EditError::File`].
-    pub fn replaced_text(&self) -> Result<String, EditError> {
-        text_of(&self.file)
+    /// Returns the digest of the text that it was made from.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
-    /// Replaces the file, durably, whole or not at all.
+    /// Checks that the file is still what this was made from.
     ///
     /// # Errors
-    /// [`EditError::File`]; the old file is there as it was.
+    /// [`EditError::Outdated`] where it is not, and [`EditError::File`].
+    pub fn check(&self) -> Result<(), EditError> {
+        if digest(&text_of(&self.file)?) == self.base {
+            return Ok(());
+        }
+        Err(EditError::Outdated(self.file.clone()))
+    }
+
+    /// Replaces the file, durably, whole or not at all, if it is still what this was made from.
+    ///
+    /// # Errors
+    /// As [`Staged::check`]; the old file is there as it was.
     pub fn commit(self) -> Result<(), EditError> {
         let failed = |source| self.failed("written", source);
+        // Between the look and the change nobody else may change it. A file system without locks leaves that to chance.
+        let folder = std::fs::File::open(folder_of(&self.file));
+        let _alone = folder.as_ref().map(std::fs::File::lock);
+        self.check()?;
         std::fs::rename(&self.path, &self.file).map_err(failed)?;
         // The rename is durable once the folder is; a platform that can't open folders has nothing to flush.
-        std::fs::File::open(folder_of(&self.file))
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        folder.and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
     fn fill(&self, text: &str) -> std::io::Result<()> {
@@ -111,6 +128,10 @@ fn folder_of(file: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
+fn digest(text: &str) -> String {
+    component::digest(text.as_bytes())
+}
+
 /// Reads a configuration file; one that does not exist is an empty one.
 pub(super) fn text_of(path: &Path) -> Result<String, EditError> {
     match read_bounded(path) {
@@ -132,20 +153,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sluicegate.toml");
         std::fs::write(&path, "old").unwrap();
-        drop(Staged::write(&path, "new").unwrap());
+        drop(Staged::write(&path, "new", "old").unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let staged = Staged::write(&path, "new").unwrap();
+        let staged = Staged::write(&path, "new", "old").unwrap();
         for wrong in ["", "../../etc/passwd", "00000000000", "0000000000000", "00000000000g"] {
-            assert!(Staged::adopt(&path, wrong).is_none(), "{wrong}");
+            assert!(Staged::adopt(&path, wrong, String::new()).is_none(), "{wrong}");
         }
-        let adopted = Staged::adopt(&path, staged.ticket()).unwrap();
-        assert_eq!(
-            (adopted.text().unwrap(), adopted.replaced_text().unwrap()),
-            ("new".to_owned(), "old".to_owned())
-        );
+        let adopted = Staged::adopt(&path, staged.ticket(), staged.base().to_owned()).unwrap();
+        assert_eq!(adopted.text().unwrap(), "new");
         adopted.commit().unwrap();
         drop(staged);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_made_from_another_text_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sluicegate.toml");
+        let first = Staged::write(&path, "first", "").unwrap();
+        let second = Staged::write(&path, "second", "").unwrap();
+        first.commit().unwrap();
+        assert!(matches!(second.commit(), Err(EditError::Outdated(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::shelf::Shelf;
 use crate::channel::{ComponentEngine, LoadedComponent};
-use crate::component;
+use crate::component::{self, Shelf};
 use crate::config::{ChannelConfig, ComponentSource, Config, Fault, FaultKind};
 use crate::id::ChannelName;
 use crate::limit;
@@ -19,10 +18,12 @@ pub(super) struct Review {
     pub(super) found: String,
 }
 
-/// What was found for a channel: the component that may run, and what waits for a review.
+/// What was found for a channel: the component that may run, what waits for a review, and what the operator should know.
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) component: Option<Arc<LoadedComponent>>,
     pub(super) review: Option<Review>,
+    pub(super) note: Option<String>,
 }
 
 /// What is wrong with a component, and the remedy.
@@ -56,7 +57,7 @@ impl Components {
 
     /// Returns the digest that a channel's grants are for: the one in the configuration, else the one that ran first.
     pub(super) fn reviewed(&self, name: &ChannelName, config: &ChannelConfig) -> Option<String> {
-        config.sha256.clone().or_else(|| self.shelf.first_of(name))
+        self.shelf.reviewed(name, config.sha256.as_deref())
     }
 
     /// Finds the component of a channel: the one that was reviewed, wherever that is still to be had. Where the
@@ -79,10 +80,13 @@ impl Components {
             let path = path.clone();
             move || component::read(&path)
         });
-        let wasm = read.await.map_err(std::io::Error::other).flatten().map_err(|error| {
-            let problem = format!("{} can't be read: {error}", path.display());
-            (problem, "name a readable .wasm file".to_owned())
-        })?;
+        let wasm = match read.await.map_err(std::io::Error::other).flatten() {
+            Ok(wasm) => wasm,
+            Err(error) => {
+                let problem = format!("{} can't be read: {error}", path.display());
+                return self.kept(self.reviewed(name, config), config, problem).await;
+            }
+        };
         let found = component::digest(&wasm);
         let reviewed = match self.reviewed(name, config) {
             Some(reviewed) if reviewed != found => reviewed,
@@ -99,7 +103,7 @@ impl Components {
                 }
                 return Ok(Found {
                     component: Some(component),
-                    review: None,
+                    ..Found::default()
                 });
             }
         };
@@ -110,6 +114,25 @@ impl Components {
         Ok(Found {
             component,
             review: Some(Review { reviewed, found }),
+            note: None,
+        })
+    }
+
+    /// Finds the component of a channel whose file can't be read: the one that was reviewed, where it is kept. It goes on
+    /// as it does when its file was changed.
+    async fn kept(&self, reviewed: Option<String>, config: &ChannelConfig, problem: String) -> Result<Found, Refused> {
+        let kept = reviewed.and_then(|digest| Some((self.shelf.get(&digest)?, digest)));
+        let Some((wasm, digest)) = kept else {
+            return Err((problem, "name a readable .wasm file".to_owned()));
+        };
+        let shown = digest[..limit::DIGEST_SHOWN_BYTES].to_owned();
+        let component = self.load(&wasm, digest, &config.component).await?;
+        Ok(Found {
+            component: Some(component),
+            review: None,
+            note: Some(format!(
+                "{problem}; the reviewed component, {shown}…, was kept and runs in its place"
+            )),
         })
     }
 
@@ -141,7 +164,7 @@ impl Components {
             .await?;
         Ok(Found {
             component: Some(component),
-            review: None,
+            ..Found::default()
         })
     }
 

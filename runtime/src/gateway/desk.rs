@@ -172,9 +172,9 @@ impl Admin for Desk {
             );
             return Err(Refusal::NotNow(words));
         }
-        let staged = Staged::adopt(own, &edit.ticket);
+        let staged = Staged::adopt(own, &edit.ticket, edit.base);
         let staged = staged.ok_or_else(|| Refusal::Wrong("the ticket is none".to_owned()))?;
-        let altered = self.roster.apply(channel, staged, edit.base).await?;
+        let altered = self.roster.apply(channel, staged).await?;
         self.altered(channel, altered).await
     }
 

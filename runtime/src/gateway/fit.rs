@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::components::{Components, Purpose, Review, unusable};
 use super::error::Error;
 use super::setup::{Ready, Setup};
-use super::shelf::Shelf;
 use super::{agents, prepare};
 use crate::channel::{CodeCache, ComponentEngine, LoadedComponent};
+use crate::component::Shelf;
 use crate::config::{ChannelConfig, Config, ConfigError, Fault, FaultKind};
 use crate::id::ChannelName;
 use crate::policy::webhook::PathTokens;
@@ -20,10 +20,12 @@ pub(super) struct Fitted<'a> {
     pub(super) channels: Vec<Fitting<'a>>,
     /// Those whose component was changed, or was never reviewed.
     pub(super) waiting: BTreeMap<ChannelName, Review>,
+    /// What else the operator should know of them.
+    notes: Vec<String>,
 }
 
 impl Fitted<'_> {
-    /// Returns what is allowed and probably not meant, and which channels wait for a review.
+    /// Returns what is allowed and probably not meant, which channels wait for a review, and whose component is not where it should be.
     pub(super) fn warnings(&self) -> Vec<String> {
         let of_channels = self
             .channels
@@ -32,7 +34,7 @@ impl Fitted<'_> {
         let reviews = self.waiting.iter();
         let reviews =
             reviews.map(|(name, review)| format!("channel {name} waits for a review: {}", review.words(name)));
-        of_channels.chain(reviews).collect()
+        of_channels.chain(reviews).chain(self.notes.iter().cloned()).collect()
     }
 }
 
@@ -63,6 +65,8 @@ pub(super) async fn fit<'a>(
                 continue;
             }
         };
+        let note = found.note.map(|note| format!("channel {name}: {note}"));
+        fitted.notes.extend(note);
         if let Some(review) = found.review {
             fitted.waiting.insert(name.clone(), review);
         }

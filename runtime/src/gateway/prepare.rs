@@ -10,6 +10,7 @@ use super::components::Purpose;
 use super::error::Error;
 use super::fit::{Fitted, Fitting, fit};
 use super::maker::Maker;
+use super::new_data::NewData;
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
 use super::{Beacon, Gateway, agents, timekeeper};
@@ -37,7 +38,8 @@ impl Gateway {
         })?;
         let data = config.gateway.data.clone();
         let steady = Arc::new(SteadyClock::default());
-        let store = open_store(&data, config.gateway.pressure, steady.now_ms()).await?;
+        // Dropped before the store: as long as that one lives nobody else takes the directory.
+        let (store, mut new_data) = open_store(&data, config.gateway.pressure, steady.now_ms()).await?;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
             path: data.join("admin-token"),
             source,
@@ -73,6 +75,8 @@ impl Gateway {
                 .collect(),
             warnings,
         };
+        let file = absolute(config.file.as_deref().unwrap_or(Path::new(crate::config::FILE_NAME)))?;
+        new_data.keep();
         Ok(Self {
             listener,
             address,
@@ -84,7 +88,7 @@ impl Gateway {
             agents: table,
             made: made.into_iter().map(|(name, chosen)| (name, chosen.agent)).collect(),
             maker,
-            file: absolute(config.file.as_deref().unwrap_or(Path::new(crate::config::FILE_NAME)))?,
+            file,
             drafts,
             token,
             public_url: config.gateway.public_url,
@@ -139,13 +143,21 @@ fn absolute(file: &Path) -> Result<PathBuf, Error> {
     Ok(std::fs::canonicalize(&whole).unwrap_or(whole))
 }
 
-/// Opens the store. Before anything is done with it, it hears what time it is.
-async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<Arc<dyn EventStore>, Error> {
+/// Opens the store. Before anything is done with it, it hears what time it is. Returns with it the folders that were made
+/// for it, which go again where the start fails.
+async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<(Arc<dyn EventStore>, NewData), Error> {
+    let mut new_data = NewData::look_at(data);
     let folder = data.to_owned();
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open_within(&folder, marks)).await;
-    let store = Arc::new(opened.map_err(|error| Error::Machine(error.to_string()))??);
+    let opened = opened.map_err(|error| Error::Machine(error.to_string()));
+    let opened = opened.and_then(|opened| opened.map_err(Error::from));
+    if !opened.as_ref().is_ok_and(SqliteStore::is_new) {
+        // It may be somebody else's, who was faster.
+        new_data.keep();
+    }
+    let store = Arc::new(opened?);
     timekeeper::note(store.as_ref(), now).await;
-    Ok(store)
+    Ok((store, new_data))
 }
 
 /// Returns how components are compiled.

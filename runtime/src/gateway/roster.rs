@@ -19,7 +19,7 @@ use super::switchboard::{Line, Switchboard};
 use crate::admin::{Done, Refusal};
 use crate::agent::{Agent, AgentTable};
 use crate::channel::{Ended, Status};
-use crate::config::{ChannelConfig, Config, EditError, Editor, Fault, Staged};
+use crate::config::{ChannelConfig, Config, EditError, Editor, Fault, FaultKind, Staged};
 use crate::id::ChannelName;
 use crate::limit;
 
@@ -82,13 +82,12 @@ impl Roster {
     ///
     /// # Cancel safety
     /// A change that began is finished all the same.
-    pub(super) async fn apply(self: &Arc<Self>, name: &str, staged: Staged, base: String) -> Result<Altered, Refusal> {
+    pub(super) async fn apply(self: &Arc<Self>, name: &str, staged: Staged) -> Result<Altered, Refusal> {
         let (roster, name) = (
             self.clone(),
             ChannelName::parse(name).map_err(|why| Refusal::Wrong(why.to_string()))?,
         );
-        self.alone(async move { roster.converge(&name, staged, &base).await })
-            .await
+        self.alone(async move { roster.converge(&name, staged).await }).await
     }
 
     /// Takes a channel out of work, its listener too, at once and also after a restart.
@@ -153,14 +152,13 @@ impl Roster {
             .unwrap_or_else(|_| Err(Refusal::NotNow("the change was cut short; look at the log".to_owned())))
     }
 
-    async fn converge(self: &Arc<Self>, name: &ChannelName, staged: Staged, base: &str) -> Result<Altered, Refusal> {
-        if crate::component::digest(staged.replaced_text().map_err(unwritable)?.as_bytes()) != base {
-            let words = "the configuration file was changed by someone else meanwhile; look at it, and try again";
-            return Err(Refusal::NotNow(words.to_owned()));
-        }
+    async fn converge(self: &Arc<Self>, name: &ChannelName, staged: Staged) -> Result<Altered, Refusal> {
+        staged.check().map_err(unwritable)?;
         let text = staged.text().map_err(unwritable)?;
         let reading = Config::parse(&text, Some(&self.file), &bundled_names());
         let faults = reading.faults.iter().filter(|fault| fault.is_of_channel(name.as_str()));
+        // Where the file is missing, the component may be kept: that is looked at when it is needed.
+        let faults = faults.filter(|fault| fault.kind != FaultKind::MissingComponent);
         let faults: Vec<Fault> = faults.cloned().collect();
         if !faults.is_empty() {
             return Err(wrong(&faults));
@@ -338,7 +336,7 @@ impl Roster {
                 "the channel {name} waits for a review: {review}"
             )));
         };
-        let (line, notes) = self
+        let (line, mut notes) = self
             .maker
             .line(name, wanted, component)
             .map_err(|faults| wrong(&faults))?;
@@ -349,6 +347,7 @@ impl Roster {
             return Err(wrong(&[second_terminal(name, &other)]));
         }
         self.switchboard.set_review(name, found.review);
+        notes.extend(found.note);
         Ok((Arc::new(line), notes))
     }
 
@@ -435,10 +434,7 @@ impl Roster {
         config.paused = paused;
         line.set_config(config);
         let name = line.channel.services().name.as_str();
-        let written = Editor::open(&self.file).and_then(|mut editor| {
-            editor.set_paused(name, paused)?;
-            editor.save()
-        });
+        let written = Editor::edit(&self.file, |editor| editor.set_paused(name, paused));
         let notes = match written {
             Ok(()) => Vec::new(),
             Err(EditError::Unknown(_)) if !paused => Vec::new(),
@@ -473,5 +469,8 @@ fn wrong(faults: &[Fault]) -> Refusal {
 }
 
 fn unwritable(error: EditError) -> Refusal {
-    Refusal::NotNow(format!("the gateway can't change its configuration: {error}"))
+    match error {
+        EditError::Outdated(_) => Refusal::Outdated(error.to_string()),
+        _ => Refusal::NotNow(format!("the gateway can't change its configuration: {error}")),
+    }
 }

@@ -1,10 +1,10 @@
 //! What runs, in a few lines for the person who started it.
-#![expect(clippy::print_stderr, reason = "this is what a person reads who starts the gateway")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Mode;
+use crate::telemetry::tell;
 
 /// What a gateway is made of.
 #[derive(Debug, Clone)]
@@ -39,14 +39,14 @@ pub struct ChannelSummary {
 impl Summary {
     /// Writes it to standard error: standard output belongs to a terminal channel.
     pub(super) fn print(&self, mode: Mode) {
-        eprintln!(
+        tell(format_args!(
             "sluicegate {} on http://{}, data in {}",
             env!("CARGO_PKG_VERSION"),
             self.address,
             self.data.display()
-        );
+        ));
         for (name, what, why) in &self.agents {
-            eprintln!("  agent {name}: {what} ({why})");
+            tell(format_args!("  agent {name}: {what} ({why})"));
         }
         for channel in &self.channels {
             let paths = if channel.paths.is_empty() {
@@ -54,16 +54,16 @@ impl Summary {
             } else {
                 format!(" at {}", channel.paths.join(", "))
             };
-            eprintln!(
+            tell(format_args!(
                 "  channel {}: {}, answered by {}{paths}",
                 channel.name, channel.component, channel.agent
-            );
+            ));
         }
         for warning in &self.warnings {
-            eprintln!("warning: {warning}");
+            tell(format_args!("warning: {warning}"));
         }
         if mode == Mode::Interactive && self.channels.iter().any(|channel| channel.terminal) {
-            eprintln!("Type a line to talk to the agent; Ctrl-D or Ctrl-C ends.");
+            tell("Type a line to talk to the agent; Ctrl-D or Ctrl-C ends.");
         }
     }
 }

@@ -125,6 +125,7 @@ impl From<Refusal> for Fault {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Misunderstood(_) => StatusCode::BAD_REQUEST,
             Refusal::NotNow(_) => StatusCode::CONFLICT,
+            Refusal::Outdated(_) => StatusCode::PRECONDITION_FAILED,
             Refusal::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::StoreFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
         };

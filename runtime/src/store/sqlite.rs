@@ -37,7 +37,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-pub use self::archive::{Archive, ArchiveError, BackupReport};
+pub use self::archive::{Archive, ArchiveError, BackupReport, CopyPlace};
 use self::flusher::Durability;
 use self::open::DataDir;
 pub use self::open::OpenError;
@@ -84,6 +84,11 @@ impl SqliteStore {
     /// As [`SqliteStore::open`].
     pub fn open_within(dir: &Path, marks: Marks) -> Result<Self, OpenError> {
         Self::open_with(dir, marks, |wal| Box::new(move || wal.sync_data()))
+    }
+
+    /// Returns whether this opening was its first, so that nothing can be in it but what came since.
+    pub fn is_new(&self) -> bool {
+        self.boot == 1
     }
 
     /// Opens the store with another way to flush, so that a test can make it fail.

@@ -13,6 +13,8 @@ use crate::{PATIENCE, Record};
 pub enum Signal {
     /// SIGINT, as Ctrl-C sends.
     Interrupt,
+    /// SIGHUP, as a terminal sends that goes away.
+    HangUp,
     /// SIGTERM, as a supervisor sends.
     Terminate,
     /// SIGKILL: no last words.
@@ -105,6 +107,7 @@ impl Program {
         };
         let number = match signal {
             Signal::Interrupt => rustix::process::Signal::INT,
+            Signal::HangUp => rustix::process::Signal::HUP,
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
         };

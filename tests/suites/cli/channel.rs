@@ -1,6 +1,7 @@
 //! `channel` and `component` on the bundled components, in a folder of their own.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -75,6 +76,40 @@ fn the_channel_that_served_by_default_goes_on_beside_the_first_that_is_written()
         "{}",
         file_in(folder.path())
     );
+}
+
+#[test]
+fn channels_that_are_added_at_once_are_all_there() {
+    let folder = folder();
+    let names: Vec<String> = (0..8).map(|number| format!("hook{number}")).collect();
+    let adding: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let words = ["channel", "add", "webhook", name, "--open", "--yes"];
+            let url = ["--set", "url=https://example.com/x"];
+            let mut command = binary::command(folder.path());
+            command
+                .args(words)
+                .args(url)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command.spawn().expect("the binary starts")
+        })
+        .collect();
+    for one in adding {
+        let outcome: Outcome = one.wait_with_output().expect("it ends").into();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    }
+    let listed = json(&binary::run(folder.path(), ["channel", "list", "--json"]));
+    let found: Vec<&str> = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row["name"].as_str().filter(|name| name.starts_with("hook")))
+        .collect();
+    assert_eq!(found, names);
+    let left = std::fs::read_dir(folder.path()).expect("the folder is there").count();
+    assert_eq!(left, 1, "only the configuration");
 }
 
 #[test]
@@ -202,10 +237,16 @@ fn nobody_waits_for_what_is_no_file() {
 #[test]
 fn an_unknown_channel_is_a_wrong_command_line() {
     let folder = folder();
-    for command in ["show", "remove"] {
-        let outcome = binary::run(folder.path(), ["channel", command, "none"]);
+    std::fs::write(
+        folder.path().join("sluicegate.toml"),
+        "[channels.web]\ncomponent = \"websocket\"\naccess = \"open\"\n",
+    )
+    .expect("a configuration");
+    for command in ["show", "grant", "pause", "resume", "reload", "review", "remove"] {
+        let outcome = binary::run(folder.path(), ["channel", command, "wep"]);
         assert_eq!(outcome.code, Some(2), "{}", outcome.err);
-        assert!(outcome.err.contains("  fix: "), "{}", outcome.err);
+        let expected = "error: there is no channel \"wep\"\n  fix: did you mean web?";
+        assert!(outcome.err.starts_with(expected), "{command}: {}", outcome.err);
     }
 }
 

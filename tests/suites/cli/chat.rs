@@ -265,3 +265,33 @@ async fn a_url_that_it_does_not_speak_is_a_wrong_command_line() {
     let outcome = outcome(chat("https://gate.example.org", "", "1")).await;
     assert_eq!(outcome.code, Some(2), "{}", outcome.err);
 }
+
+#[tokio::test]
+async fn a_gateway_that_goes_for_good_is_not_waited_for_longer_than_was_said() {
+    let gateway = Gateway::start().await;
+    let mut command = binary::command(Path::new("."));
+    command.args(["chat", "--url", &gateway.url(), "--conversation", "c1", "--wait", "1"]);
+    let piped = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the binary starts");
+    let mut input = child.stdin.take().expect("the input is a pipe");
+    input.write_all(b"one\n").expect("the input is taken");
+    let mut connection = gateway.accept().await;
+    let (id, _) = connection.message().await;
+    connection.accepted(&id).await;
+    connection.reply(&id, "dlv_0", "ONE").await;
+    drop(connection);
+    drop(gateway);
+    input.write_all(b"two\n").expect("the input is taken");
+    drop(input);
+    let outcome = outcome(child).await;
+    assert_eq!(
+        (outcome.out.as_str(), outcome.code),
+        ("ONE\n", Some(1)),
+        "{}",
+        outcome.err
+    );
+    assert!(outcome.err.contains("did not accept: 1"), "{}", outcome.err);
+}

@@ -130,8 +130,17 @@ fn what_a_start_refuses_for_what_is_named_the_check_refuses_and_nothing_is_left_
     let checked = binary::run(folder.path(), ["config", "check"]);
     let started = binary::run(folder.path(), ["run"]);
     assert_eq!((started.code, started.err), (Some(3), checked.err));
-    // What can't run counts as reviewed by nobody.
-    let noted = folder.path().join("data/components/stranger.first");
+    let left = std::fs::read_dir(folder.path()).expect("the folder is there").count();
+    assert_eq!(left, 2, "the start that was refused left something behind");
+    // Where there was a data directory before, it stays, and what can't run counts as reviewed by nobody.
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("a data directory");
+    assert_eq!(binary::run(folder.path(), ["run"]).code, Some(3));
+    assert!(
+        data.join("sluicegate.db").exists(),
+        "a directory that was there is not touched"
+    );
+    let noted = data.join("components/stranger.first");
     assert!(!noted.exists(), "what can't run was noted as reviewed");
 }
 

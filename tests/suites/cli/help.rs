@@ -97,4 +97,7 @@ fn a_wrong_command_line_exits_with_2_and_a_tip() {
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.err.contains("channel"), "{}", outcome.err);
     assert_eq!(binary::run(Path::new("."), ["--listen", "nowhere"]).code, Some(2));
+    // Nothing of many would look as if there were nothing.
+    let none = binary::run(Path::new("."), ["outbox", "list", "--limit", "0"]);
+    assert_eq!(none.code, Some(2), "{}", none.err);
 }

@@ -3,7 +3,7 @@
 use harness::{Act, FakePlatform, MockModel, Saying, Setup};
 use serde_json::{Value, json};
 
-use crate::operator::{done, events, fails, json_of, next_event};
+use crate::operator::{command, done, events, fails, json_of, next_event};
 
 /// The keys of a list.
 fn keys(listed: &Value) -> Vec<&str> {
@@ -135,4 +135,38 @@ async fn a_message_that_was_given_up_can_be_dropped() {
     gateway.wait_for_metric("sluicegate_dead_inbound", 0.0).await;
     fails(gateway.folder(), &["inbox", "drop", event], 1).await;
     assert_eq!(json_of(&gateway, &["inbox", "dead"]).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_slip_in_the_name_of_a_channel_is_recognised_by_every_command() {
+    let channel = "[channels.other]\ncomponent = \"websocket\"\naccess = \"open\"";
+    let gateway = Setup::new().echo().section(channel).start().await;
+    for words in [
+        &["channel", "pause", "othr"][..],
+        &["channel", "resume", "othr"],
+        &["channel", "log", "othr"],
+        &["channel", "show", "othr"],
+        &["channel", "grant", "othr"],
+        &["channel", "reload", "othr"],
+        &["channel", "review", "othr"],
+        &["channel", "remove", "othr"],
+        &["send", "othr", "c1", "hi"],
+    ] {
+        let unknown = fails(gateway.folder(), words, 2).await;
+        let expected = "there is no channel \"othr\"\n  fix: did you mean other?";
+        assert!(unknown.contains(expected), "{words:?}: {unknown}");
+    }
+    for words in [
+        &["outbox", "list"][..],
+        &["dead", "list"],
+        &["dead", "redrive", "--all"],
+    ] {
+        let words = [words, &["--channel", "othr"]].concat();
+        let output = command(gateway.folder(), &words).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.starts_with("warning: there is no channel"),
+            "{said}"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sluicegate::component;
 use telegram_fake::TelegramFake;
 
-use crate::operator::{done, events, fails, json_of, next_event};
+use crate::operator::{command, done, events, fails, json_of, next_event};
 
 /// The generic webhook as a stranger's file: the same code in each version, under another digest.
 fn versioned(version: u8) -> Vec<u8> {
@@ -128,6 +128,45 @@ async fn what_the_gateway_refuses_leaves_the_file_and_the_channels_as_they_were(
 }
 
 #[tokio::test]
+async fn changes_that_are_ordered_at_once_are_all_made() {
+    const ADDED: usize = 12;
+    let gateway = Setup::new().echo().websocket().start().await;
+    let names: Vec<String> = (0..ADDED).map(|number| format!("hook{number}")).collect();
+    let adding = names.iter().map(|name| {
+        let url = "url=http://127.0.0.1:1/x";
+        let words = ["channel", "add", "webhook", name, "--open", "--set", url, "--yes"];
+        command_of(gateway.folder(), words.map(str::to_owned).to_vec())
+    });
+    let pausing = ["pause", "resume", "pause"].map(|verb| {
+        command_of(
+            gateway.folder(),
+            ["channel", verb, "websocket"].map(str::to_owned).to_vec(),
+        )
+    });
+    let all: Vec<_> = adding.chain(pausing).collect();
+    for one in all {
+        let output = one.await.expect("the command runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = file(&gateway);
+    for name in &names {
+        assert!(text.contains(&format!("[channels.{name}]")), "{name} is lost: {text}");
+        assert_eq!(status_of(&gateway, name).await["status"], "up");
+    }
+    let row = status_of(&gateway, "websocket").await;
+    assert_eq!(row["status"] == "paused", row["paused"] == true, "{row}");
+}
+
+/// Runs a command beside others.
+fn command_of(folder: &Path, words: Vec<String>) -> tokio::task::JoinHandle<std::process::Output> {
+    let folder = folder.to_owned();
+    tokio::spawn(async move {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        command(&folder, &words).await
+    })
+}
+
+#[tokio::test]
 async fn a_changed_component_waits_for_its_review_and_the_reviewed_one_goes_on() {
     let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
     let reviewed = put(folder.path(), 1);
@@ -230,6 +269,49 @@ async fn what_is_neither_reviewed_nor_kept_does_not_run() {
     assert!(said.contains("The running gateway has it now."), "{said}");
     gateway.tell("mine", "m1", "c1", "hi").await;
     platform.wait_for_accepted("c1", 1).await;
+}
+
+#[tokio::test]
+async fn a_component_whose_file_is_gone_runs_from_the_copy_that_was_kept() {
+    for is_pinned in [true, false] {
+        let (platform, folder) = (FakePlatform::start().await, TempFolder::new());
+        let reviewed = put(folder.path(), 1);
+        let pin = if is_pinned {
+            format!("sha256 = \"{reviewed}\"\n")
+        } else {
+            String::new()
+        };
+        let mut gateway = TestGateway::start(mine(Setup::new().echo(), &platform, &pin), folder).await;
+        std::fs::remove_file(gateway.folder().join("mine.wasm")).expect("the file goes");
+        // A change of another channel has no use for the copy, and leaves it.
+        done(&gateway, &["channel", "add", "websocket", "ws", "--open"]).await;
+        let paused = done(&gateway, &["channel", "pause", "mine"]).await;
+        assert!(!paused.contains("note:"), "{paused}");
+        done(&gateway, &["channel", "resume", "mine"]).await;
+        assert!(gateway.terminate().await.success());
+
+        let words = [
+            "mine.wasm can't be read",
+            &reviewed[..12],
+            "was kept and runs in its place",
+        ];
+        let checked = done(&gateway, &["config", "check"]).await;
+        assert!(words.iter().all(|word| checked.contains(word)), "{checked}");
+        gateway.restart().await;
+        gateway.wait_for_log(&words).await;
+        gateway.tell("mine", "m1", "c1", "the kept one").await;
+        platform.wait_for_accepted("c1", 1).await;
+        let revoked = ["channel", "grant", "mine", "--revoke", &platform.endpoint()];
+        done(&gateway, &revoked).await;
+        assert!(gateway.terminate().await.success());
+
+        std::fs::remove_dir_all(gateway.data().join("components")).expect("the copy goes");
+        let refused = gateway.fails_to_start().await;
+        assert!(
+            refused.contains("there is no file") && refused.contains("mine.wasm"),
+            "{refused}"
+        );
+    }
 }
 
 /// A gateway with the channel `tg`, which polls the fake.

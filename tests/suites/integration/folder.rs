@@ -97,12 +97,12 @@ async fn a_full_folder_is_waited_for_and_a_revoked_one_is_not_written_to() {
 }
 
 /// A file system of its own with little room, which goes with it.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// Mounts one, which takes the right to mount (root's); elsewhere the test says that it was skipped.
     #[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let place = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", "size=256k", "sluicegate-small-disk"]);
@@ -116,13 +116,19 @@ impl SmallDisk {
     }
 
     /// Writes until all but `free_bytes` is taken, and returns the file that takes it.
-    fn fill(&self, free_bytes: u64) -> PathBuf {
+    pub(crate) fn fill(&self, free_bytes: u64) -> PathBuf {
         let path = self.0.path().join("filler");
         let mut filler = std::fs::File::create(&path).expect("a file on the disk");
         while filler.write_all(&[7; 4096]).is_ok() {}
         let taken = filler.metadata().expect("its length").len();
         filler.set_len(taken - free_bytes).expect("some of it is given back");
         path
+    }
+}
+
+impl SmallDisk {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -133,7 +139,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+pub(crate) fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let entries = std::fs::read_dir(folder).expect("the folder is there");
     entries.map(|entry| entry.expect("an entry").file_name()).collect()
 }

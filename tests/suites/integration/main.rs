@@ -3,6 +3,7 @@
 //! Nothing here reaches into the gateway. What a test knows it has seen from outside: frames, requests, pages, output.
 
 mod agents;
+mod backup;
 mod changes;
 mod channels;
 mod delivery;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use harness::{Program, Setup, TempFolder, http, sluicegate_binary};
+use harness::{Program, Setup, Signal, TempFolder, WsClient, eventually, http, sluicegate_binary};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -175,4 +175,28 @@ async fn a_start_that_failed_gives_the_port_back() {
     assert_eq!(code, CONFIGURATION, "{errors}");
     let answer = http::request(address, "GET", "/live", &[], b"").await;
     assert!(answer.is_err(), "something still listens: {answer:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_takes_nothing_keeps_no_gateway_from_running() {
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let mut command = Command::new("sh");
+    // As with a log file on a full disk.
+    command.args(["-c", "exec \"$0\" run --config \"$1\" 2>/dev/full"]);
+    command.arg(sluicegate_binary()).arg(file).current_dir(folder.path());
+    let mut program = Program::spawn(command);
+    let beacon = folder.path().join("data/gateway.json");
+    let address = eventually("the gateway says where it is", async || {
+        assert_eq!(program.exit_status(), None, "it ended");
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&beacon).ok()?).ok()?;
+        let address: SocketAddr = said["address"].as_str()?.parse().ok()?;
+        let ready = http::request(address, "GET", "/ready", &[], b"").await.ok()?;
+        (ready.status == 200).then_some(address)
+    });
+    let mut client = WsClient::connect(address.await, "/ws", &[]).await.expect("it serves");
+    client.say("m1", "c1", "hi").await;
+    client.until("reply").await;
+    program.signal(Signal::Terminate);
+    assert!(program.ended().await.success(), "it stops in order");
 }

@@ -91,6 +91,19 @@ async fn the_end_of_input_waits_for_an_agent_that_takes_its_time() {
 }
 
 #[tokio::test]
+async fn the_end_of_input_does_not_stop_a_service() {
+    let mut gateway = echoing().websocket().start().await;
+    gateway.program().write("hi\n").await;
+    gateway.program().close_input();
+    gateway.wait_for_log(&["terminal", "Ended"]).await;
+    let mut client = gateway.client().await;
+    client.say("m1", "c1", "are you there").await;
+    client.until("reply").await;
+    assert_eq!(gateway.program().output().all(), ["hi"]);
+    assert!(gateway.terminate().await.success());
+}
+
+#[tokio::test]
 async fn ctrl_c_finishes_what_was_asked_and_exits_0() {
     let (folder, model) = (TempFolder::new(), MockModel::start().await);
     model.hold();
@@ -102,6 +115,42 @@ async fn ctrl_c_finishes_what_was_asked_and_exits_0() {
     model.release();
     let (code, output, errors) = program.outcome().await;
     assert_eq!((code, output.as_str()), (Some(0), "re: hi"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_terminal_that_goes_away_stops_it_as_ctrl_c_does() {
+    let (folder, model) = (TempFolder::new(), MockModel::start().await);
+    model.hold();
+    let mut program = chat(&folder, &Setup::new().model(&model).section(TERMINAL));
+    program.write("hi\n").await;
+    model.asked().wait_for_len("the model is asked", 1).await;
+    program.signal(Signal::HangUp);
+    no_longer_ready(&program).await;
+    // The shell tells its jobs of it, and so does the system.
+    program.signal(Signal::HangUp);
+    model.release();
+    let (code, output, errors) = program.outcome().await;
+    assert_eq!((code, output.as_str()), (Some(0), "re: hi"), "{errors}");
+}
+
+#[tokio::test]
+async fn started_to_outlive_its_terminal_it_does() {
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &echoing().toml());
+    let mut command = Command::new("sh");
+    // As nohup does it.
+    command.args(["-c", "trap '' HUP; exec \"$0\" --config \"$1\""]);
+    command.arg(sluicegate_binary()).arg(file).current_dir(folder.path());
+    let mut program = Program::spawn(command);
+    for line in ["before", "after"] {
+        program.write(&format!("{line}\n")).await;
+        let is_there = |lines: &[String]| lines.iter().any(|said| said == line).then_some(());
+        program.output().wait_for("the answer", is_there).await;
+        program.signal(Signal::HangUp);
+    }
+    program.close_input();
+    let (code, output, errors) = program.outcome().await;
+    assert_eq!((code, output.as_str()), (Some(0), "before\nafter"), "{errors}");
 }
 
 #[tokio::test]

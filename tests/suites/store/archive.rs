@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sluicegate::event::OutboundEvent;
-use sluicegate::store::sqlite::{Archive, ArchiveError, OpenError, SqliteStore};
+use sluicegate::store::sqlite::{Archive, ArchiveError, CopyPlace, OpenError, SqliteStore};
 use sluicegate::store::{EventStore, Quota};
 
 use crate::fixtures::{NOW, accept, ack, block_on, channel, claim, claim_turns, end_of, enqueue, names};
@@ -48,11 +48,14 @@ fn a_store_in_use_is_sound_and_copied_as_it_is() {
         let mut archive = Archive::open(dir.path()).expect("it can be looked at");
         assert_eq!(archive.check().expect("it is read"), [""; 0]);
         let folder = to.path().join("copy");
-        let report = archive.backup(&folder).expect("it is copied");
+        let report = archive.backup(&CopyPlace::at(&folder)).expect("it is copied");
         assert_eq!((report.blobs, report.blobs_gone), (1, 0));
         // What happens after the copy is not in it.
         enqueue(&store, &[("3", "eve")], NOW).await;
-        assert!(matches!(archive.backup(&folder), Err(ArchiveError::InTheWay(_))));
+        assert!(matches!(
+            archive.backup(&CopyPlace::at(&folder)),
+            Err(ArchiveError::InTheWay(_))
+        ));
         assert!(!to.path().join("copy.unready").exists());
 
         let copy = SqliteStore::open(&folder).expect("a copy is a data directory");
@@ -162,7 +165,7 @@ fn a_damaged_file_is_found_and_not_copied() {
         "the damage was not found"
     );
     let folder = to.path().join("copy");
-    assert!(archive.backup(&folder).is_err());
+    assert!(archive.backup(&CopyPlace::at(&folder)).is_err());
     assert_eq!(
         std::fs::read_dir(to.path()).expect("listed").count(),
         0,

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Json;
+use super::at_least_one;
 use crate::limit::OPERATOR_ROWS_DEFAULT;
 
 const ADD_EXAMPLES: &str = "\
@@ -61,7 +62,7 @@ pub(in crate::cli) enum ChannelCommand {
         /// The channel's name
         name: String,
         /// How many, 256 at most
-        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT)]
+        #[arg(long, value_name = "COUNT", default_value_t = OPERATOR_ROWS_DEFAULT, value_parser = at_least_one)]
         limit: usize,
         #[command(flatten)]
         json: Json,

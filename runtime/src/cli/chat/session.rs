@@ -14,6 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::input::{LINE_BYTES_MAX, Line};
 use super::wire::{FromGateway, ToGateway};
 use crate::cli::failure::Failure;
+use crate::telemetry::tell;
 
 /// A connection to the gateway.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -107,16 +108,25 @@ impl Session {
         }
     }
 
-    /// Waits until the chat is over while there is no connection: the person leaves, or the wait for answers ends.
+    /// Waits until the chat is over while there is no connection: the person leaves, or the wait for answers ends. Lines
+    /// are taken meanwhile, so that the end of input is noticed; the next connection sends them.
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub(super) async fn over(&mut self) {
-        let deadline = self.deadline;
-        tokio::select! {
-            () = interrupted() => self.has_left = true,
-            () = sleep_until(deadline) => {}
+        let mut interrupted = std::pin::pin!(interrupted());
+        while !self.is_over() {
+            let (deadline, takes_lines) = (self.deadline, self.takes_lines());
+            tokio::select! {
+                () = &mut interrupted => self.has_left = true,
+                () = sleep_until(deadline) => {}
+                line = self.lines.recv(), if takes_lines => drop(self.note(line)),
+            }
         }
+    }
+
+    fn takes_lines(&self) -> bool {
+        self.deadline.is_none() && self.pending.len() < UNANSWERED_MAX
     }
 
     /// Returns how the chat went.
@@ -131,10 +141,10 @@ impl Session {
             .count();
         let unanswered = self.pending.len() - lost;
         if unanswered > 0 {
-            eprintln!(
+            tell(format_args!(
                 "{unanswered} without an answer so far; the gateway has them, and the answers come with --conversation {}",
                 self.conversation
-            );
+            ));
         }
         match (lost, self.refused) {
             (0, 0) => Ok(()),
@@ -152,7 +162,7 @@ impl Session {
         let mut tick = tokio::time::interval(TICK);
         let mut heard = Instant::now();
         while !self.is_over() {
-            let takes_lines = self.deadline.is_none() && self.pending.len() < UNANSWERED_MAX;
+            let takes_lines = self.takes_lines();
             // Each branch only waits, and takes what it waited for whole: any may be dropped for another.
             tokio::select! {
                 frame = socket.next() => {
@@ -194,17 +204,25 @@ impl Session {
     }
 
     async fn on_line(&mut self, socket: &mut Socket, line: Option<Line>) -> Result<(), String> {
+        match self.note(line) {
+            // Where sending fails, the next connection sends it.
+            Some((id, text)) => send_message(socket, &id, &self.conversation, &text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what was typed. Returns the id and the text of what is to be sent.
+    fn note(&mut self, line: Option<Line>) -> Option<(String, String)> {
         match line {
             None => self.deadline = Some(Instant::now() + self.wait),
             Some(Line::TooLong) => {
                 self.refused += 1;
-                eprintln!("a line of more than {LINE_BYTES_MAX} bytes was left out");
+                tell(format_args!("a line of more than {LINE_BYTES_MAX} bytes was left out"));
                 self.prompt();
             }
             Some(Line::Text(text)) => {
                 let id = format!("m{:06}-{}", self.next, self.nonce);
                 self.next += 1;
-                // Noted before it is sent: where sending fails, the next connection sends it.
                 self.pending.insert(
                     id.clone(),
                     Pending {
@@ -213,10 +231,10 @@ impl Session {
                     },
                 );
                 self.prompt();
-                send_message(socket, &id, &self.conversation, &text).await?;
+                return Some((id, text));
             }
         }
-        Ok(())
+        None
     }
 
     async fn on_frame(&mut self, socket: &mut Socket, frame: Message) -> Result<(), String> {
@@ -264,7 +282,11 @@ impl Session {
         if id.is_some_and(|id| self.pending.remove(&id).is_some()) {
             self.refused += 1;
         }
-        eprintln!("the gateway refused it: {} ({})", harmless(message), harmless(code));
+        tell(format_args!(
+            "the gateway refused it: {} ({})",
+            harmless(message),
+            harmless(code)
+        ));
         self.prompt();
     }
 
@@ -301,9 +323,9 @@ impl Session {
 
     fn prompt(&self) {
         if self.is_terminal {
-            print!("\r\x1b[K> ");
+            let mut out = std::io::stdout();
             // A terminal that is gone is noticed at the next answer.
-            let _ = std::io::stdout().flush();
+            let _ = write!(out, "\r\x1b[K> ").and_then(|()| out.flush());
         }
     }
 

@@ -9,14 +9,18 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::Backup;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::json;
 
 use super::open::{DataDir, OpenError, private};
 use super::records;
+use crate::id::random_hex;
 
 /// Faults that a check reports at most: after so many it is no question any more.
 const FAULTS_MAX: usize = 100;
+
+/// How often it is tried to remove an unfinished copy while files are still put into it: few are at a time.
+const DISCARD_TRIES_MAX: usize = 100;
 
 /// What must not be found, and the words for it with the number of rows.
 const MUST_BE_NONE: [(&str, &str); 8] = [
@@ -108,6 +112,44 @@ pub struct BackupReport {
     pub blobs_gone: u64,
 }
 
+/// Where a copy goes.
+#[derive(Debug, Clone)]
+pub struct CopyPlace {
+    /// The folder that is to have it.
+    folder: PathBuf,
+    /// The folder beside it that has it until it is whole, and that no other copy uses.
+    unready: PathBuf,
+}
+
+impl CopyPlace {
+    /// Names the place; nothing is made.
+    pub fn at(folder: &Path) -> Self {
+        // Without a slash at the end, which would put the one folder into the other.
+        let folder: PathBuf = folder.components().collect();
+        let mut unready = folder.clone().into_os_string();
+        unready.push(format!(".unready-{}", random_hex::<4>()));
+        let unready = unready.into();
+        Self { folder, unready }
+    }
+
+    /// Removes what there is of a copy that is not whole, also while it is still being written.
+    pub fn discard(&self) {
+        for _ in 0..DISCARD_TRIES_MAX {
+            match fs::remove_dir_all(&self.unready) {
+                Ok(()) => return,
+                // Nothing was made.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return,
+                // Something was put into it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error) => {
+                    tracing::warn!(%error, folder = %self.unready.display(), "what was left of the copy could not be removed");
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// A store that is looked at.
 pub struct Archive {
     data: DataDir,
@@ -170,38 +212,40 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError`]; what was written is removed then.
-    pub fn backup(&self, to: &Path) -> Result<BackupReport, ArchiveError> {
-        if to.exists() {
-            return Err(ArchiveError::InTheWay(to.to_owned()));
+    pub fn backup(&self, to: &CopyPlace) -> Result<BackupReport, ArchiveError> {
+        let CopyPlace { folder, unready } = to;
+        // A link that leads nowhere is in the way as well.
+        let refused = || ArchiveError::InTheWay(folder.to_owned());
+        if folder.symlink_metadata().is_ok() {
+            return Err(refused());
         }
-        let mut unready = to.to_owned().into_os_string();
-        unready.push(".unready");
-        let unready = PathBuf::from(unready);
-        let made = self.copy_into(&unready).and_then(|report| {
-            fs::rename(&unready, to).map_err(at(to))?;
-            sync_parent(to)?;
+        let made = self.copy_into(unready).and_then(|report| {
+            fs::rename(unready, folder).map_err(|source| match source.kind() {
+                // Somebody else's came first.
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => refused(),
+                _ => at(folder)(source),
+            })?;
+            sync_parent(folder)?;
             Ok(report)
         });
-        if made.is_err()
-            && !matches!(made, Err(ArchiveError::InTheWay(_)))
-            && let Err(error) = fs::remove_dir_all(&unready)
-        {
-            tracing::warn!(%error, folder = %unready.display(), "what was left of the copy could not be removed");
+        if made.is_err() {
+            to.discard();
         }
         made
     }
 
     fn copy_into(&self, folder: &Path) -> Result<BackupReport, ArchiveError> {
-        if folder.exists() {
-            return Err(ArchiveError::InTheWay(folder.to_owned()));
-        }
         let blobs = folder.join("blobs");
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&blobs).map_err(at(&blobs))?;
         let file = folder.join("sluicegate.db");
         private().open(&file).map_err(at(&file))?;
         let mut copy = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        Backup::new(&self.db, &mut copy)?.step(-1)?;
+        let copied = Backup::new(&self.db, &mut copy).and_then(|backup| backup.step(-1));
+        copied.map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => at(&file)(io::ErrorKind::StorageFull.into()),
+            _ => ArchiveError::Read(error),
+        })?;
         let (mut copied, mut gone) = (0, 0);
         each_blob(&copy, |id, _| {
             let target = blobs.join(id);

@@ -31,6 +31,16 @@ impl Shelf {
         (component::digest(&wasm) == digest).then_some(wasm)
     }
 
+    /// Returns whether a component of this digest is kept, without looking whether it is whole.
+    pub fn holds(&self, digest: &str) -> bool {
+        self.path(digest).is_file()
+    }
+
+    /// Returns the digest that a channel's grants are for: the one in the configuration, else the one that ran first.
+    pub fn reviewed(&self, channel: &ChannelName, pinned: Option<&str>) -> Option<String> {
+        pinned.map(str::to_owned).or_else(|| self.first_of(channel))
+    }
+
     /// Keeps a component, whole or not at all, within [`limit::COMPONENTS_KEPT_BYTES_MAX`] for all together.
     ///
     /// # Errors
@@ -65,7 +75,7 @@ impl Shelf {
     }
 
     /// Returns the digest of the component that a channel ran first, where the configuration names none.
-    pub fn first_of(&self, channel: &ChannelName) -> Option<String> {
+    fn first_of(&self, channel: &ChannelName) -> Option<String> {
         let digest = fs::read_to_string(self.first_path(channel)).ok()?;
         (digest.len() == limit::DIGEST_BYTES && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
     }
@@ -122,6 +132,7 @@ mod tests {
         assert_eq!(shelf.get(&one), None);
         shelf.keep(&one, b"one").unwrap();
         shelf.keep(&two, b"two").unwrap();
+        assert!(shelf.holds(&one));
         assert_eq!(shelf.get(&one).as_deref(), Some(&b"one"[..]));
         fs::write(shelf.path(&one), "another").unwrap();
         assert_eq!(shelf.get(&one), None, "a kept file that was changed is not used");
@@ -131,6 +142,11 @@ mod tests {
         shelf.note_first(&mine, &one).unwrap();
         shelf.note_first(&gone, &one).unwrap();
         shelf.keep_only(&BTreeSet::from([two.clone()]), &BTreeSet::from([&mine]));
+        assert_eq!(
+            shelf.reviewed(&mine, Some("00")).as_deref(),
+            Some("00"),
+            "a pin is the operator's own word"
+        );
         assert_eq!(
             (shelf.first_of(&mine), shelf.first_of(&gone)),
             (Some(one.clone()), None)
