@@ -54,10 +54,10 @@ pub enum Error {
         max: usize,
     },
     /// It was not compiled in time.
-    #[error("compiling it takes more than {} s: raise `compile_s` in [gateway] if you trust it", .0.as_secs())]
+    #[error("compiling it takes more than {} s", .0.as_secs())]
     CompileTime(std::time::Duration),
     /// Its compiler needs more memory than it may have.
-    #[error("compiling it takes more than {} MiB of memory: raise `compile_memory_mib` in [gateway] if you trust it", .0 / (1024 * 1024))]
+    #[error("compiling it takes more than {} MiB of memory", .0 / (1024 * 1024))]
     CompileMemory(u64),
     /// Its compiler ended without a word of what is wrong with the component, or can't be run.
     #[error("its compiler failed: {0}")]
@@ -110,6 +110,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns what the operator can do, where another component is not the only way.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::CompileTime(_) => Some("raise `compile_s` in [gateway], if you trust it"),
+            Self::CompileMemory(_) => Some("raise `compile_memory_mib` in [gateway], if you trust it"),
+            _ => None,
+        }
+    }
+
     fn engine(error: impl Into<wasmtime::Error>) -> Self {
         Self::Engine(engine::plain(&error.into()))
     }

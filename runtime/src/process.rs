@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+use rustix::process::{Signal, getpgrp, getpid, getpriority_process, kill_current_process_group, setpriority_process};
 
 /// Returns the gateway's own executable.
 ///
@@ -39,6 +39,22 @@ pub fn end_without_reader() -> io::Result<()> {
         .spawn(watch)
         .map(drop)
 }
+
+/// Gives all others the right of way: on Linux this thread and those that it starts, elsewhere the whole process. Whoever
+/// started the gateway may have given it less already; then it keeps that.
+///
+/// # Errors
+/// Where the system does not do it.
+pub fn give_way() -> io::Result<()> {
+    if getpriority_process(None)? < LOW_PRIORITY {
+        setpriority_process(None, LOW_PRIORITY)?;
+    }
+    Ok(())
+}
+
+/// A nice value, setpriority(2): a tenth of what others get where all want the core, and not less, because a guest may
+/// hold a lock of the host for a moment that others then wait for.
+const LOW_PRIORITY: i32 = 10;
 
 /// Waits for the end of whoever reads the standard output, and kills the group, this process included.
 fn watch() {

@@ -95,14 +95,10 @@ impl Drop for SlowLane {
 fn give_way() {
     // On Linux a priority belongs to a thread; elsewhere it would slow down the whole process.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
+    if let Err(error) = crate::process::give_way() {
         tracing::warn!(%error, "long calls of guests run with the priority of everything else");
     }
 }
-
-/// The nice value of these threads, and of compilers, setpriority(2): a tenth of what others get where all want the core, and not less,
-/// because a guest may hold a lock of the host for a moment that others then wait for.
-pub(super) const LOW_PRIORITY: i32 = 10;
 
 /// How the brief part of a call ended.
 enum End<F: Future> {

@@ -75,8 +75,8 @@ fn ask_with(
     start_runtime()?
         .block_on(crate::channel::inspect(wasm, compilation, cache))
         .map_err(|error| {
-            let remedy =
-                "use a component that was built for package sluicegate:channel, with the SDK or any tool chain";
+            let other = "use a component that was built for package sluicegate:channel, with the SDK or any tool chain";
+            let remedy = error.remedy().unwrap_or(other);
             Failure::new(Kind::Failed, format!("{component} is refused: {error}"), remedy)
         })
 }

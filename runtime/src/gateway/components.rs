@@ -183,7 +183,8 @@ impl Components {
             return Ok(component);
         }
         let component = LoadedComponent::load(&self.engine, wasm).await.map_err(|error| {
-            let remedy = format!("`sluicegate component inspect {source}` says more; use another build of it");
+            let other = || format!("`sluicegate component inspect {source}` says more; use another build of it");
+            let remedy = error.remedy().map_or_else(other, str::to_owned);
             (error.to_string(), remedy)
         })?;
         self.lock_loaded().insert(digest, Arc::downgrade(&component));

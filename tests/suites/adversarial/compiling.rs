@@ -218,6 +218,28 @@ async fn a_compiler_has_nothing_of_the_gateways_and_gives_way_to_all() {
     assert_eq!(open, BTreeSet::from([0, 1, 2]));
 }
 
+#[tokio::test]
+async fn a_compiler_gives_way_no_less_than_who_started_it() {
+    const NICE: i32 = 15;
+    let folder = TempFolder::new();
+    fs::write(folder.path().join("strange.wasm"), slow()).expect("the component is written");
+    let mut command = Command::new("nice");
+    command.args(["-n", &NICE.to_string()]).arg(sluicegate_binary());
+    command
+        .args(["component", "inspect", "strange.wasm"])
+        .current_dir(folder.path());
+    let program = Program::spawn(command);
+    let compiler = compiler_of(&program).await;
+    let bounded = Path::new("/proc").join(compiler.to_string()).join("limits");
+    eventually("the compiler has set its bounds", async || {
+        let limits = fs::read_to_string(&bounded).ok()?;
+        let memory = limits.lines().find(|line| line.starts_with("Max data size"))?;
+        (!memory.contains("unlimited")).then_some(())
+    })
+    .await;
+    assert_eq!(stat(compiler).map(|it| it.nice), Some(NICE));
+}
+
 /// The descriptors that a folder of `/proc` lists.
 fn numbers(folder: &Path) -> BTreeSet<u32> {
     let entries = fs::read_dir(folder).expect("the descriptors");

@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::{Engine, OutOfMemory};
 
-use crate::channel::{engine, lane};
+use crate::channel::engine;
 use crate::component::CompileBounds;
 use crate::process;
 
@@ -66,10 +66,10 @@ fn parsed(mut arguments: impl Iterator<Item = OsString>) -> Option<CompileBounds
 
 /// Gives up what compiling does not need. What is set here holds for all threads, which are started later.
 fn confine(bounds: CompileBounds) -> io::Result<()> {
-    setpriority_process(None, lane::LOW_PRIORITY)?;
-    // Where the machine has too little memory, this is to be ended, and not the gateway.
+    process::give_way()?;
+    // Where the machine has too little memory, this is to be ended, and not the gateway. Not every container lets it say so.
     #[cfg(target_os = "linux")]
-    std::fs::write("/proc/self/oom_score_adj", "1000")?;
+    let _said = std::fs::write("/proc/self/oom_score_adj", "1000");
     lower(Resource::Core, 0)?;
     // Should the gateway be stopped, and end nobody at a deadline.
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
