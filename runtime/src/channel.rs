@@ -115,6 +115,9 @@ impl Error {
         match self {
             Self::CompileTime(_) => Some("raise `compile_s` in [gateway], if you trust it"),
             Self::CompileMemory(_) => Some("raise `compile_memory_mib` in [gateway], if you trust it"),
+            Self::Compiler(_) => Some(
+                "it need not be wrong: see that the gateway may start processes, on Linux with /proc, and has room for one",
+            ),
             _ => None,
         }
     }

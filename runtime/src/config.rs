@@ -146,7 +146,7 @@ impl Config {
                 "mend the syntax; `sluicegate config reference` shows every form",
             );
         }
-        let base = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let base = file.map_or(Path::new(""), folder_of).to_owned();
         let mut root = Section::new(&notes, Place::default(), table.get_ref());
         let gateway = read_gateway(&mut root, &base);
         let agents = agent::read_all(&mut root, &base);
@@ -194,6 +194,14 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse()
         .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:7878 or [::1]:7878".to_owned())
+}
+
+/// Returns the folder that relative paths of a configuration start from. One that comes through a descriptor, as from
+/// standard input, has none of its own: there it is the working directory.
+fn folder_of(file: &Path) -> &Path {
+    let is_descriptor = file.starts_with("/dev") || file.starts_with("/proc");
+    let folder = file.parent().filter(|_| !is_descriptor);
+    folder.unwrap_or(Path::new(""))
 }
 
 fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {

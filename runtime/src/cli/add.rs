@@ -15,7 +15,9 @@ use super::console::Console;
 use super::failure::{Failure, Kind};
 use super::learn::learn;
 use crate::component::{EndpointRequest, Inspection};
-use crate::config::{Access, Config, ConfigError, Draft, Editor, FILE_NAME, Fault, FaultKind, SettingValue, Sources};
+use crate::config::{
+    Access, Config, ConfigError, Draft, EditError, Editor, FILE_NAME, Fault, FaultKind, SettingValue, Sources,
+};
 use crate::id::ChannelName;
 use crate::policy::{Grant, GrantEntry, Request};
 use crate::secret::SecretSource;
@@ -31,7 +33,12 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
     let gateway = Config::read(sources, &bundled_names()).config.gateway;
     let inspection = ask_for(&gateway, &args.component, &load(&args.component)?)?;
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
-    let file = Editor::open(&file)?.path().to_owned();
+    let editor = Editor::open(&file)?;
+    let name = channel_name(args, &inspection)?;
+    if editor.has_channel(&name) {
+        return Err(EditError::Exists(name).into());
+    }
+    let file = editor.path().to_owned();
     console.say(&card(&inspection))?;
     let mut args = args.clone();
     if args.learn {

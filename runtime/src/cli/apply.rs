@@ -15,16 +15,24 @@ use crate::limit;
 /// # Errors
 /// Where there is none, it can't be read, or has no such channel.
 pub(super) fn open(sources: &Sources, name: &str) -> Result<Editor, Failure> {
+    let editor = open_as_it_is(sources, name)?;
+    if !editor.has_channel(name) {
+        return Err(unknown(name, editor.channel_names()));
+    }
+    Ok(editor)
+}
+
+/// Opens the configuration file for something to do with this channel, which need not stand in it.
+///
+/// # Errors
+/// Where there is none, or it can't be read.
+pub(super) fn open_as_it_is(sources: &Sources, name: &str) -> Result<Editor, Failure> {
     let Some(file) = sources.existing_file() else {
         let message = format!("there is no configuration file, so no channel {name:?} in it");
         let remedy = format!("name the file with --config, or make {FILE_NAME}");
         return Err(Failure::new(Kind::Usage, message, remedy));
     };
-    let editor = Editor::open(&file)?;
-    if !editor.channel_names().any(|known| known == name) {
-        return Err(unknown(name, editor.channel_names()));
-    }
-    Ok(editor)
+    Ok(Editor::open(&file)?)
 }
 
 /// Makes a change of one channel: `open` opens the file and changes it, again each time somebody else's change was faster.

@@ -143,10 +143,21 @@ pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<
     Ok(format!("{verb}d {name}\n{}", apply::report(changed.as_ref())))
 }
 
-/// Lets a running gateway take over what the file says of a channel.
+/// Lets a running gateway take over what the file says of a channel: also that it is not there any more.
 pub(super) fn reload(sources: &Sources, name: &str) -> Result<String, Failure> {
-    find(&read_leniently(sources), name)?;
-    let ((), changed) = apply::put(sources, name, || Ok((apply::open(sources, name)?, ())))?;
+    read_leniently(sources);
+    let ((), changed) = apply::put(sources, name, || {
+        let editor = apply::open_as_it_is(sources, name)?;
+        if !editor.has_channel(name) {
+            let running = Running::find(sources)?.map(|running| running.channels()).transpose()?;
+            let views = running.unwrap_or_default();
+            if !views.iter().any(|view| view.name.as_str() == name) {
+                let run = views.iter().map(|view| view.name.as_str());
+                return Err(unknown(name, editor.channel_names().chain(run)));
+            }
+        }
+        Ok((editor, ()))
+    })?;
     Ok(apply::report(changed.as_ref()))
 }
 

@@ -38,7 +38,7 @@ const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) fn chat(args: &ChatArgs, sources: &Sources) -> Result<String, Failure> {
     if let Some(url) = args.url.as_ref().filter(|url| !url.starts_with("ws://")) {
         let remedy = "write ws://HOST:PORT/ws; for a gateway elsewhere, forward its port, such as with ssh -L";
-        let message = format!("{url:?} is no URL that chat speaks");
+        let message = format!("{:?} is no URL that chat speaks", shown(url));
         return Err(Failure::new(Kind::Usage, message, remedy));
     }
     // One that is started again may have another port.

@@ -89,7 +89,7 @@ impl Running {
 
     /// Asks for what stands at a path, given in its segments.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, Failure> {
-        self.ask(self.request(Method::GET, path, query))
+        self.ask(self.request(Method::GET, path, query)?)
     }
 
     /// Asks for up to `max` items of a list, part by part.
@@ -115,7 +115,7 @@ impl Running {
 
     /// Orders a change.
     pub(super) fn post<T: DeserializeOwned>(&self, path: &[&str], body: Option<Value>) -> Result<T, Failure> {
-        let request = self.request(Method::POST, path, &[]);
+        let request = self.request(Method::POST, path, &[])?;
         self.ask(match body {
             None => request,
             Some(body) => with_json(request, &body),
@@ -124,7 +124,7 @@ impl Running {
 
     /// Orders a change of a channel, which may take as long as a component takes to compile, to stop and to start.
     pub(super) fn change(&self, path: &[&str]) -> Result<ChannelChanged, Failure> {
-        self.ask(self.changing(path))
+        self.ask(self.changing(path)?)
     }
 
     /// Orders what [`Running::change`] does, as a staged configuration has it. None where that was made from a file that was
@@ -133,23 +133,32 @@ impl Running {
     /// # Errors
     /// Why not.
     pub(super) fn take_over(&self, path: &[&str], edit: &Value) -> Result<Option<ChannelChanged>, Failure> {
-        match self.runtime.block_on(answer(with_json(self.changing(path), edit)))? {
+        match self.runtime.block_on(answer(with_json(self.changing(path)?, edit)))? {
             (StatusCode::PRECONDITION_FAILED, _) => Ok(None),
             (status, bytes) => understood(status, &bytes).map(Some),
         }
     }
 
-    fn changing(&self, path: &[&str]) -> reqwest::RequestBuilder {
-        let request = self.request(Method::POST, path, &[]);
-        request.timeout(limit::CHANNEL_CHANGE_TIMEOUT)
+    fn changing(&self, path: &[&str]) -> Result<reqwest::RequestBuilder, Failure> {
+        let request = self.request(Method::POST, path, &[])?;
+        Ok(request.timeout(limit::CHANNEL_CHANGE_TIMEOUT))
     }
 
     /// Orders that something is dropped.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Failure> {
-        self.ask(self.request(Method::DELETE, path, &[]))
+        self.ask(self.request(Method::DELETE, path, &[])?)
     }
 
-    fn request(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<reqwest::RequestBuilder, Failure> {
+        // These drop out of a URL, however they are written there, and what is left leads somewhere else.
+        if let Some(id) = path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(not_found(format!("nothing has the id {id:?}")));
+        }
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -157,7 +166,7 @@ impl Running {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.client.request(method, url).bearer_auth(&self.token)
+        Ok(self.client.request(method, url).bearer_auth(&self.token))
     }
 
     fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
@@ -223,10 +232,12 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
             Failure::new(Kind::Failed, "the gateway refuses the admin token", remedy)
         }
         StatusCode::UNPROCESSABLE_ENTITY => Failure::new(Kind::Configuration, words, "nothing was changed"),
-        StatusCode::NOT_FOUND => {
-            let remedy = "see what there is: `sluicegate outbox list`, `dead list`, `inbox dead`, `channel list`";
-            Failure::new(Kind::Failed, words, remedy)
-        }
+        StatusCode::NOT_FOUND => not_found(words),
         _ => Failure::plain(words),
     }
+}
+
+fn not_found(words: String) -> Failure {
+    let remedy = "see what there is: `sluicegate outbox list`, `dead list`, `inbox dead`, `channel list`";
+    Failure::new(Kind::Failed, words, remedy)
 }

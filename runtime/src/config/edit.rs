@@ -81,9 +81,15 @@ impl Editor {
     /// Opens a file; one that does not exist is an empty one. A symbolic link is followed, so that it stays a link.
     ///
     /// # Errors
-    /// [`EditError::File`] and [`EditError::Syntax`].
+    /// [`EditError::File`], also where something stands there that is no file, and [`EditError::Syntax`].
     pub fn open(path: &Path) -> Result<Self, EditError> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // A pipe or a device would be replaced by a file.
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            let source = std::io::Error::other("it is not a regular file");
+            let verb = "changed";
+            return Err(EditError::File { path, verb, source });
+        }
         let text = text_of(&path)?;
         match text.parse() {
             Ok(document) => Ok(Self {
@@ -116,6 +122,11 @@ impl Editor {
         channels
             .into_iter()
             .flat_map(|table| table.iter().map(|(name, _)| name))
+    }
+
+    /// Returns whether a channel of this name stands in it.
+    pub fn has_channel(&self, name: &str) -> bool {
+        self.channel_names().any(|known| known == name)
     }
 
     /// Adds a channel at the end of the channels.

@@ -113,6 +113,51 @@ fn channels_that_are_added_at_once_are_all_there() {
 }
 
 #[test]
+fn a_name_that_is_taken_is_said_before_anything_is_asked() {
+    let folder = folder();
+    let configuration = "[channels.telegram]\ncomponent = \"websocket\"\naccess = \"open\"\n";
+    std::fs::write(folder.path().join("sluicegate.toml"), configuration).expect("a configuration");
+    // Without a flag, the name is the component's own.
+    for name in [&[][..], &["telegram"]] {
+        let outcome = binary::run(folder.path(), [&["channel", "add", "telegram"], name].concat());
+        assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+        assert!(
+            outcome.err.contains("there is a channel \"telegram\" already"),
+            "{}",
+            outcome.err
+        );
+        assert_eq!(outcome.out, "", "it is described before that");
+    }
+    assert_eq!(file_in(folder.path()), configuration);
+}
+
+#[test]
+fn a_configuration_that_is_no_file_is_never_replaced_by_one() {
+    let folder = folder();
+    let link = folder.path().join("sluicegate.toml");
+    std::os::unix::fs::symlink("/dev/stdin", &link).expect("a link");
+    for arguments in [
+        &["channel", "add", "websocket", "--open"][..],
+        &["channel", "pause", "websocket"],
+        &["channel", "remove", "websocket"],
+    ] {
+        let mut command = binary::command(folder.path());
+        // A pipe, whose other end is closed at once.
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let outcome: Outcome = child.wait_with_output().expect("it ends").into();
+        assert_eq!(outcome.code, Some(1), "{}", outcome.err);
+        assert!(
+            outcome.err.contains("can't be changed: it is not a regular file"),
+            "{}",
+            outcome.err
+        );
+        let is_link = link.symlink_metadata().expect("it is there").is_symlink();
+        assert!(is_link, "{arguments:?} put a file in its place");
+    }
+}
+
+#[test]
 fn what_is_asked_for_is_not_granted_by_silence() {
     let folder = folder();
     let silent = binary::run(folder.path(), ["channel", "add", "terminal", "--open"]);

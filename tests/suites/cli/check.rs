@@ -1,7 +1,10 @@
 //! `config check` and what stands on it: each folder in `cases/` is a configuration with its report.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use crate::binary::Outcome;
 use crate::{binary, golden};
 
 fn cases() -> Vec<PathBuf> {
@@ -166,6 +169,29 @@ fn what_stands_in_the_place_of_the_file_is_never_taken_for_none() {
         let outcome = binary::run(folder.path(), ["config", "check"]);
         assert_eq!(outcome.code, Some(3), "{words}: {}{}", outcome.out, outcome.err);
         assert!(outcome.err.contains(words), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn paths_of_a_configuration_without_a_folder_start_from_the_working_directory() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    for at in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+        let mut command = binary::command(folder.path());
+        command.args(["--config", at, "db", "check"]).stdin(Stdio::piped());
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the binary starts");
+        let mut input = child.stdin.take().expect("the input is a pipe");
+        input
+            .write_all(b"[gateway]\ndata = \"here\"\n")
+            .expect("the input is taken");
+        drop(input);
+        let outcome: Outcome = child.wait_with_output().expect("it ends").into();
+        assert!(
+            !outcome.err.contains("/dev") && !outcome.err.contains("/proc"),
+            "{}",
+            outcome.err
+        );
+        assert!(outcome.err.contains("here"), "{}", outcome.err);
     }
 }
 
