@@ -41,6 +41,7 @@ use self::failure::{Failure, Kind};
 use crate::channel::{COMPILE, compile_as_child};
 use crate::config::{Config, Sources};
 use crate::gateway::{Mode, guard};
+use crate::process;
 use crate::telemetry::{self, tell};
 
 /// Does what the process's command line says and returns its exit code: 0 done, 1 failed, 2 wrong command line, 3 wrong
@@ -48,10 +49,18 @@ use crate::telemetry::{self, tell};
 pub fn main() -> ExitCode {
     // Not commands for people: the gateway starts itself like this before the program of an agent, and to compile.
     let mut args = std::env::args_os().skip(1);
-    match args.next() {
-        Some(first) if first == guard::SUBCOMMAND => return run_guard(args),
-        Some(first) if first == COMPILE => return compile(args),
-        _ => {}
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == COMPILE) {
+        return compile(args);
+    }
+    // All others have secrets, or their sources, in memory. A compiler has none, and confines itself.
+    if let Err(error) = process::leave_no_core() {
+        tell(format_args!(
+            "warning: a crash may leave a core file with secrets in it: {error}"
+        ));
+    }
+    if first.is_some_and(|first| first == guard::SUBCOMMAND) {
+        return run_guard(args);
     }
     let cli = Cli::parse();
     let outcome = set_up_log(&cli.shared, cli.command.as_ref()).and_then(|()| dispatch(cli));

@@ -52,6 +52,25 @@ pub fn give_way() -> io::Result<()> {
     Ok(())
 }
 
+/// Has the system write no core file of this process, which would hold its secrets. On Linux other processes of its user
+/// can't read its memory any more either. What it starts is not concerned (on Linux), or can't dump its core as well.
+///
+/// # Errors
+/// Where the system does not do it.
+pub fn leave_no_core() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::process::setrlimit(rustix::process::Resource::Core, NO_CORE)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+const NO_CORE: rustix::process::Rlimit = rustix::process::Rlimit {
+    current: Some(0),
+    maximum: Some(0),
+};
+
 /// A nice value, setpriority(2): a tenth of what others get where all want the core, and not less, because a guest may
 /// hold a lock of the host for a moment that others then wait for.
 const LOW_PRIORITY: i32 = 10;

@@ -19,6 +19,8 @@ pub enum Signal {
     Terminate,
     /// SIGKILL: no last words.
     Kill,
+    /// SIGABRT, as a process ends itself that finds something broken.
+    Abort,
 }
 
 /// A running (or ended) child process with pipes for its input and output. Dropping it kills it.
@@ -110,6 +112,7 @@ impl Program {
             Signal::HangUp => rustix::process::Signal::HUP,
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
+            Signal::Abort => rustix::process::Signal::ABORT,
         };
         // It may have ended between the look and the signal.
         let _ = rustix::process::kill_process(pid, number);

@@ -1,7 +1,10 @@
 //! What is still there after a restart.
 
-use harness::{FakePlatform, MockModel, Setup};
+use std::os::unix::process::ExitStatusExt as _;
+
+use harness::{FakePlatform, MockModel, Program, Setup, Signal, TempFolder, sluicegate_binary};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// Returns who said what in a request to the model, the system prompt left out.
 fn said(request: &Value) -> Vec<(String, String)> {
@@ -75,4 +78,21 @@ async fn a_reply_that_found_its_platform_down_goes_out_after_the_restart() {
     assert_eq!(taken[0].text, "hi");
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(platform.arrived().len(), 1, "the platform got it once");
+}
+
+#[tokio::test]
+async fn a_crash_leaves_no_core_file() {
+    let folder = TempFolder::new();
+    folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let mut command = Command::new("sh");
+    // As where cores are wanted: of a program that allows it there would be one now.
+    command.args(["-c", "ulimit -c unlimited && exec \"$0\" run"]);
+    command.arg(sluicegate_binary()).current_dir(folder.path());
+    let mut gateway = Program::spawn(command);
+    let is_up = |lines: &[String]| lines.iter().any(|line| line.contains("status=Up")).then_some(());
+    gateway.errors().wait_for("the channel is up", is_up).await;
+    gateway.signal(Signal::Abort);
+    let status = gateway.ended().await;
+    assert_eq!(status.signal(), Some(6), "{status}");
+    assert!(!status.core_dumped(), "its memory was written to a file");
 }

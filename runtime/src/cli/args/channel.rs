@@ -18,8 +18,8 @@ Examples:
 What the component asks for is shown before anything is granted. On a terminal each grant is asked
 for; in a script only what stands in --grant is granted, or everything with --yes.
 
---learn runs the component for some seconds with nothing granted and without your secrets, shows what
-it tried to reach, and prints the command that grants just that. In a script it writes nothing.";
+--learn runs the component for some seconds with nothing granted and without your secrets, shows
+what it tried to reach, and prints the command that grants just that. In a script it writes nothing.";
 
 const REVIEW_EXAMPLES: &str = "\
 Examples:
