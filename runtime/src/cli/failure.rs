@@ -87,7 +87,7 @@ impl From<EditError> for Failure {
         let remedy = match error {
             EditError::File { .. } => "check the path and its permissions, or name another file with --config",
             EditError::Syntax { .. } => "mend the syntax; `sluicegate config check` shows where",
-            EditError::Outdated(_) => "see who changes it all the time",
+            EditError::Outdated(_) => "see who changes it all the time, or holds a lock on its folder, as `flock` does",
             EditError::Exists(_) => "choose another name, or remove that one first with `sluicegate channel remove`",
             EditError::Unknown(_) => "`sluicegate channel list` shows the names",
             EditError::Form => "write each channel as a table of its own: [channels.NAME]",

@@ -33,8 +33,8 @@ pub enum EditError {
         /// Where.
         source: toml_edit::TomlError,
     },
-    /// The file is not any more what the change was made from.
-    #[error("{} was changed by someone else meanwhile; look at it, and try again", .0.display())]
+    /// The file is not any more what the change was made from, or is just being changed.
+    #[error("{} was changed by someone else meanwhile, or its folder is locked; look at it, and try again", .0.display())]
     Outdated(PathBuf),
     /// There is a channel of that name.
     #[error("there is a channel {0:?} already")]

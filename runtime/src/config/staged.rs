@@ -1,6 +1,7 @@
 //! A configuration file is replaced whole or not at all, also where one process writes the new one and another, the
 //! gateway that runs by it, decides whether it takes its place.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -82,14 +83,20 @@ impl Staged {
     /// Replaces the file, durably, whole or not at all, if it is still what this was made from.
     ///
     /// # Errors
-    /// As [`Staged::check`]; the old file is there as it was.
+    /// As [`Staged::check`], and [`EditError::Outdated`] where another one is just being put in its place; the old file is
+    /// there as it was.
     pub fn commit(self) -> Result<(), EditError> {
         let failed = |source| self.failed("written", source);
-        // Between the look and the change nobody else may change it. A file system without locks leaves that to chance.
-        let folder = std::fs::File::open(folder_of(&self.file));
-        let _alone = folder.as_ref().map(std::fs::File::lock);
+        // Between the look and the change nobody else may change it. A file system without locks leaves that to chance. It
+        // is not waited for: whoever may read the folder can lock it, for ever.
+        let folder = File::open(folder_of(&self.file));
+        if matches!(folder.as_ref().map(File::try_lock), Ok(Err(TryLockError::WouldBlock))) {
+            return Err(EditError::Outdated(self.file.clone()));
+        }
         self.check()?;
         std::fs::rename(&self.path, &self.file).map_err(failed)?;
+        // The flush takes its time, and the next one need not wait for it. Without this it would, and no more.
+        let _unlocked = folder.as_ref().map(File::unlock);
         // The rename is durable once the folder is; a platform that can't open folders has nothing to flush.
         folder.and_then(|folder| folder.sync_all()).map_err(failed)
     }

@@ -1,6 +1,6 @@
 //! Slips of an operator's hand: what is meant is done, or said.
 
-use harness::{FakePlatform, Setup, WsClient};
+use harness::{FakePlatform, PATIENCE, Setup, WsClient};
 use serde_json::json;
 
 use crate::operator::{done, fails, json_of};
@@ -48,4 +48,25 @@ async fn a_channel_that_was_taken_out_of_the_file_by_hand_goes_at_its_reload() {
     let unknown = fails(gateway.folder(), &["channel", "reload", "hook"], 2).await;
     assert!(unknown.contains("there is no channel \"hook\""), "{unknown}");
     assert_eq!(json_of(&gateway, &["outbox", "list"]).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_lock_on_the_folder_of_the_configuration_holds_up_nobody() {
+    let mut gateway = Setup::new().echo().websocket().start().await;
+    let folder = std::fs::File::open(gateway.folder()).expect("the folder is there");
+    folder.lock().expect("nobody else has it");
+    let add = ["channel", "add", "websocket", "other", "--open", "--yes"];
+    let refused = tokio::time::timeout(PATIENCE, fails(gateway.folder(), &add, 1));
+    let refused = refused.await.expect("it does not wait for the lock");
+    assert!(
+        refused.contains("its folder is locked") && refused.contains("flock"),
+        "{refused}"
+    );
+    let paused = tokio::time::timeout(PATIENCE, done(&gateway, &["channel", "pause", "websocket"]));
+    let paused = paused.await.expect("it does not wait for the lock");
+    assert!(paused.contains("note: "), "{paused}");
+    assert_eq!(gateway.get("/live").await.status, 200);
+    drop(folder);
+    done(&gateway, &add).await;
+    assert!(gateway.terminate().await.success());
 }
