@@ -116,8 +116,8 @@ pub const FRESH_BYTES_MAX: usize = 8 * MIB;
 pub const FRESH_SPAN_MAX: i64 = 65_536;
 /// Read-only connections: reads are short, and there are two cores on a small server.
 pub const STORE_READERS: usize = 4;
-/// Keys of one channel's state.
-pub const STATE_KEYS_MAX: u64 = 20_000;
+/// Keys of one channel's state, where the operator says nothing: all of them are listed in one answer.
+pub const STATE_KEYS_DEFAULT: u32 = 20_000;
 /// Bytes of one key of a channel's state.
 pub const STATE_KEY_BYTES_MAX: usize = 1024;
 /// Bytes of one value of a channel's state.

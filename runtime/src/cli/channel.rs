@@ -302,7 +302,10 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     line("messages", &format!("{} a minute", limits.messages_per_minute));
     line(
         "keeps",
-        &format!("{} MiB of state, {} MiB of files", limits.state_mib, limits.blobs_mib),
+        &format!(
+            "{} MiB of state in {} keys, {} MiB of files",
+            limits.state_mib, limits.state_keys, limits.blobs_mib
+        ),
     );
     if let Some(live) = &live {
         line("status", &status_text(live));

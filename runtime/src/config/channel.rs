@@ -458,6 +458,7 @@ fn read_limits(section: &mut Section<'_>) -> ChannelLimits {
         clients: bound("clients", 1..=65_536, default.clients),
         messages_per_minute: bound("messages_per_minute", 1..=60_000_000, default.messages_per_minute),
         state_mib: bound("state_mib", 1..=1024, default.state_mib),
+        state_keys: bound("state_keys", 1..=1_000_000, default.state_keys),
         blobs_mib: bound("blobs_mib", 1..=1_048_576, default.blobs_mib),
         log_lines_per_second: bound("log_lines_per_second", 1..=10_000, default.log_lines_per_second),
         log_line_bytes: bound("log_line_bytes", 80..=65_536, default.log_line_bytes),

@@ -212,6 +212,8 @@ pub struct ChannelLimits {
     pub messages_per_minute: u32,
     /// What it may keep as state, MiB.
     pub state_mib: u32,
+    /// In how many values.
+    pub state_keys: u32,
     /// What it may keep as files, MiB.
     pub blobs_mib: u32,
     /// Lines that it may go on logging, after its burst.
@@ -235,6 +237,7 @@ impl Default for ChannelLimits {
             clients: limit::CLIENTS_PER_CHANNEL_DEFAULT as u32,
             messages_per_minute: limit::MESSAGES_PER_MINUTE_DEFAULT,
             state_mib: mib(limit::STATE_BYTES_DEFAULT),
+            state_keys: limit::STATE_KEYS_DEFAULT,
             blobs_mib: mib(limit::BLOBS_BYTES_DEFAULT),
             log_lines_per_second: limit::LOG_LINES_PER_SECOND_DEFAULT,
             log_line_bytes: limit::LOG_LINE_BYTES_DEFAULT as u32,

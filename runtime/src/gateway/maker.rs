@@ -122,6 +122,7 @@ impl Maker {
             store: self.store.clone(),
             quota: Quota {
                 state_bytes: u64::from(limits.state_mib) * MIB,
+                state_keys: limits.state_keys.into(),
                 blob_bytes: u64::from(limits.blobs_mib) * MIB,
             },
             inbound: Allowance::per_minute(limits.messages_per_minute),

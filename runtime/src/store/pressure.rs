@@ -44,6 +44,8 @@ impl Default for Marks {
 pub struct Quota {
     /// Bytes of its state, keys and values together.
     pub state_bytes: u64,
+    /// Keys of its state.
+    pub state_keys: u64,
     /// Bytes of its blobs.
     pub blob_bytes: u64,
 }
@@ -52,6 +54,7 @@ impl Default for Quota {
     fn default() -> Self {
         Self {
             state_bytes: limit::STATE_BYTES_DEFAULT,
+            state_keys: limit::STATE_KEYS_DEFAULT.into(),
             blob_bytes: limit::BLOBS_BYTES_DEFAULT,
         }
     }

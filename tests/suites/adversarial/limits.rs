@@ -45,6 +45,13 @@ async fn a_channel_keeps_as_much_as_its_operator_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_keeps_as_many_keys_as_its_operator_allows() {
+    let gateway = gateway_within("state_keys = 5", "").await;
+    let state = report(&gateway, "state_quota", "1").await;
+    assert_eq!(state, "5 kept, after a deletion true", "of a byte each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_takes_in_as_many_messages_a_minute_as_its_operator_allows() {
     let gateway = gateway_within("messages_per_minute = 5", "").await;
     // The sixth is let in on credit: a batch is never parted.

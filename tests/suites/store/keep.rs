@@ -158,6 +158,17 @@ pub(crate) async fn state_has_quotas(open: Open<'_>) {
         .await
         .expect("what was deleted is free again");
     is_quota(store.state_set(&family, "more", Some(value), Quota::default()).await);
+
+    let narrow = Quota {
+        state_keys: 1,
+        ..Quota::default()
+    };
+    let garden = channel("garden");
+    let kept = store.state_set(&garden, "first", Some(vec![1]), narrow).await;
+    kept.expect("within the quota");
+    is_quota(store.state_set(&garden, "second", Some(vec![1]), narrow).await);
+    let replaced = store.state_set(&garden, "first", Some(vec![2]), narrow).await;
+    replaced.expect("a key that is there is no further one");
 }
 
 pub(crate) async fn a_blob_is_read_by_its_channel_only(open: Open<'_>) {

@@ -86,8 +86,8 @@ impl Work<'_> {
         let (keys_now, bytes_now): (i64, i64) = self
             .sql("SELECT state_keys, state_bytes FROM channel WHERE id = ?1")?
             .query_row([channel], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if keys > 0 && is_past(keys_now + keys, limit::STATE_KEYS_MAX) {
-            return Err(Error::Quota(format!("at most {} keys of state", limit::STATE_KEYS_MAX)).into());
+        if keys > 0 && is_past(keys_now + keys, quota.state_keys) {
+            return Err(Error::Quota(format!("at most {} keys of state", quota.state_keys)).into());
         }
         if bytes > 0 && is_past(bytes_now + bytes, quota.state_bytes) {
             return Err(Error::Quota(format!("at most {} bytes of state", quota.state_bytes)).into());

@@ -78,7 +78,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "sockets" => sockets::run(argument),
         "spin" => spin::run(),
         "state_huge" => state_huge::run(),
-        "state_quota" => state_quota::run(),
+        "state_quota" => state_quota::run(argument),
         "streams" => streams::run(argument),
         "tiny_calls" => tiny_calls::run(),
         "websockets" => websockets::run(argument),

@@ -1,9 +1,9 @@
-//! Stores values until the host takes no more, and then goes on.
+//! Stores values, of as many bytes as it is told, until the host takes no more, and then goes on.
 
 use sluicegate_sdk::state;
 
-pub(crate) fn run() -> String {
-    let value = vec![b'x'; 256 * 1024];
+pub(crate) fn run(bytes: &str) -> String {
+    let value = vec![b'x'; bytes.parse().unwrap_or(256 * 1024)];
     let kept = (0..100)
         .filter(|n| state::set(&format!("key-{n}"), &value).is_ok())
         .count();
