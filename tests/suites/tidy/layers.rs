@@ -71,6 +71,7 @@ const LAYERS: [Layer; 23] = [
             "id",
             "limit",
             "policy",
+            "process",
             "secret",
             "telemetry",
         ],
