@@ -422,6 +422,7 @@ fn unverified(services: &Services, refusal: &Unverified) -> Refusal {
     match refusal {
         Unverified::BodyTooLarge => Refusal::TooLarge,
         Unverified::Busy => Refusal::Busy(1),
+        Unverified::InFlight => Refusal::Unavailable(1),
         _ => Refusal::Unverified,
     }
 }

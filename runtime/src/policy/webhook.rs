@@ -101,6 +101,9 @@ pub enum Refusal {
     /// The very same request was admitted before: answer 200 and do nothing, for a platform whose first answer was lost.
     #[error("the request was admitted before")]
     Replayed,
+    /// The very same request is being worked on, and may still fail: answer 503.
+    #[error("the same request is still being worked on")]
+    InFlight,
     /// Answer 503.
     #[error("too many signed requests are remembered")]
     Busy,
@@ -241,7 +244,9 @@ pub struct Admission<'a> {
 impl Admission<'_> {
     /// Remembers the request, so that a replay of it is refused for as long as its timestamp would be accepted.
     pub fn accept(mut self) {
-        self.fingerprint = None;
+        if let Some(fingerprint) = self.fingerprint.take() {
+            self.verifier.lock_seen().take(&fingerprint);
+        }
     }
 }
 

@@ -14,45 +14,63 @@ pub(super) type Fingerprint = [u8; 32];
 /// The requests that were admitted, until their timestamps expire. Bounded by [`limit::WEBHOOK_SEEN_MAX`].
 #[derive(Default)]
 pub(super) struct Seen {
-    until: HashMap<Fingerprint, UnixMillis>,
+    kept: HashMap<Fingerprint, Kept>,
     /// In order of admission: what is dropped first when room is needed.
     order: VecDeque<Fingerprint>,
+}
+
+struct Kept {
+    until: UnixMillis,
+    /// Whether its effect is durable: before that, who sends it again must not hear that it was taken.
+    is_taken: bool,
 }
 
 impl Seen {
     /// Remembers a request until its timestamp expires.
     ///
     /// # Errors
-    /// `Replayed` when it is remembered already, `Busy` when there is no room.
+    /// `Replayed` when it was taken already, `InFlight` while that is not known, `Busy` when there is no room.
     pub(super) fn admit(
         &mut self,
         fingerprint: Fingerprint,
         until: UnixMillis,
         now: UnixMillis,
     ) -> Result<(), Refusal> {
-        if self.until.contains_key(&fingerprint) {
-            return Err(Refusal::Replayed);
+        if let Some(kept) = self.kept.get(&fingerprint) {
+            return Err(if kept.is_taken {
+                Refusal::Replayed
+            } else {
+                Refusal::InFlight
+            });
         }
         while let Some(oldest) = self.order.front() {
             // An entry without an expiry was forgotten already.
-            if self.until.get(oldest).is_some_and(|until| *until >= now) {
+            if self.kept.get(oldest).is_some_and(|kept| kept.until >= now) {
                 break;
             }
-            self.until.remove(oldest);
+            self.kept.remove(oldest);
             self.order.pop_front();
         }
         // To forget an entry that is still valid would let its replay in.
         if self.order.len() >= limit::WEBHOOK_SEEN_MAX {
             return Err(Refusal::Busy);
         }
-        self.until.insert(fingerprint, until);
+        let kept = Kept { until, is_taken: false };
+        self.kept.insert(fingerprint, kept);
         self.order.push_back(fingerprint);
         Ok(())
     }
 
+    /// Notes that the effect of a request is durable.
+    pub(super) fn take(&mut self, fingerprint: &Fingerprint) {
+        if let Some(kept) = self.kept.get_mut(fingerprint) {
+            kept.is_taken = true;
+        }
+    }
+
     /// Forgets a request whose effect did not become durable.
     pub(super) fn forget(&mut self, fingerprint: &Fingerprint) {
-        self.until.remove(fingerprint);
+        self.kept.remove(fingerprint);
         self.order.retain(|kept| kept != fingerprint);
     }
 }
@@ -82,6 +100,6 @@ mod tests {
         }
         assert_eq!(seen.admit([1; 32], NOW, NOW), Err(Refusal::Busy));
         assert_eq!(seen.admit([1; 32], NOW + 1, NOW + 1), Ok(()));
-        assert_eq!((seen.until.len(), seen.order.len()), (1, 1));
+        assert_eq!((seen.kept.len(), seen.order.len()), (1, 1));
     }
 }

@@ -172,6 +172,16 @@ fn a_replay_is_refused_once_its_request_was_accepted() {
 }
 
 #[test]
+fn a_copy_of_a_request_that_may_still_fail_is_not_told_that_it_was_taken() {
+    let verifier = verifier(&slack());
+    let headers = slack_headers(NOW / 1000, "hi");
+    let first = verifier.verify(&headers, b"hi", NOW).unwrap();
+    assert_eq!(outcome(&verifier, &headers, "hi"), Err(Refusal::InFlight));
+    first.accept();
+    assert_eq!(outcome(&verifier, &headers, "hi"), Err(Refusal::Replayed));
+}
+
+#[test]
 fn a_shared_secret_must_match_wholly() {
     let verifier = verifier(&plain(SignatureScheme::SharedSecret, Some("Bearer ")));
     assert_eq!(
