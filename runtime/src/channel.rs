@@ -31,7 +31,8 @@ pub use listener::Ended;
 pub use loaded::LoadedComponent;
 pub use status::Status;
 
-use crate::guest::printable;
+use crate::guest::{printable, printable_within};
+use crate::limit;
 
 /// Why a component can't be used. The texts are for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub enum Error {
     #[error("WebAssembly can't run here: {0}")]
     Engine(String),
     /// The file is larger than any component may be.
-    #[error("it has more than the {} MiB that a component may have", crate::limit::COMPONENT_BYTES_MAX / (1024 * 1024))]
+    #[error("it has more than the {} MiB that a component may have", limit::COMPONENT_BYTES_MAX / (1024 * 1024))]
     TooLarge,
     /// More of something is in it than any component may have.
     #[error("it has {found} {what}; a component may have {max}")]
@@ -67,20 +68,24 @@ pub enum Error {
     NotAComponent(String),
     /// It is a component, but not a channel.
     #[error(
-        "a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`{}",
-        inspect::powerless_words(powerless_imports).map(|words| format!("; it imports {words}")).unwrap_or_default()
+        "a WebAssembly component, but not a channel: it exports nothing of `sluicegate:channel`{}{}",
+        purpose.map(|purpose| format!("; it is {purpose}")).unwrap_or_default(),
+        and_imports(powerless_imports)
     )]
     NotAChannel {
+        /// What it is made for, where its exports tell.
+        purpose: Option<&'static str>,
         /// What it imports that leads nowhere here.
         powerless_imports: Vec<String>,
     },
     /// It was built for another version of the contract.
     #[error(
-        "it was built for version {version} of the channel contract; this gateway speaks {}",
+        "it was built for {} of the channel contract; this gateway speaks {}",
+        version_words(version),
         inspect::CONTRACT
     )]
     OtherContract {
-        /// Its version.
+        /// Its version; empty where it names none.
         version: String,
     },
     /// It lacks an export that every component must have.
@@ -91,12 +96,15 @@ pub enum Error {
     },
     /// It imports what channels can't have.
     #[error(
-        "it wants {}, which channels can't have; outgoing HTTP, WebSocket and TCP are in `sluicegate:channel`",
-        quoted(imports)
+        "it wants {}, which channels can't have; outgoing HTTP, WebSocket and TCP are in `sluicegate:channel`{}",
+        quoted(imports),
+        and_imports(powerless_imports)
     )]
     ForeignImports {
         /// The imports.
         imports: Vec<String>,
+        /// What it imports besides that leads nowhere here.
+        powerless_imports: Vec<String>,
     },
     /// Its imports have other types than the gateway's.
     #[error("it does not fit this gateway: {0}")]
@@ -127,12 +135,32 @@ impl Error {
     }
 }
 
+/// Names what a stranger's component imports: the first of it, because it may import more than anyone reads.
 fn quoted(names: &[String]) -> String {
-    names
+    let mut shown: Vec<_> = names
         .iter()
-        .map(|name| format!("`{}`", printable(name)))
-        .collect::<Vec<_>>()
-        .join(", ")
+        .take(limit::IMPORTS_SHOWN_MAX)
+        .map(|name| format!("`{}`", printable_within(name, limit::IMPORT_SHOWN_BYTES_MAX)))
+        .collect();
+    if names.len() > shown.len() {
+        shown.push(format!("and {} more", names.len() - shown.len()));
+    }
+    shown.join(", ")
+}
+
+fn and_imports(powerless: &[String]) -> String {
+    inspect::powerless_words(powerless)
+        .map(|words| format!("; it imports {words}"))
+        .unwrap_or_default()
+}
+
+fn version_words(version: &str) -> String {
+    if version.is_empty() {
+        "no version".to_owned()
+    } else {
+        let shown = printable_within(version, limit::IMPORT_SHOWN_BYTES_MAX);
+        format!("version {shown}")
+    }
 }
 
 /// Says what a component is and asks for, without giving it anything. With a cache, its code is compiled for the gateway

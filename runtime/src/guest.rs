@@ -24,6 +24,7 @@ pub use handles::{StreamHandle, TcpHandle, WebSocketHandle};
 pub use instance::Guest;
 pub(crate) use instance::{Bounds, CallContext, store};
 pub(crate) use meter::{Meter, Metered};
+pub(crate) use output::printable_within;
 pub use output::{ChannelLog, Level, printable};
 pub use relay::Relay;
 pub(crate) use relay::RelayError;

@@ -130,6 +130,10 @@ pub const BLOB_BYTES_MAX: usize = 50 * MIB;
 pub const BLOBS_BYTES_DEFAULT: u64 = 1024 * MIB as u64;
 /// What a blob is charged at least: a block of the disk. Without it a channel could make a thousand million empty files.
 pub const BLOB_BYTES_CHARGED_MIN: usize = 4 * KIB;
+/// Imports that the refusal of a component names: the sockets of WASI are seven, and nobody reads a thousand.
+pub const IMPORTS_SHOWN_MAX: usize = 16;
+/// Bytes of each: the longest of WASI has about 50.
+pub const IMPORT_SHOWN_BYTES_MAX: usize = 128;
 /// The name of a file in a granted folder: file systems take 255, and people add to names.
 pub const FOLDER_NAME_BYTES_MAX: usize = 200;
 /// Files in a granted folder, others' included: it is read before each new one.

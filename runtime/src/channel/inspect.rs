@@ -50,12 +50,16 @@ pub(super) fn refuse_foreign_imports(engine: &Engine, component: &Component) -> 
         }
     }
     let contract = component_type.exports(engine).find_map(|(export, _)| {
-        let (interface, version) = export.split_once('@')?;
+        let (interface, version) = export.split_once('@').unwrap_or((export, ""));
         interface.starts_with(CONTRACT_PACKAGE).then(|| version.to_owned())
     });
     match contract {
-        _ if !foreign.is_empty() => Err(Error::ForeignImports { imports: foreign }),
+        _ if !foreign.is_empty() => Err(Error::ForeignImports {
+            imports: foreign,
+            powerless_imports: powerless_imports(engine, component),
+        }),
         None => Err(Error::NotAChannel {
+            purpose: purpose(engine, component),
             powerless_imports: powerless_imports(engine, component),
         }),
         Some(version) if version != CONTRACT => Err(Error::OtherContract { version }),
@@ -66,6 +70,17 @@ pub(super) fn refuse_foreign_imports(engine: &Engine, component: &Component) -> 
 fn is_linked(interface: &str, version: &str) -> bool {
     let known = POWERLESS_WASI.iter().any(|package| interface.starts_with(package)) || GATED_HTTP.contains(&interface);
     known && version.starts_with("0.2.")
+}
+
+/// Says what a component that is no channel is made for, where it is a usual kind.
+fn purpose(engine: &Engine, component: &Component) -> Option<&'static str> {
+    component.component_type().exports(engine).find_map(|(export, _)| {
+        match export.split_once('@').map_or(export, |(name, _)| name) {
+            "wasi:cli/run" => Some("a program for the command line (`wasi:cli/run`)"),
+            "wasi:http/incoming-handler" => Some("an HTTP server (`wasi:http/incoming-handler`)"),
+            _ => None,
+        }
+    })
 }
 
 /// Returns the imports that look powerful and lead nowhere here, sorted.

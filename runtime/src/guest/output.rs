@@ -97,7 +97,8 @@ pub fn printable(message: &str) -> String {
     printable_within(message, limit::SHOWN_BYTES_MAX)
 }
 
-fn printable_within(message: &str, bytes_max: usize) -> String {
+/// The same, cut to so many bytes.
+pub(crate) fn printable_within(message: &str, bytes_max: usize) -> String {
     let end = message.floor_char_boundary(bytes_max);
     let mut line = String::with_capacity(end);
     for character in message[..end].chars() {

@@ -144,7 +144,7 @@ async fn imports_that_channels_can_not_have_are_refused_by_name() {
         let wasm = wat::parse_str(format!("(component (import \"{import}\" (instance)))")).expect("a component");
         let error = refused(&wasm).await;
         assert!(
-            matches!(&error, Error::ForeignImports { imports } if imports == &[import]),
+            matches!(&error, Error::ForeignImports { imports, .. } if imports == &[import]),
             "{error}"
         );
         assert!(error.to_string().contains(import), "{error}");
@@ -156,6 +156,46 @@ async fn imports_that_channels_can_not_have_are_refused_by_name() {
         "(component (import \"sluicegate:channel/backdoor@0.1.0\" (instance (export \"open\" (func)))))",
     );
     refused(&unknown.expect("a component")).await;
+}
+
+#[tokio::test]
+async fn what_a_foreign_component_is_and_wants_is_told_in_a_few_words() {
+    let long = "a".repeat(50_000);
+    let crowd: String = (0..5000).map(|n| format!("(import \"f{n}-x\" (func))")).collect();
+    let import = |name: &str| format!("(import \"{name}\" (instance))");
+    let export = |name: &str| format!("(instance $i) (export \"{name}\" (instance $i))");
+    for (text, told) in [
+        (crowd, "`f15-x`, and 4984 more, which channels can't have"),
+        (import(&format!("evil:corp/{long}")), "aaa…`, which channels can't have"),
+        (
+            import(&format!("sluicegate:channel/state@0.1.0-{long}")),
+            "aaa… of the channel contract",
+        ),
+        (
+            import("sluicegate:channel/state"),
+            "for no version of the channel contract",
+        ),
+        (
+            export("sluicegate:channel/delivery"),
+            "for no version of the channel contract",
+        ),
+        (
+            import("wasi:sockets/tcp@0.2.0") + &import("evil:corp/backdoor"),
+            "it imports network sockets (`wasi:sockets/tcp`), which lead nowhere here",
+        ),
+        (
+            import("wasi:sockets/tcp@0.2.0") + &export("wasi:cli/run@0.2.0"),
+            "it is a program for the command line (`wasi:cli/run`); it imports network sockets",
+        ),
+        (
+            export("wasi:http/incoming-handler@0.2.0"),
+            "it is an HTTP server (`wasi:http/incoming-handler`)",
+        ),
+    ] {
+        let wasm = wat::parse_str(format!("(component {text})")).expect("a component");
+        let words = refused(&wasm).await.to_string();
+        assert!(words.contains(told) && words.len() < 1000, "{told}: {words}");
+    }
 }
 
 #[tokio::test]
