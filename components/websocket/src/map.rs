@@ -101,7 +101,10 @@ pub(crate) fn answer(message: &OutboundMessage) -> Answer<'_> {
 pub(crate) fn published(id: &str, outcome: Result<Option<&Outcome>, PublishError>) -> Result<String, Fault> {
     let fault = match outcome {
         Ok(Some(Outcome::Accepted | Outcome::Duplicate)) => return Ok(Outgoing::Accepted { id }.frame()),
-        Ok(Some(Outcome::Refused)) => Fault::new(Code::Refused, "this client may not talk to the agent"),
+        Ok(Some(Outcome::Refused)) => Fault::new(
+            Code::Refused,
+            "this client may not talk to the agent, or too much waits in its conversation",
+        ),
         Ok(None) => Fault::new(Code::Unavailable, "the gateway did not say what became of the message"),
         Err(PublishError::Busy(wait_ms)) => Fault::new(Code::Busy, format!("too many messages: wait {wait_ms} ms")),
         Err(PublishError::Invalid(why)) => Fault::new(Code::Invalid, why),

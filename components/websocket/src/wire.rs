@@ -82,7 +82,7 @@ pub(crate) enum Code {
     UnknownType,
     /// A field is missing, empty, too long or of another type.
     Invalid,
-    /// This client may not talk to the agent.
+    /// This client may not talk to the agent, or as much as may wait in its conversation does.
     Refused,
     /// Too many messages: later again.
     Busy,

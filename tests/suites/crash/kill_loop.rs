@@ -218,19 +218,33 @@ impl Talker {
     async fn say(&mut self, client: &mut WsClient) -> Option<()> {
         let id = self.accepted.to_string();
         let frame = json!({"type": "message", "id": id, "conversation": self.conversation, "text": id});
-        if !client.try_send(&frame).await {
-            // The gateway is dead. What it handed over before that is here: whoever asks for no acknowledgements must read it.
-            while let Some(frame) = client.next().await {
-                self.take(&frame);
-            }
-            return None;
-        }
         loop {
-            let frame = client.next().await?;
-            if frame["type"] == "accepted" {
-                assert_eq!(frame["id"], id.as_str(), "{frame}");
+            if !client.try_send(&frame).await {
+                // The gateway is dead. What it handed over before that is here: whoever asks for no acknowledgements must
+                // read it.
+                while let Some(frame) = client.next().await {
+                    self.take(&frame);
+                }
+                return None;
+            }
+            if self.is_accepted(&id, client).await? {
                 self.accepted += 1;
                 return Some(());
+            }
+            // It dies so often that as much waits as may. The next answer makes room.
+            let answer = client.next().await?;
+            self.take(&answer);
+        }
+    }
+
+    /// Reads until the message was accepted, or refused.
+    async fn is_accepted(&mut self, id: &str, client: &mut WsClient) -> Option<bool> {
+        loop {
+            let frame = client.next().await?;
+            let is_accepted = frame["type"] == "accepted";
+            if is_accepted || frame["code"] == "refused" {
+                assert_eq!(frame["id"], id, "{frame}");
+                return Some(is_accepted);
             }
             self.take(&frame);
         }
