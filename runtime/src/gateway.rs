@@ -26,6 +26,7 @@ use crate::http::{self, Surface};
 use crate::limit;
 use crate::store::EventStore;
 
+mod account;
 mod agents;
 mod beacon;
 mod components;
@@ -51,6 +52,7 @@ mod watch;
 pub use crate::agent::command::guard;
 pub use crate::egress::{Entry, REVEAL};
 pub use crate::store::sqlite::{Archive, ArchiveError, CopyPlace};
+pub use account::{Configured, clash};
 pub use beacon::Beacon;
 pub use error::{Error, ErrorKind};
 pub use fit::{Examined, examine};

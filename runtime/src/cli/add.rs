@@ -18,6 +18,7 @@ use crate::component::{EndpointRequest, Inspection};
 use crate::config::{
     Access, Config, ConfigError, Draft, EditError, Editor, FILE_NAME, Fault, FaultKind, SettingValue, Sources,
 };
+use crate::gateway::{Configured, clash};
 use crate::id::ChannelName;
 use crate::policy::{Grant, GrantEntry, Request};
 use crate::secret::SecretSource;
@@ -49,7 +50,7 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
         args.grants.extend(learned.grants);
     }
     let draft = draft(&args, &inspection, &file, console)?;
-    let ((missing, kept), changed) = apply::put(sources, &draft.name, || {
+    let ((missing, kept, clash), changed) = apply::put(sources, &draft.name, || {
         let mut editor = Editor::open(&file)?;
         let before = Config::parse(editor.before(), Some(&file), &bundled_names());
         let kept = kept_defaults(&draft, before.config.channels_are_default);
@@ -58,12 +59,32 @@ pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> R
             editor.add_channel(default)?;
         }
         let after = Config::parse(&editor.text(), Some(&file), &bundled_names());
+        let clash = clash_in(&after.config, &draft.name, &inspection);
         let missing = refuse_new_faults(&draft.name, after.faults)?;
-        Ok((editor, (missing, kept)))
+        Ok((editor, (missing, kept, clash)))
     })?;
     let mut text = summary(&draft, &file, &missing, &kept);
+    // A gateway that runs says it itself, of all that run in it.
+    if let Some(clash) = clash.filter(|_| changed.is_none()) {
+        text.push_str(&format!("warning: {clash}\n"));
+    }
     text.push_str(&apply::report(changed.as_ref()));
     Ok(text)
+}
+
+/// Says that the new channel receives for an account for which another one of the same component does.
+fn clash_in(config: &Config, name: &str, component: &Inspection) -> Option<String> {
+    let (name, added) = config.channels.get_key_value(name)?;
+    let configured = |(name, config)| Configured {
+        name,
+        config,
+        component,
+    };
+    let same = config
+        .channels
+        .iter()
+        .filter(|(_, other)| other.component == added.component);
+    clash(configured((name, added)), same.map(configured))
 }
 
 /// Puts together what is to be written, from the flags and the answers.

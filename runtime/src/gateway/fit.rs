@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::account::{self, Configured};
 use super::components::{Components, Purpose, Review, unusable};
 use super::error::Error;
 use super::setup::{Ready, Setup};
@@ -25,6 +26,16 @@ pub(super) struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
+    fn configured(&self) -> Vec<Configured<'_>> {
+        let channels = self.channels.iter();
+        let configured = channels.map(|channel| Configured {
+            name: channel.name,
+            config: channel.config,
+            component: channel.component.inspection(),
+        });
+        configured.collect()
+    }
+
     /// Returns what is allowed and probably not meant, which channels wait for a review, and whose component is not where it should be.
     pub(super) fn warnings(&self) -> Vec<String> {
         let of_channels = self
@@ -86,6 +97,8 @@ pub(super) async fn fit<'a>(
         faults.extend(of_terminal.map(|other| second_terminal(other.name, first.name)));
     }
     if faults.is_empty() {
+        let shared = account::shared(&fitted.configured());
+        fitted.notes.extend(shared);
         return Ok(fitted);
     }
     for fault in &mut faults {

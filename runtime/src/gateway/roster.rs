@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::clash_of_line;
 use super::components::{Purpose, unusable};
 use super::fit::second_terminal;
 use super::maker::{Maker, bundled_names};
@@ -129,7 +130,9 @@ impl Roster {
                 roster.stop_listening(&line).await;
                 roster.go(&line);
             }
-            Ok(roster.keep_paused(&line, false))
+            let mut altered = roster.keep_paused(&line, false);
+            altered.notes.extend(clash_of_line(&line, &roster.switchboard.all()));
+            Ok(altered)
         })
         .await
     }
@@ -348,6 +351,7 @@ impl Roster {
         }
         self.switchboard.set_review(name, found.review);
         notes.extend(found.note);
+        notes.extend(clash_of_line(&line, &self.switchboard.all()));
         Ok((Arc::new(line), notes))
     }
 

@@ -304,8 +304,12 @@ const GROUPS: [(&str, &[&str]); 34] = [
     (
         "two channels of one account or name",
         &[
+            "two_receivers_of_one_account_are_told_to_the_operator_in_every_place",
+            "the_same_ids_on_two_listeners_are_two_messages",
+            "a_name_is_given_once_and_in_small_letters",
+            "a_name_that_is_taken_is_said_before_anything_is_asked",
             "a_data_directory_in_use_is_named_and_its_gateway_goes_on",
-            "all_faults_of_a_configuration_are_named_at_once_with_file_key_and_remedy",
+            "a_data_directory_is_in_use_under_every_name_that_it_has",
         ],
     ),
 ];

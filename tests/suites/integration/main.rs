@@ -2,6 +2,7 @@
 //!
 //! Nothing here reaches into the gateway. What a test knows it has seen from outside: frames, requests, pages, output.
 
+mod accounts;
 mod agents;
 mod backup;
 mod changes;
