@@ -71,8 +71,10 @@ fn discard_on_signal(place: CopyPlace) -> Result<tokio::runtime::Runtime, Failur
     });
     runtime.spawn(async move {
         told.await;
-        place.discard();
-        tell("the copy was cut short; nothing is left of it");
+        match place.discard() {
+            true => tell("the copy was cut short; nothing is left of it"),
+            false => tell("the copy is whole and in its place; only the rest of the command was cut short"),
+        }
         std::process::exit(gateway::INTERRUPTED);
     });
     Ok(runtime)

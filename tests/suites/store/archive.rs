@@ -188,3 +188,24 @@ fn what_is_no_store_is_refused_and_left_alone() {
     std::fs::write(dir.path().join("sluicegate.db"), "a letter to my aunt ".repeat(99)).expect("written");
     assert!(matches!(Archive::open(dir.path()), Err(OpenError::Database { .. })));
 }
+
+#[test]
+fn a_copy_that_is_whole_stays_and_one_that_was_discarded_comes_no_more() {
+    let (dir, to) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let (_store, _) = block_on(filled(dir.path()));
+    let archive = Archive::open(dir.path()).expect("it can be looked at");
+    let (whole, early) = (
+        CopyPlace::at(&to.path().join("whole")),
+        CopyPlace::at(&to.path().join("early")),
+    );
+    archive.backup(&whole).expect("it is copied");
+    assert!(!whole.discard(), "it must not be said that nothing is left");
+    assert!(early.discard(), "nothing was made");
+    assert!(archive.backup(&early).is_err(), "it was discarded before");
+    let left: Vec<_> = std::fs::read_dir(to.path()).expect("listed").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(Archive::open(&to.path().join("whole")).is_ok());
+}

@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -119,6 +120,20 @@ pub struct CopyPlace {
     folder: PathBuf,
     /// The folder beside it that has it until it is whole, and that no other copy uses.
     unready: PathBuf,
+    /// What became of it: whoever finishes it and whoever cuts it short agree on it here.
+    fate: Arc<Mutex<Fate>>,
+}
+
+/// What became of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Fate {
+    /// It is being made.
+    #[default]
+    Open,
+    /// It is whole, and in its place.
+    Whole,
+    /// It was cut short.
+    Discarded,
 }
 
 impl CopyPlace {
@@ -129,11 +144,46 @@ impl CopyPlace {
         let mut unready = folder.clone().into_os_string();
         unready.push(format!(".unready-{}", random_hex::<4>()));
         let unready = unready.into();
-        Self { folder, unready }
+        let fate = Arc::default();
+        Self { folder, unready, fate }
     }
 
-    /// Removes what there is of a copy that is not whole, also while it is still being written.
-    pub fn discard(&self) {
+    /// Removes what there is of a copy that is not whole, also while it is still being written. Returns whether nothing of
+    /// it is left: one that is whole stays in its place.
+    pub fn discard(&self) -> bool {
+        let mut fate = self.fate();
+        if *fate == Fate::Whole {
+            return false;
+        }
+        *fate = Fate::Discarded;
+        drop(fate);
+        self.remove_unready();
+        true
+    }
+
+    /// Puts the copy that was made in its place.
+    fn finish(&self) -> Result<(), ArchiveError> {
+        let mut fate = self.fate();
+        if *fate == Fate::Discarded {
+            return Err(at(&self.folder)(io::ErrorKind::Interrupted.into()));
+        }
+        fs::rename(&self.unready, &self.folder).map_err(|source| match source.kind() {
+            // Somebody else's came first.
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => {
+                ArchiveError::InTheWay(self.folder.clone())
+            }
+            _ => at(&self.folder)(source),
+        })?;
+        *fate = Fate::Whole;
+        drop(fate);
+        sync_parent(&self.folder)
+    }
+
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove_unready(&self) {
         for _ in 0..DISCARD_TRIES_MAX {
             match fs::remove_dir_all(&self.unready) {
                 Ok(()) => return,
@@ -213,21 +263,12 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError`]; what was written is removed then.
     pub fn backup(&self, to: &CopyPlace) -> Result<BackupReport, ArchiveError> {
-        let CopyPlace { folder, unready } = to;
         // A link that leads nowhere is in the way as well.
-        let refused = || ArchiveError::InTheWay(folder.to_owned());
-        if folder.symlink_metadata().is_ok() {
-            return Err(refused());
+        if to.folder.symlink_metadata().is_ok() {
+            return Err(ArchiveError::InTheWay(to.folder.clone()));
         }
-        let made = self.copy_into(unready).and_then(|report| {
-            fs::rename(unready, folder).map_err(|source| match source.kind() {
-                // Somebody else's came first.
-                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => refused(),
-                _ => at(folder)(source),
-            })?;
-            sync_parent(folder)?;
-            Ok(report)
-        });
+        let made = self.copy_into(&to.unready);
+        let made = made.and_then(|report| to.finish().map(|()| report));
         if made.is_err() {
             to.discard();
         }
