@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-pub use self::edit::{Draft, EditError, Editor};
+pub use self::edit::{Draft, EditError, Editor, Put, again_where_outdated};
 pub use self::fault::{ConfigError, Fault, FaultKind, nearest};
 pub use self::model::{
     Access, AgentConfig, ChannelConfig, ChannelLimits, CommandConfig, ComponentSource, GatewayConfig, Guarantee, Marks,

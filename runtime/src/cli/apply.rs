@@ -7,8 +7,7 @@ use super::channel::unknown;
 use super::failure::{Failure, Kind};
 use super::running::Running;
 use crate::admin::{ChannelChanged, Done};
-use crate::config::{EditError, Editor, FILE_NAME, Sources};
-use crate::limit;
+use crate::config::{Editor, FILE_NAME, Put, Sources, again_where_outdated};
 
 /// Opens the configuration file, which must have this channel.
 ///
@@ -22,11 +21,28 @@ pub(super) fn open(sources: &Sources, name: &str) -> Result<Editor, Failure> {
     Ok(editor)
 }
 
+/// Opens the configuration file for a channel that stands in it or, taken out of it by hand, still runs in the gateway.
+///
+/// # Errors
+/// As [`open`], and where neither has it.
+pub(super) fn open_also_without(sources: &Sources, name: &str) -> Result<Editor, Failure> {
+    let editor = open_as_it_is(sources, name)?;
+    if !editor.has_channel(name) {
+        let running = Running::find(sources)?.map(|running| running.channels()).transpose()?;
+        let views = running.unwrap_or_default();
+        if !views.iter().any(|view| view.name.as_str() == name) {
+            let run = views.iter().map(|view| view.name.as_str());
+            return Err(unknown(name, editor.channel_names().chain(run)));
+        }
+    }
+    Ok(editor)
+}
+
 /// Opens the configuration file for something to do with this channel, which need not stand in it.
 ///
 /// # Errors
 /// Where there is none, or it can't be read.
-pub(super) fn open_as_it_is(sources: &Sources, name: &str) -> Result<Editor, Failure> {
+fn open_as_it_is(sources: &Sources, name: &str) -> Result<Editor, Failure> {
     let Some(file) = sources.existing_file() else {
         let message = format!("there is no configuration file, so no channel {name:?} in it");
         let remedy = format!("name the file with --config, or make {FILE_NAME}");
@@ -45,32 +61,21 @@ pub(super) fn put<T>(
     name: &str,
     mut open: impl FnMut() -> Result<(Editor, T), Failure>,
 ) -> Result<(T, Option<ChannelChanged>), Failure> {
-    let mut tries = 1;
-    loop {
+    again_where_outdated(|| {
         let (editor, made) = open()?;
-        match put_once(sources, &editor, name)? {
-            Put::Done(changed) => return Ok((made, changed.map(|changed| *changed))),
-            Put::Outdated if tries < limit::CONFIG_EDIT_TRIES_MAX => tries += 1,
-            Put::Outdated => return Err(EditError::Outdated(editor.path().to_owned()).into()),
-        }
-    }
+        Ok(match put_once(sources, &editor, name)? {
+            Put::Done(changed) => Put::Done((made, changed)),
+            Put::Outdated(file) => Put::Outdated(file),
+        })
+    })
 }
 
-/// What came of a change.
-enum Put {
-    /// It was made, with what the gateway did where one runs.
-    Done(Option<Box<ChannelChanged>>),
-    /// It was not: somebody else's was faster.
-    Outdated,
-}
-
-fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put, Failure> {
+fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put<Option<ChannelChanged>>, Failure> {
     let Some(running) = Running::find(sources)? else {
-        return match editor.save() {
-            Ok(()) => Ok(Put::Done(None)),
-            Err(EditError::Outdated(_)) => Ok(Put::Outdated),
-            Err(error) => Err(error.into()),
-        };
+        return Ok(match editor.put()? {
+            Put::Done(()) => Put::Done(None),
+            Put::Outdated(file) => Put::Outdated(file),
+        });
     };
     let file = std::path::absolute(editor.path()).map_err(|error| Failure::plain(error.to_string()))?;
     let staged = editor.stage()?;
@@ -80,7 +85,10 @@ fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put, Failu
         "ticket": staged.ticket(),
     });
     let changed = running.take_over(&["channels", name], &edit)?;
-    Ok(changed.map_or(Put::Outdated, |changed| Put::Done(Some(Box::new(changed)))))
+    Ok(changed.map_or_else(
+        || Put::Outdated(editor.path().to_owned()),
+        |changed| Put::Done(Some(changed)),
+    ))
 }
 
 /// Says what a change came to, and what the operator should know of it.

@@ -146,18 +146,7 @@ pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<
 /// Lets a running gateway take over what the file says of a channel: also that it is not there any more.
 pub(super) fn reload(sources: &Sources, name: &str) -> Result<String, Failure> {
     read_leniently(sources);
-    let ((), changed) = apply::put(sources, name, || {
-        let editor = apply::open_as_it_is(sources, name)?;
-        if !editor.has_channel(name) {
-            let running = Running::find(sources)?.map(|running| running.channels()).transpose()?;
-            let views = running.unwrap_or_default();
-            if !views.iter().any(|view| view.name.as_str() == name) {
-                let run = views.iter().map(|view| view.name.as_str());
-                return Err(unknown(name, editor.channel_names().chain(run)));
-            }
-        }
-        Ok((editor, ()))
-    })?;
+    let ((), changed) = apply::put(sources, name, || Ok((apply::open_also_without(sources, name)?, ())))?;
     Ok(apply::report(changed.as_ref()))
 }
 
@@ -395,19 +384,23 @@ pub(super) fn log(sources: &Sources, name: &str, limit: usize, as_json: bool) ->
     Ok(table(std::iter::once(head).chain(rows)))
 }
 
-/// Stops a channel and removes it from the configuration file. Its data stays.
+/// Stops a channel and removes it from the configuration file, where it is still there. Its data stays.
 pub(super) fn remove(sources: &Sources, name: &str) -> Result<String, Failure> {
-    let ((file, none_is_left), changed) = apply::put(sources, name, || {
-        let mut editor = apply::open(sources, name)?;
-        editor.remove_channel(name)?;
+    let ((file, was_there, none_is_left), changed) = apply::put(sources, name, || {
+        let mut editor = apply::open_also_without(sources, name)?;
+        let was_there = editor.has_channel(name);
+        if was_there {
+            editor.remove_channel(name)?;
+        }
         let left = Config::parse(&editor.text(), Some(editor.path()), &bundled_names()).config;
         let file = editor.path().to_owned();
-        Ok((editor, (file, left.channels_are_default)))
+        Ok((editor, (file, was_there, left.channels_are_default)))
     })?;
-    let mut text = format!(
-        "removed channel {name} from {}; its stored messages stay\n",
-        file.display()
-    );
+    let removed = match was_there {
+        true => format!("removed channel {name} from {}", file.display()),
+        false => format!("channel {name} was not in {} any more", file.display()),
+    };
+    let mut text = format!("{removed}; its stored messages stay\n");
     if none_is_left {
         text.push_str("No channel is configured any more: from the next start on the default ones are there, terminal and websocket.\n");
     }

@@ -230,14 +230,22 @@ impl Editor {
     /// # Errors
     /// Those of `change`, [`EditError::File`] and, where the others never rest, [`EditError::Outdated`].
     pub fn edit(path: &Path, change: impl Fn(&mut Self) -> Result<(), EditError>) -> Result<(), EditError> {
-        let mut tries = 1;
-        loop {
+        again_where_outdated(|| {
             let mut editor = Self::open(path)?;
             change(&mut editor)?;
-            match editor.save() {
-                Err(EditError::Outdated(_)) if tries < limit::CONFIG_EDIT_TRIES_MAX => tries += 1,
-                outcome => return outcome,
-            }
+            editor.put()
+        })
+    }
+
+    /// Saves it, and tells that somebody else's change was faster from what is wrong.
+    ///
+    /// # Errors
+    /// [`EditError::File`].
+    pub fn put(&self) -> Result<Put<()>, EditError> {
+        match self.save() {
+            Ok(()) => Ok(Put::Done(())),
+            Err(EditError::Outdated(file)) => Ok(Put::Outdated(file)),
+            Err(error) => Err(error),
         }
     }
 
@@ -289,6 +297,31 @@ impl Editor {
         }
         let trailing = self.document.trailing().as_str().unwrap_or_default().to_owned();
         self.document.set_trailing(format!("{comments}{trailing}"));
+    }
+}
+
+/// What came of one try to change the file.
+#[derive(Debug)]
+pub enum Put<T> {
+    /// It was changed.
+    Done(T),
+    /// It was not, this file: somebody else's change was faster.
+    Outdated(PathBuf),
+}
+
+/// Makes a change, again each time somebody else's was faster, up to [`limit::CONFIG_EDIT_TRIES_MAX`] times: `put` opens
+/// the file and changes what stands there then.
+///
+/// # Errors
+/// Those of `put` and, where the others never rest, [`EditError::Outdated`].
+pub fn again_where_outdated<T, E: From<EditError>>(mut put: impl FnMut() -> Result<Put<T>, E>) -> Result<T, E> {
+    let mut tries = 1;
+    loop {
+        match put()? {
+            Put::Done(made) => return Ok(made),
+            Put::Outdated(_) if tries < limit::CONFIG_EDIT_TRIES_MAX => tries += 1,
+            Put::Outdated(file) => return Err(EditError::Outdated(file).into()),
+        }
     }
 }
 

@@ -51,6 +51,26 @@ async fn a_channel_that_was_taken_out_of_the_file_by_hand_goes_at_its_reload() {
 }
 
 #[tokio::test]
+async fn a_channel_that_was_taken_out_of_the_file_by_hand_can_still_be_removed() {
+    let setup = Setup::new().echo();
+    let gateway = setup.clone().websocket().start().await;
+    let file = gateway.folder().join("sluicegate.toml");
+    std::fs::write(&file, setup.toml()).expect("the file is written");
+    let said = done(&gateway, &["channel", "remove", "websocket"]).await;
+    assert!(
+        said.contains("channel websocket was not in ") && said.contains("has stopped it"),
+        "{said}"
+    );
+    assert!(
+        WsClient::try_connect(gateway.address(), "/ws").await.is_none(),
+        "it is still there"
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), setup.toml());
+    let unknown = fails(gateway.folder(), &["channel", "remove", "websocket"], 2).await;
+    assert!(unknown.contains("there is no channel \"websocket\""), "{unknown}");
+}
+
+#[tokio::test]
 async fn a_lock_on_the_folder_of_the_configuration_holds_up_nobody() {
     let mut gateway = Setup::new().echo().websocket().start().await;
     let folder = std::fs::File::open(gateway.folder()).expect("the folder is there");
