@@ -124,6 +124,10 @@ pub const STATE_KEY_BYTES_MAX: usize = 1024;
 pub const STATE_VALUE_BYTES_MAX: usize = 256 * KIB;
 /// Bytes of one channel's state, keys and values together, where the operator says nothing.
 pub const STATE_BYTES_DEFAULT: u64 = 16 * MIB as u64;
+/// Bytes of the keys of a channel's state that are listed in one answer, each with what it costs the host to hold: all that
+/// the defaults above allow. A list without a bound would be made by a channel that was given more room.
+pub const STATE_LIST_BYTES_MAX: usize =
+    STATE_BYTES_DEFAULT as usize + STATE_KEYS_DEFAULT as usize * size_of::<String>();
 /// Bytes of one blob: Telegram's bots may send 50 MB.
 pub const BLOB_BYTES_MAX: usize = 50 * MIB;
 /// Bytes of one channel's blobs, where the operator says nothing: a busy day's files, kept for [`BLOB_RETENTION`].

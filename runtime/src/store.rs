@@ -407,6 +407,9 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> Result<bool, Error>;
 
     /// Returns the keys that start with `prefix`, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Quota`] where they are more than [`crate::limit::STATE_LIST_BYTES_MAX`].
     async fn state_keys(&self, channel: &ChannelName, prefix: &str) -> Result<Vec<String>, Error>;
 
     /// Stores bytes and returns their handle, which is readable by this channel only.

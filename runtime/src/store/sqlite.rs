@@ -39,8 +39,8 @@ use tokio::sync::mpsc;
 
 pub use self::archive::{Archive, ArchiveError, BackupReport, CopyPlace};
 use self::flusher::Durability;
-use self::open::DataDir;
 pub use self::open::OpenError;
+use self::open::{DataDir, Made};
 use self::reader::Readers;
 use self::work::{Board, Memory, Work};
 use self::writer::{Answer, Entry, Failure, Writer};
@@ -97,7 +97,18 @@ impl SqliteStore {
         marks: Marks,
         sync: impl FnOnce(std::fs::File) -> flusher::Sync,
     ) -> Result<Self, OpenError> {
-        let data = DataDir::lock(dir)?;
+        let mut made = Made::default();
+        let data = DataDir::lock(dir, &mut made)?;
+        let store = Self::start(data, marks, sync)?;
+        made.keep();
+        Ok(store)
+    }
+
+    fn start(
+        data: DataDir,
+        marks: Marks,
+        sync: impl FnOnce(std::fs::File) -> flusher::Sync,
+    ) -> Result<Self, OpenError> {
         let db = data.writer()?;
         let board = Arc::new(Board::default());
         let at_file = |source| OpenError::Database {

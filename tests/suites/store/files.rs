@@ -254,3 +254,63 @@ fn a_message_that_can_no_longer_be_read_does_not_block_its_lane() {
         );
     });
 }
+
+#[test]
+fn an_opening_that_fails_leaves_what_it_found_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let left = || -> std::collections::BTreeSet<_> {
+        let entries = std::fs::read_dir(dir.path()).expect("listed");
+        entries.map(|entry| entry.expect("an entry").file_name()).collect()
+    };
+    std::fs::write(dir.path().join("sluicegate.db"), "a letter to my aunt ".repeat(99)).expect("written");
+    let before = left();
+    assert!(matches!(SqliteStore::open(dir.path()), Err(OpenError::Database { .. })));
+    assert_eq!(left(), before, "of a damaged database");
+    // Folders that nobody needs, because what they are to hold can't be made.
+    std::fs::remove_file(dir.path().join("sluicegate.db")).expect("it goes");
+    std::fs::create_dir(dir.path().join("sluicegate.db")).expect("a folder in the way");
+    let before = left();
+    assert!(SqliteStore::open(dir.path()).is_err());
+    assert_eq!(left(), before, "of a folder where the database belongs");
+    let too_long = dir.path().join("new").join("x".repeat(300));
+    assert!(SqliteStore::open(&too_long).is_err());
+    assert_eq!(left(), before, "of a directory that can't be made");
+    // What was there stays there, and opens once it is whole.
+    std::fs::remove_dir(dir.path().join("sluicegate.db")).expect("it goes");
+    drop(open(dir.path()));
+    sql(dir.path(), "PRAGMA application_id = 7");
+    let before = left();
+    assert!(matches!(SqliteStore::open(dir.path()), Err(OpenError::Foreign { .. })));
+    assert_eq!(left(), before, "of a database of another program");
+}
+
+#[test]
+fn a_list_of_keys_is_bounded_whatever_the_quota_allows() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, family) = (open(dir.path()), channel("family"));
+    let quota = Quota {
+        state_bytes: u64::MAX >> 1,
+        state_keys: u64::MAX >> 1,
+        ..Quota::default()
+    };
+    block_on(async {
+        let set = store.state_set(&family, "b/1", Some(vec![1]), quota).await;
+        set.expect("set");
+        // As a component would fill it, within a quota that an operator may give.
+        sql(
+            dir.path(),
+            "INSERT INTO state WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 17000)
+                SELECT channel.id, 'a/' || printf('%01022d', n), x'' FROM number, channel WHERE channel.name = 'family'",
+        );
+        for prefix in ["", "a", "a/"] {
+            let listed = store.state_keys(&family, prefix).await;
+            let Err(sluicegate::store::Error::Quota(words)) = listed else {
+                panic!("{prefix:?}: {:?} keys", listed.map(|keys| keys.len()))
+            };
+            assert!(words.contains("longer prefixes"), "{words}");
+        }
+        assert_eq!(store.state_keys(&family, "b/").await.expect("keys"), ["b/1"]);
+        let tenth = format!("a/{}1", "0".repeat(1017));
+        assert_eq!(store.state_keys(&family, &tenth).await.expect("keys").len(), 7001);
+    });
+}

@@ -398,7 +398,12 @@ impl EventStore for SqliteStore {
         self.durability
             .wait_for(self.board.state_lsn.load(Ordering::Acquire))
             .await?;
-        Ok(found)
+        found.ok_or_else(|| {
+            let bytes = limit::STATE_LIST_BYTES_MAX;
+            Error::Quota(format!(
+                "at most {bytes} bytes of keys in one list: list them by longer prefixes"
+            ))
+        })
     }
 
     async fn blob_put(

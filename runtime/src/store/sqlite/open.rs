@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,26 +95,18 @@ pub(super) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing (mode 0700) and takes its lock.
-    pub(super) fn lock(dir: &Path) -> Result<Self, OpenError> {
-        let blobs = dir.join("blobs");
-        make(&blobs).map_err(at(dir))?;
-        let path = dir.join("sluicegate.lock");
-        let mut lock = private().open(&path).map_err(at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked {
-                    dir: dir.to_owned(),
-                    holder: holder(&mut lock),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+    /// Makes the directory where it is missing (mode 0700) and takes its lock. What is missing in it is noted in `made`
+    /// before it is made.
+    pub(super) fn lock(dir: &Path, made: &mut Made) -> Result<Self, OpenError> {
+        made.note_missing(dir);
+        make(dir).map_err(at(dir))?;
+        let lock = take_lock(dir, &dir.join("sluicegate.lock"), made)?;
+        let (file, blobs) = (dir.join("sluicegate.db"), dir.join("blobs"));
+        made.note_missing(&blobs);
+        make(&blobs).map_err(at(&blobs))?;
+        if made.note_missing(&file) {
+            made.paths.extend(["-wal", "-shm"].map(|end| beside(&file, end)));
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(at(&path))?;
-        let file = dir.join("sluicegate.db");
         // Made here rather than by SQLite, so that nobody else may read it; the WAL takes over its mode.
         private().open(&file).map_err(at(&file))?;
         Ok(Self {
@@ -174,9 +166,7 @@ impl DataDir {
     /// The file stays the same as long as a connection is open: SQLite cuts and rewrites it, but only the last
     /// connection removes it.
     pub(super) fn wal(&self) -> Result<File, OpenError> {
-        let mut name = self.file.clone().into_os_string();
-        name.push("-wal");
-        let path = PathBuf::from(name);
+        let path = beside(&self.file, "-wal");
         let wal = OpenOptions::new()
             .read(true)
             .write(true)
@@ -231,6 +221,78 @@ impl DataDir {
     }
 }
 
+/// Takes the lock of a data directory, whose file it makes where it is missing.
+fn take_lock(dir: &Path, path: &Path, made: &mut Made) -> Result<File, OpenError> {
+    let is_missing = path.symlink_metadata().is_err();
+    let mut lock = private().open(path).map_err(at(path))?;
+    let locked = || OpenError::Locked {
+        dir: dir.to_owned(),
+        holder: holder(&lock),
+    };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(locked()),
+        Err(TryLockError::Error(source)) => return Err(at(path)(source)),
+    }
+    // An opening that fails takes its lock away before it lets it go: this one then guards nothing.
+    if lock.metadata().map_err(at(path))?.nlink() == 0 {
+        return Err(locked());
+    }
+    made.lock = Some(lock.try_clone().map_err(at(path))?);
+    if is_missing {
+        made.paths.push(path.to_owned());
+    }
+    lock.set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .map_err(at(path))?;
+    Ok(lock)
+}
+
+/// What an opening makes, and what one that fails takes away again: dropping it does so.
+#[derive(Default)]
+pub(super) struct Made {
+    /// Where it is, in the order of its making.
+    paths: Vec<PathBuf>,
+    /// Held until all of it is gone, so that nobody works with it meanwhile.
+    lock: Option<File>,
+}
+
+impl Made {
+    /// Notes a path that is about to be made, with the folders above it, where it is missing. Returns whether it is.
+    fn note_missing(&mut self, path: &Path) -> bool {
+        let named = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+        let mut missing: Vec<PathBuf> = named
+            .take_while(|path| path.symlink_metadata().is_err())
+            .map(Path::to_owned)
+            .collect();
+        missing.reverse();
+        let is_missing = !missing.is_empty();
+        self.paths.append(&mut missing);
+        is_missing
+    }
+
+    /// Leaves everything where it is.
+    pub(super) fn keep(mut self) {
+        self.paths.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.paths.drain(..).rev() {
+            // A folder with something of somebody else's in it stays, and what was not made is not there.
+            let _gone = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+        }
+    }
+}
+
+/// Returns the file that SQLite keeps beside its database.
+fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.to_owned().into_os_string();
+    name.push(end);
+    name.into()
+}
+
 /// Reads the application id, the schema's version and the number of tables and indexes.
 fn ownership(db: &Connection) -> rusqlite::Result<(i32, usize, i64)> {
     let owner = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -278,7 +340,7 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-fn holder(lock: &mut File) -> String {
+fn holder(lock: &File) -> String {
     let mut text = String::new();
     let read = lock.take(32).read_to_string(&mut text);
     match (read, text.trim().parse::<u32>()) {

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::clock::UnixMillis;
+use crate::limit;
 use crate::store::{Error, HistoryEntry, Role, Usage};
 
 /// The read-only connections.
@@ -116,21 +117,26 @@ pub(super) fn state_get(db: &Connection, channel: &str, key: &str) -> rusqlite::
         .optional()
 }
 
-/// Reads the keys that start with `prefix`: from the first that could, up to the first that does not.
-pub(super) fn state_keys(db: &Connection, channel: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+/// Reads the keys that start with `prefix`: from the first that could, up to the first that does not. None where they are
+/// more than [`limit::STATE_LIST_BYTES_MAX`].
+pub(super) fn state_keys(db: &Connection, channel: &str, prefix: &str) -> rusqlite::Result<Option<Vec<String>>> {
     let sql = "SELECT key FROM state WHERE channel = (SELECT id FROM channel WHERE name = ?1) AND key >= ?2
         ORDER BY key";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([channel, prefix])?;
-    let mut keys = Vec::new();
+    let (mut keys, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let key: String = row.get(0)?;
         if !key.starts_with(prefix) {
             break;
         }
+        bytes += size_of::<String>() + key.len();
+        if bytes > limit::STATE_LIST_BYTES_MAX {
+            return Ok(None);
+        }
         keys.push(key);
     }
-    Ok(keys)
+    Ok(Some(keys))
 }
 
 /// Reads how many bytes a channel's blobs have.
