@@ -70,15 +70,35 @@ impl Compiler {
         }
     }
 
-    /// Compiles a file when its turn comes.
+    /// Returns a compiled file: from the cache, else compiled when its turn comes.
     ///
     /// # Errors
     /// What is wrong with it, in plain words; [`Error::CompileTime`] and [`Error::CompileMemory`] where it took too much.
     ///
     /// # Cancel safety
     /// A dropped future ends the compilation.
-    pub(super) async fn compile(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
+    pub(super) async fn component(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
+        if let Some(component) = self.cached(digest).await {
+            return Ok(component);
+        }
         let _turn = self.turn.acquire().await.map_err(|_| shut_down())?;
+        // Whoever had the turn before may have compiled the same file.
+        match self.cached(digest).await {
+            Some(component) => Ok(component),
+            None => self.compile(wasm, digest).await,
+        }
+    }
+
+    async fn cached(&self, digest: &str) -> Option<Component> {
+        let cache = self.cache.clone()?;
+        let (engine, digest) = (self.engine.clone(), digest.to_owned());
+        tokio::task::spawn_blocking(move || cache.get(&engine, &digest))
+            .await
+            .ok()
+            .flatten()
+    }
+
+    async fn compile(&self, wasm: Arc<[u8]>, digest: &str) -> Result<Component, Error> {
         let wasm = off_the_async_threads(move || {
             refuse_what_is_none(&wasm)?;
             measure::refuse_the_unbounded(&wasm)?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{InstancePre, Linker};
 use wasmtime::{Config, Engine};
 
 use super::Error;
@@ -22,7 +22,6 @@ use crate::limit;
 pub struct ComponentEngine {
     engine: Engine,
     linker: Arc<Linker<Guest>>,
-    cache: Option<Arc<CodeCache>>,
     lane: Arc<SlowLane>,
     compiler: Compiler,
 }
@@ -39,12 +38,10 @@ impl ComponentEngine {
         let linker = Arc::new(link(&engine).map_err(Error::engine)?);
         start_ticker(&engine).map_err(|error| Error::Engine(error.to_string()))?;
         let lane = SlowLane::start().map_err(|error| Error::Engine(error.to_string()))?;
-        let cache = cache.map(Arc::new);
-        let compiler = Compiler::new(engine.clone(), cache.clone(), compilation);
+        let compiler = Compiler::new(engine.clone(), cache.map(Arc::new), compilation);
         Ok(Self {
             engine,
             linker,
-            cache,
             lane: Arc::new(lane),
             compiler,
         })
@@ -71,23 +68,11 @@ impl ComponentEngine {
         if wasm.len() > limit::COMPONENT_BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        let component = match self.cached(digest).await {
-            Some(component) => component,
-            None => self.compiler.compile(wasm, digest).await?,
-        };
+        let component = self.compiler.component(wasm, digest).await?;
         super::inspect::refuse_foreign_imports(&self.engine, &component)?;
         self.linker
             .instantiate_pre(&component)
             .map_err(|error| Error::Unlinkable(plain(&error)))
-    }
-
-    async fn cached(&self, digest: &str) -> Option<Component> {
-        let cache = self.cache.clone()?;
-        let (engine, digest) = (self.engine.clone(), digest.to_owned());
-        tokio::task::spawn_blocking(move || cache.get(&engine, &digest))
-            .await
-            .ok()
-            .flatten()
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use harness::{FakePlatform, Program, Setup, Signal, TempFolder, TestGateway, eventually, sluicegate_binary};
-use sluicegate::channel::{Compilation, ComponentEngine, Error, LoadedComponent};
+use sluicegate::channel::{CodeCache, Compilation, ComponentEngine, Error, LoadedComponent};
 use sluicegate::component::CompileBounds;
 use tokio::process::Command;
 
@@ -284,4 +284,28 @@ async fn a_compiler_that_dies_is_told_from_a_component_that_is_wrong() {
             .expect("nothing is compiled");
         assert!(matches!(&error, Error::Compiler(why) if why.contains(words)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_the_compiler_takes_what_another_had_compiled_of_the_same_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempFolder::new();
+    // The compiler, which notes each of its starts.
+    let (starts, binary) = (folder.path().join("starts"), sluicegate_binary());
+    let script = format!(
+        "#!/bin/sh\necho started >> '{}'\nexec '{}' \"$@\"\n",
+        starts.display(),
+        binary.display()
+    );
+    let counting = folder.write("counting", &script);
+    fs::set_permissions(&counting, fs::Permissions::from_mode(0o700)).expect("it may be run");
+    let cache = CodeCache::open(&folder.path().join("code")).expect("a folder for code");
+    let compilation = Compilation::by(counting, CompileBounds::default());
+    let engine = ComponentEngine::new(compilation, Some(cache)).expect("an engine");
+    let wasm = sluicegate_bundle::find("file-drop").expect("it is bundled").wasm;
+    let load = || LoadedComponent::load(&engine, wasm);
+    let loaded = tokio::join!(load(), load(), load());
+    assert!(loaded.0.is_ok() && loaded.1.is_ok() && loaded.2.is_ok());
+    let started = fs::read_to_string(&starts).expect("it was started");
+    assert_eq!(started.lines().count(), 1);
 }
