@@ -57,6 +57,7 @@ pub mod delivery;
 // What connects and restrains the stages.
 pub mod bus;
 pub mod egress;
+mod file;
 pub mod policy;
 pub mod process;
 pub mod secret;

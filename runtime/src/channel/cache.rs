@@ -15,6 +15,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::file::write_whole;
+
 const TAG_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
 
@@ -71,16 +73,7 @@ impl CodeCache {
     fn write(&self, name: &str, code: &[u8]) -> std::io::Result<()> {
         let path = self.folder.join(name);
         let tag = hmac::sign(&self.key_of(name), code);
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(tag.as_ref())?;
-        file.write_all(code)?;
-        fs::rename(&partial, path)
+        write_whole(&path, &[tag.as_ref(), code])
     }
 
     /// Returns the key of one file: code of one component is no code of another.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::component;
+use crate::file::write_whole;
 use crate::id::ChannelName;
 use crate::limit;
 
@@ -56,22 +57,7 @@ impl Shelf {
                 "the kept components have all the room that they may have",
             ));
         }
-        self.write(&self.path(digest), wasm)
-    }
-
-    /// Writes a file, whole or not at all.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let partial = path.with_extension("partial");
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
+        write_whole(&self.path(digest), &[wasm])
     }
 
     /// Returns the digest of the component that a channel ran first, where the configuration names none.
@@ -86,7 +72,7 @@ impl Shelf {
     /// Any I/O error: what can't be noted must not run, since nothing would tell another component from it.
     pub fn note_first(&self, channel: &ChannelName, digest: &str) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        self.write(&self.first_path(channel), digest.as_bytes())
+        write_whole(&self.first_path(channel), &[digest.as_bytes()])
     }
 
     /// Drops what no channel is pinned to any more; `unpinned` are the channels for which the configuration names none.

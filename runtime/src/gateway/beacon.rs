@@ -1,12 +1,13 @@
 //! `gateway.json` in the data directory: where the gateway listens that runs there, so that the command line finds it.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::file::write_whole;
 
 /// The file's name.
 const FILE_NAME: &str = "gateway.json";
@@ -61,16 +62,7 @@ impl Lit {
             address,
         };
         let path = data.join(FILE_NAME);
-        let unready = data.join("gateway.json.new");
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unready)?;
-        file.write_all(serde_json::to_string(&beacon)?.as_bytes())?;
-        fs::rename(&unready, &path)?;
+        write_whole(&path, &[serde_json::to_string(&beacon)?.as_bytes()])?;
         Ok(Self { path })
     }
 }

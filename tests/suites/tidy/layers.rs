@@ -7,13 +7,14 @@ struct Layer(&'static str, &'static [&'static str]);
 
 /// The stages name no other stage: what they need of one another stands in a trait that `gateway` fills. The one
 /// exception is the plain data of a delivery attempt, which `channel` carries out.
-const LAYERS: [Layer; 23] = [
+const LAYERS: [Layer; 24] = [
     // Words: nothing below them.
     Layer("limit", &[]),
     Layer("clock", &["limit"]),
     Layer("id", &["limit"]),
     Layer("event", &["clock", "id", "limit"]),
-    Layer("component", &["id", "limit"]),
+    Layer("file", &[]),
+    Layer("component", &["file", "id", "limit"]),
     // What connects and restrains.
     Layer("store", WORDS),
     Layer("retry", &["clock", "limit", "store"]),
@@ -96,6 +97,7 @@ const CHANNEL: &[&str] = &[
     "delivery",
     "egress",
     "event",
+    "file",
     "guest",
     "ingress",
     "limit",
