@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +64,13 @@ impl Default for ChannelBounds {
     }
 }
 
+/// A fresh instance, for one call: whoever makes the call has all of it, and drops it with the call.
+struct Entered {
+    component: Arc<LoadedComponent>,
+    store: Store<Guest>,
+    instance: Instance,
+}
+
 /// One configured channel. Shared; calls run side by side.
 pub struct Channel {
     pub(super) services: Arc<Services>,
@@ -112,17 +118,10 @@ impl Channel {
             ..self.context()
         };
         let called = self
-            .call(
-                context,
-                self.bounds.deliver_timeout,
-                move |component, store, instance| {
-                    async move {
-                        let guest = component.exports.delivery.load(&mut *store, instance)?;
-                        guest.call_deliver(store, &request.into()).await
-                    }
-                    .boxed()
-                },
-            )
+            .call(context, self.bounds.deliver_timeout, move |mut it| async move {
+                let guest = it.component.exports.delivery.load(&mut it.store, &it.instance)?;
+                guest.call_deliver(&mut it.store, &request.into()).await
+            })
             .await;
         let result = match called {
             Ok(Ok(receipt)) => Ok(receipt.into()),
@@ -146,20 +145,13 @@ impl Channel {
         use exports::reconciliation::Finding as Found;
         let since_ms = u64::try_from(since).unwrap_or_default();
         let called = self
-            .call(
-                self.context(),
-                self.bounds.deliver_timeout,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.reconciliation else {
-                            return Ok(Found::Unknown);
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        guest.call_reconcile(store, &request.into(), since_ms).await
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), self.bounds.deliver_timeout, move |mut it| async move {
+                let Some(indices) = &it.component.exports.reconciliation else {
+                    return Ok(Found::Unknown);
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                guest.call_reconcile(&mut it.store, &request.into(), since_ms).await
+            })
             .await;
         called.map_or(Finding::Unknown, Finding::from)
     }
@@ -167,40 +159,26 @@ impl Channel {
     /// Shows that the agent is at work. Nothing depends on it.
     pub async fn typing(&self, conversation: Conversation) {
         let _ = self
-            .call(
-                self.context(),
-                limit::PRESENCE_TIMEOUT,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.presence else {
-                            return Ok(());
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        guest.call_typing(store, &conversation.into()).await
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), limit::PRESENCE_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.presence else {
+                    return Ok(());
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                guest.call_typing(&mut it.store, &conversation.into()).await
+            })
             .await;
     }
 
     /// Shows a growing answer. Returns the draft's id where the platform has it.
     pub async fn draft(&self, request: DeliveryRequest) -> Option<String> {
         let called = self
-            .call(
-                self.context(),
-                limit::PRESENCE_TIMEOUT,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.presence else {
-                            return Ok(None);
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        Ok(guest.call_draft(store, &request.into()).await?.ok())
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), limit::PRESENCE_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.presence else {
+                    return Ok(None);
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                Ok(guest.call_draft(&mut it.store, &request.into()).await?.ok())
+            })
             .await;
         called
             .ok()
@@ -214,27 +192,20 @@ impl Channel {
     /// See [`CallError`]; an answer out of bounds counts as a trap.
     pub async fn webhook(&self, request: WebhookRequest) -> Result<WebhookReply, CallError> {
         let reply = self
-            .call(
-                self.context(),
-                limit::WEBHOOK_TIMEOUT,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.webhook else {
-                            return Ok(None);
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        let request = exports::webhook::Request {
-                            method: request.method,
-                            path: request.path,
-                            query: request.query,
-                            headers: request.headers,
-                            body: request.body,
-                        };
-                        guest.call_handle(store, &request).await.map(Some)
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), limit::WEBHOOK_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.webhook else {
+                    return Ok(None);
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                let request = exports::webhook::Request {
+                    method: request.method,
+                    path: request.path,
+                    query: request.query,
+                    headers: request.headers,
+                    body: request.body,
+                };
+                guest.call_handle(&mut it.store, &request).await.map(Some)
+            })
             .await?
             .ok_or(CallError::NotOffered("webhook"))?;
         let header_bytes: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -268,8 +239,8 @@ impl Channel {
             query,
             principal,
         };
-        self.call_connections(id, move |guest, store| {
-            async move { guest.call_opened(store, &client).await }.boxed()
+        self.call_connections(id, move |guest, mut store| async move {
+            guest.call_opened(&mut store, &client).await
         })
         .await
     }
@@ -280,8 +251,8 @@ impl Channel {
     /// Why the connection must be closed.
     pub async fn client_received(&self, id: &ClientId, frame: String) -> Result<Vec<String>, CloseReason> {
         let own = id.clone();
-        self.call_connections(id, move |guest, store| {
-            async move { guest.call_received(store, own.as_str(), &frame).await }.boxed()
+        self.call_connections(id, move |guest, mut store| async move {
+            guest.call_received(&mut store, own.as_str(), &frame).await
         })
         .await
     }
@@ -290,12 +261,9 @@ impl Channel {
     pub async fn client_closed(&self, id: &ClientId) {
         let own = id.clone();
         let closed = self
-            .call_connections(id, move |guest, store| {
-                async move {
-                    guest.call_closed(store, own.as_str()).await?;
-                    Ok(Ok(Vec::new()))
-                }
-                .boxed()
+            .call_connections(id, move |guest, mut store| async move {
+                guest.call_closed(&mut store, own.as_str()).await?;
+                Ok(Ok(Vec::new()))
             })
             .await;
         if let Err(reason) = closed {
@@ -309,20 +277,13 @@ impl Channel {
     /// The component's own words, or why it gave none.
     pub async fn start(&self, webhook_url: Option<String>) -> Result<(), String> {
         let called = self
-            .call(
-                self.context(),
-                limit::LIFECYCLE_TIMEOUT,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.lifecycle else {
-                            return Ok(Ok(()));
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        guest.call_start(store, webhook_url.as_deref()).await
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.lifecycle else {
+                    return Ok(Ok(()));
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                guest.call_start(&mut it.store, webhook_url.as_deref()).await
+            })
             .await;
         called
             .map_err(|error| error.to_string())?
@@ -332,51 +293,38 @@ impl Channel {
     /// Tells the component that the channel stops.
     pub async fn stop(&self) {
         let stopped = self
-            .call(
-                self.context(),
-                limit::LIFECYCLE_TIMEOUT,
-                move |component, store, instance| {
-                    async move {
-                        let Some(indices) = &component.exports.lifecycle else {
-                            return Ok(());
-                        };
-                        let guest = indices.load(&mut *store, instance)?;
-                        guest.call_stop(store).await
-                    }
-                    .boxed()
-                },
-            )
+            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.lifecycle else {
+                    return Ok(());
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                guest.call_stop(&mut it.store).await
+            })
             .await;
         if let Err(error) = stopped {
             tracing::warn!(channel = %self.services.name, %error, "the channel did not stop cleanly");
         }
     }
 
-    async fn call_connections(
+    async fn call_connections<F>(
         &self,
         id: &ClientId,
-        call: impl for<'a> FnOnce(
-            exports::connections::Guest,
-            &'a mut Store<Guest>,
-        )
-            -> BoxFuture<'a, wasmtime::Result<Result<Vec<String>, exports::connections::CloseReason>>>
-        + Send
-        + 'static,
-    ) -> Result<Vec<String>, CloseReason> {
+        call: impl FnOnce(exports::connections::Guest, Store<Guest>) -> F + Send + 'static,
+    ) -> Result<Vec<String>, CloseReason>
+    where
+        F: Future<Output = wasmtime::Result<Result<Vec<String>, exports::connections::CloseReason>>> + Send + 'static,
+    {
         let context = CallContext {
             client: Some(id.clone()),
             ..self.context()
         };
         let called = self
-            .call(context, limit::FRAME_TIMEOUT, move |component, store, instance| {
-                async move {
-                    let Some(indices) = &component.exports.connections else {
-                        return Ok(Err(exports::connections::CloseReason::Internal));
-                    };
-                    let guest = indices.load(&mut *store, instance)?;
-                    call(guest, store).await
-                }
-                .boxed()
+            .call(context, limit::FRAME_TIMEOUT, move |mut it| async move {
+                let Some(indices) = &it.component.exports.connections else {
+                    return Ok(Err(exports::connections::CloseReason::Internal));
+                };
+                let guest = indices.load(&mut it.store, &it.instance)?;
+                call(guest, it.store).await
             })
             .await;
         match called {
@@ -410,18 +358,16 @@ impl Channel {
 
     /// Runs one call in a fresh instance. The future and the store are dropped together when the time is up: a store
     /// whose call was abandoned must never be entered again.
-    async fn call<R: Send + 'static>(
+    async fn call<R, F>(
         &self,
         context: CallContext,
         timeout: Duration,
-        call: impl for<'a> FnOnce(
-            &'a LoadedComponent,
-            &'a mut Store<Guest>,
-            &'a Instance,
-        ) -> BoxFuture<'a, wasmtime::Result<R>>
-        + Send
-        + 'static,
-    ) -> Result<R, CallError> {
+        call: impl FnOnce(Entered) -> F + Send + 'static,
+    ) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: Future<Output = wasmtime::Result<R>> + Send + 'static,
+    {
         let usage = &self.services.usage;
         usage.calls.add(1);
         let _permit = tokio::time::timeout(limit::CALL_WAIT_MAX, self.calls.acquire())
@@ -441,7 +387,12 @@ impl Channel {
         let running = async move {
             let mut store = component.store(services, context, bounds);
             let instance = component.pre().instantiate_async(&mut store).await?;
-            call(&component, &mut store, &instance).await
+            let entered = Entered {
+                component,
+                store,
+                instance,
+            };
+            call(entered).await
         };
         let guarded = AssertUnwindSafe(running).catch_unwind();
         let lane = self.component.lane();
