@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sluicegate::bus::{Bus, Event, Received};
 use sluicegate::clock::Clock;
-use sluicegate::delivery::{Attempt, Drafts, Failure, Finding, Guarantees};
-use sluicegate::event::{DeliveryError, SentPart, WaitScope};
+use sluicegate::delivery::{Attempt, DeliveryWorker, Drafts, Failure, Finding, Guarantees};
+use sluicegate::event::{DeliveryError, OutboundEvent, SentPart, WaitScope};
 use sluicegate::limit;
 use sluicegate::store::EventStore;
 use tokio::time::Instant;
@@ -16,24 +16,62 @@ use crate::support::*;
 
 const FAMILY: &[&str] = &["family"];
 
-async fn nothing_left(store: &Arc<TestStore>) {
-    let store = Arc::clone(store);
-    until("everything is delivered or dead", move || store.depth().outbox == 0).await;
+/// A store in a folder of its own, with a clock.
+struct Scene {
+    store: Arc<TestStore>,
+    clock: Arc<TestClock>,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with_faults(|_| Fault::None)
+    }
+
+    /// With a store that fails as planned.
+    fn with_faults(plan: impl FnMut(&'static str) -> Fault + Send + 'static) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self {
+            store: TestStore::open_with(dir.path(), plan),
+            clock: TestClock::starting_at(1_000_000),
+            _dir: dir,
+        }
+    }
+
+    async fn enqueue(&self, messages: Vec<OutboundEvent>) {
+        self.store.enqueue(messages, self.clock.now_ms()).await.unwrap();
+    }
+
+    fn worker(&self, platform: &Arc<Platform>, bus: Bus, drafts: Drafts) -> DeliveryWorker {
+        delivery_worker(&self.store, &self.clock, platform, bus, drafts)
+    }
+
+    fn run(&self, platform: &Arc<Platform>) -> Running {
+        Running::new().deliveries(&self.store, &self.clock, platform)
+    }
+
+    async fn nothing_left(&self) {
+        let store = Arc::clone(&self.store);
+        until("everything is delivered or dead", move || store.depth().outbox == 0).await;
+    }
+
+    /// Sends until nothing waits any more.
+    async fn deliver_all(&self, platform: &Arc<Platform>) {
+        let running = self.run(platform);
+        self.nothing_left().await;
+        running.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_is_delivered_without_any_wake_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let platform = Platform::willing(FAMILY);
-    let running = Running::new().deliveries(&store, &clock, &platform);
+    let running = scene.run(&platform);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let began = Instant::now();
-    store
-        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-        .await
-        .unwrap();
-    nothing_left(&store).await;
+    scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+    scene.nothing_left().await;
     assert!(
         began.elapsed() <= limit::RECHECK_PERIOD + Duration::from_millis(200),
         "{:?}",
@@ -45,8 +83,7 @@ async fn what_is_stored_is_delivered_without_any_wake_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wake_up_makes_it_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let (began_tx, mut began_rx) = tokio::sync::mpsc::channel(1);
     let platform = Platform::new(FAMILY, CAREFUL, move |_, _| {
         let began_tx = began_tx.clone();
@@ -56,19 +93,16 @@ async fn a_wake_up_makes_it_at_once() {
         }
     });
     let (bus, shutdown) = (Bus::new(), CancellationToken::new());
-    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let worker = scene.worker(&platform, bus.clone(), Drafts::default());
     let task = tokio::spawn(worker.run(shutdown.clone()));
     tokio::time::sleep(Duration::from_millis(10_700)).await;
     let stored = Instant::now();
-    store
-        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-        .await
-        .unwrap();
+    scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
     bus.deliveries_due().wake();
     assert_eq!(began_rx.recv().await.unwrap().duration_since(stored), Duration::ZERO);
     shutdown.cancel();
     task.await.unwrap().unwrap();
-    assert_eq!(store.depth().outbox, 0, "the attempt in flight was waited for");
+    assert_eq!(scene.store.depth().outbox, 0, "the attempt in flight was waited for");
 }
 
 /// Outcomes by dice; about half of the attempts deliver.
@@ -105,8 +139,7 @@ async fn order_holds_in_every_lane_whatever_fails() {
     const LANES: u64 = 8;
     const MESSAGES: u64 = 12;
     for seed in 1..=3 {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let scene = Scene::new();
         // The same key goes out again: the platform drops what it took before, as one that deduplicates does.
         let guarantees = Guarantees {
             deduplicates_for: Some(limit::DELIVERY_EXPIRY),
@@ -132,12 +165,10 @@ async fn order_holds_in_every_lane_whatever_fails() {
             let batch = (0..LANES)
                 .map(|lane| outbound("family", &format!("c{lane}"), &format!("{n:02}")))
                 .collect();
-            store.enqueue(batch, clock.now_ms()).await.unwrap();
+            scene.enqueue(batch).await;
         }
-        let running = Running::new().deliveries(&store, &clock, &platform);
-        nothing_left(&store).await;
-        running.stop().await;
-        assert_eq!(store.depth().dead, 0, "seed {seed}");
+        scene.deliver_all(&platform).await;
+        assert_eq!(scene.store.depth().dead, 0, "seed {seed}");
         for lane in 0..LANES {
             let mut seen = platform.taken.lock().unwrap().clone();
             seen.retain(|(place, _)| *place == format!("c{lane}"));
@@ -151,8 +182,7 @@ async fn order_holds_in_every_lane_whatever_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_lane_delays_no_other_and_a_slow_channel_no_other_channel() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     // Every attempt of `slow` hangs; the conversation `stuck` of `family` always fails.
     let platform = Platform::new(&["slow", "family"], CAREFUL, |request, _| async move {
         match (request.event.channel.as_str(), request.event.conversation.id.as_str()) {
@@ -162,19 +192,15 @@ async fn a_stuck_lane_delays_no_other_and_a_slow_channel_no_other_channel() {
         }
     });
     let slow = (0..200).map(|n| outbound("slow", &format!("s{n}"), "never")).collect();
-    store.enqueue(slow, clock.now_ms()).await.unwrap();
-    store
-        .enqueue(
-            (0..5).map(|_| outbound("family", "stuck", "never")).collect(),
-            clock.now_ms(),
-        )
-        .await
-        .unwrap();
+    scene.enqueue(slow).await;
+    scene
+        .enqueue((0..5).map(|_| outbound("family", "stuck", "never")).collect())
+        .await;
     let quick: Vec<_> = (0..200)
         .map(|n| outbound("family", &format!("c{n}"), "quick"))
         .collect();
-    store.enqueue(quick, clock.now_ms()).await.unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
+    scene.enqueue(quick).await;
+    let running = scene.run(&platform);
     let began = Instant::now();
     until("all quick ones are out", || platform.texts_taken().len() == 200).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -192,29 +218,22 @@ async fn a_stuck_lane_delays_no_other_and_a_slow_channel_no_other_channel() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_makes_at_most_the_copies_that_are_allowed() {
     for (resends, attempts) in [(0, 1), (1, 2), (3, 4)] {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let scene = Scene::new();
         let guarantees = Guarantees {
             ambiguous_resends: resends,
             ..CAREFUL
         };
         let platform = Platform::new(FAMILY, guarantees, |_, _| async { cut_off() });
-        store
-            .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-            .await
-            .unwrap();
-        let running = Running::new().deliveries(&store, &clock, &platform);
-        nothing_left(&store).await;
-        running.stop().await;
+        scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+        scene.deliver_all(&platform).await;
         assert_eq!(platform.attempts.lock().unwrap().len(), attempts, "{resends} allowed");
-        let dead = reasons(&store).await;
+        let dead = reasons(&scene.store).await;
         assert!(dead[0].starts_with("outcome unknown"), "{dead:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_most_once_is_known_to_the_disk_before_it_begins_and_never_begins_twice() {
-    let dir = tempfile::tempdir().unwrap();
     let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
     let guarantees = Guarantees {
         ambiguous_resends: 0,
@@ -223,17 +242,14 @@ async fn at_most_once_is_known_to_the_disk_before_it_begins_and_never_begins_twi
     };
     let platform = Platform::new(FAMILY, guarantees, |_, _| async { cut_off() });
     let (seen, watched) = (Arc::clone(&calls), Arc::clone(&platform));
-    let store = TestStore::open_with(dir.path(), move |call| {
+    let scene = Scene::with_faults(move |call| {
         seen.lock().unwrap().push((call, watched.texts_taken().len()));
         Fault::None
     });
-    let clock = TestClock::starting_at(1_000_000);
     let hi = outbound("family", "c1", "hi");
-    store.enqueue(vec![hi], clock.now_ms()).await.unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    nothing_left(&store).await;
-    running.stop().await;
-    assert!(reasons(&store).await[0].starts_with("outcome unknown"));
+    scene.enqueue(vec![hi]).await;
+    scene.deliver_all(&platform).await;
+    assert!(reasons(&scene.store).await[0].starts_with("outcome unknown"));
     let calls = calls.lock().unwrap();
     let of_interest = ["lazy_mark_sending", "flush", "bury"];
     let order: Vec<_> = calls.iter().filter(|(call, _)| of_interest.contains(call)).collect();
@@ -259,8 +275,7 @@ async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again()
         ),
         (vec![Finding::Unknown], 1, 1, 1),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+        let scene = Scene::new();
         let guarantees = Guarantees {
             reconciles: true,
             ambiguous_resends: 0,
@@ -268,23 +283,17 @@ async fn a_component_that_can_find_out_is_asked_before_anything_goes_out_again()
         };
         let platform = Platform::new(FAMILY, guarantees, |_, _| async { cut_off() });
         *platform.findings.lock().unwrap() = findings;
-        store
-            .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-            .await
-            .unwrap();
-        let running = Running::new().deliveries(&store, &clock, &platform);
-        nothing_left(&store).await;
-        running.stop().await;
+        scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+        scene.deliver_all(&platform).await;
         assert_eq!(platform.asked.load(std::sync::atomic::Ordering::Relaxed), asked);
         assert_eq!(platform.attempts.lock().unwrap().len(), attempts);
-        assert_eq!(store.depth().dead, dead);
+        assert_eq!(scene.store.depth().dead, dead);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn parts_that_the_component_finds_are_kept_and_never_sent_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let guarantees = Guarantees {
         reconciles: true,
         ambiguous_resends: 0,
@@ -305,13 +314,8 @@ async fn parts_that_the_component_finds_are_kept_and_never_sent_again() {
         Finding::NotDelivered(Vec::new()),
         Finding::NotDelivered(vec![found.clone()]),
     ];
-    store
-        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-        .await
-        .unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    nothing_left(&store).await;
-    running.stop().await;
+    scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+    scene.deliver_all(&platform).await;
     let attempts = platform.attempts.lock().unwrap();
     let known: Vec<_> = attempts.iter().map(|request| request.already_sent.clone()).collect();
     assert_eq!(known, [vec![], vec![found.clone()], vec![found]]);
@@ -319,8 +323,7 @@ async fn parts_that_the_component_finds_are_kept_and_never_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_wide_limit_holds_the_whole_channel_and_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let began = Instant::now();
     let times = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&times);
@@ -337,15 +340,12 @@ async fn a_channel_wide_limit_holds_the_whole_channel_and_no_other() {
             }
         }
     });
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    store
-        .enqueue(vec![outbound("family", "c1", "first")], clock.now_ms())
-        .await
-        .unwrap();
+    let running = scene.run(&platform);
+    scene.enqueue(vec![outbound("family", "c1", "first")]).await;
     until("the limit is known", || !times.lock().unwrap().is_empty()).await;
     let later = vec![outbound("family", "c2", "second"), outbound("other", "c3", "third")];
-    store.enqueue(later, clock.now_ms()).await.unwrap();
-    nothing_left(&store).await;
+    scene.enqueue(later).await;
+    scene.nothing_left().await;
     running.stop().await;
     let times = times.lock().unwrap();
     let of = |text: &str| {
@@ -370,8 +370,7 @@ async fn a_channel_wide_limit_holds_the_whole_channel_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_credentials_pause_the_channel_until_the_operator_resumes_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let platform = Platform::new(FAMILY, CAREFUL, |_, before| async move {
         if before == 0 {
             reported(DeliveryError::Unauthorized("401".to_owned()))
@@ -379,21 +378,17 @@ async fn refused_credentials_pause_the_channel_until_the_operator_resumes_it() {
             taken()
         }
     });
-    store
-        .enqueue(
-            vec![outbound("family", "c1", "one"), outbound("family", "c1", "two")],
-            clock.now_ms(),
-        )
-        .await
-        .unwrap();
+    scene
+        .enqueue(vec![outbound("family", "c1", "one"), outbound("family", "c1", "two")])
+        .await;
     let (bus, shutdown) = (Bus::new(), CancellationToken::new());
-    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let worker = scene.worker(&platform, bus.clone(), Drafts::default());
     let task = tokio::spawn(worker.run(shutdown.clone()));
     until("it is paused", || !platform.paused().is_empty()).await;
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(platform.attempts.lock().unwrap().len(), 1);
     // The second message is refused once as well, and that pauses the channel again.
-    while store.depth().outbox > 0 {
+    while scene.store.depth().outbox > 0 {
         platform.resume();
         bus.deliveries_due().wake();
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -405,8 +400,7 @@ async fn refused_credentials_pause_the_channel_until_the_operator_resumes_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_handed_over_and_never_confirmed_goes_out_again_with_the_same_key() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let guarantees = Guarantees {
         deduplicates_for: Some(limit::DELIVERY_EXPIRY),
         ..CAREFUL
@@ -415,13 +409,10 @@ async fn what_is_handed_over_and_never_confirmed_goes_out_again_with_the_same_ke
         if before < 2 { handed_over() } else { taken() }
     });
     let message = outbound("family", "c1", "hi");
-    store
-        .enqueue(vec![message.clone(), outbound("family", "c1", "next")], clock.now_ms())
-        .await
-        .unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    nothing_left(&store).await;
-    running.stop().await;
+    scene
+        .enqueue(vec![message.clone(), outbound("family", "c1", "next")])
+        .await;
+    scene.deliver_all(&platform).await;
     let attempts = platform.attempts.lock().unwrap();
     let texts: Vec<(&str, u32)> = attempts.iter().map(|it| (it.event.text.as_str(), it.attempt)).collect();
     assert_eq!(texts[..2], [("hi", 1), ("next", 1)], "the lane goes on meanwhile");
@@ -430,18 +421,17 @@ async fn what_is_handed_over_and_never_confirmed_goes_out_again_with_the_same_ke
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_delivery_is_an_attempt_without_a_known_outcome() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let platform = Platform::new(FAMILY, CAREFUL, |request, before| async move {
         assert!(before > 0 || request.event.text != "boom", "a fault of the host");
         taken()
     });
     let messages = vec![outbound("family", "c1", "boom"), outbound("family", "c2", "calm")];
-    store.enqueue(messages, clock.now_ms()).await.unwrap();
-    let worker = delivery_worker(&store, &clock, &platform, Bus::new(), Drafts::default());
+    scene.enqueue(messages).await;
+    let worker = scene.worker(&platform, Bus::new(), Drafts::default());
     let (counters, shutdown) = (worker.counters(), CancellationToken::new());
     let task = tokio::spawn(worker.run(shutdown.clone()));
-    nothing_left(&store).await;
+    scene.nothing_left().await;
     shutdown.cancel();
     task.await.unwrap().unwrap();
     assert_eq!(platform.texts_taken(), ["calm", "boom"]);
@@ -454,9 +444,8 @@ async fn a_panic_in_a_delivery_is_an_attempt_without_a_known_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_store_gets_the_outcome_later_and_nothing_goes_out_twice() {
-    let dir = tempfile::tempdir().unwrap();
     let mut acks = 0;
-    let store = TestStore::open_with(dir.path(), move |name| {
+    let scene = Scene::with_faults(move |name| {
         acks += usize::from(name == "lazy_ack");
         if name == "lazy_ack" && acks < 6 {
             Fault::Busy
@@ -464,21 +453,15 @@ async fn a_busy_store_gets_the_outcome_later_and_nothing_goes_out_twice() {
             Fault::None
         }
     });
-    let (clock, platform) = (TestClock::starting_at(1_000_000), Platform::willing(FAMILY));
-    store
-        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-        .await
-        .unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    nothing_left(&store).await;
-    running.stop().await;
+    let platform = Platform::willing(FAMILY);
+    scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+    scene.deliver_all(&platform).await;
     assert_eq!(platform.texts_taken(), ["hi"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_draft_goes_with_its_answer_and_the_live_view_sees_each_step() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let platform = Platform::new(FAMILY, CAREFUL, |_, before| async move {
         if before == 0 { unavailable() } else { taken() }
     });
@@ -486,10 +469,10 @@ async fn the_draft_goes_with_its_answer_and_the_live_view_sees_each_step() {
     let mut view = bus.subscribe();
     let message = outbound("family", "c1", "hi");
     drafts.remember(&message, "d7".to_owned());
-    store.enqueue(vec![message.clone()], clock.now_ms()).await.unwrap();
-    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), drafts.clone());
+    scene.enqueue(vec![message.clone()]).await;
+    let worker = scene.worker(&platform, bus.clone(), drafts.clone());
     let task = tokio::spawn(worker.run(shutdown.clone()));
-    nothing_left(&store).await;
+    scene.nothing_left().await;
     shutdown.cancel();
     task.await.unwrap().unwrap();
     let draft_ids: Vec<_> = platform
@@ -513,8 +496,7 @@ async fn the_draft_goes_with_its_answer_and_the_live_view_sees_each_step() {
 
 #[tokio::test(start_paused = true)]
 async fn attempts_that_failed_for_certain_use_up_no_resends_of_an_unconfirmed_delivery() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let guarantees = Guarantees {
         deduplicates_for: None,
         ambiguous_resends: 1,
@@ -527,32 +509,26 @@ async fn attempts_that_failed_for_certain_use_up_no_resends_of_an_unconfirmed_de
             _ => unavailable(),
         }
     });
-    store
-        .enqueue(vec![outbound("family", "c1", "hi")], clock.now_ms())
-        .await
-        .unwrap();
-    let running = Running::new().deliveries(&store, &clock, &platform);
-    nothing_left(&store).await;
-    running.stop().await;
+    scene.enqueue(vec![outbound("family", "c1", "hi")]).await;
+    scene.deliver_all(&platform).await;
     assert_eq!(platform.attempts.lock().unwrap().len(), 5);
-    let dead = reasons(&store).await;
+    let dead = reasons(&scene.store).await;
     assert!(dead[0].contains("2 attempts left the host"), "{dead:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_expires_is_counted_and_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let scene = Scene::new();
     let platform = Platform::willing(FAMILY);
     let message = outbound("family", "c1", "too late");
-    store.enqueue(vec![message.clone()], clock.now_ms()).await.unwrap();
+    scene.enqueue(vec![message.clone()]).await;
     tokio::time::sleep(limit::DELIVERY_EXPIRY).await;
     let bus = Bus::new();
     let mut view = bus.subscribe();
-    let worker = delivery_worker(&store, &clock, &platform, bus.clone(), Drafts::default());
+    let worker = scene.worker(&platform, bus.clone(), Drafts::default());
     let (counters, shutdown) = (worker.counters(), CancellationToken::new());
     let task = tokio::spawn(worker.run(shutdown.clone()));
-    nothing_left(&store).await;
+    scene.nothing_left().await;
     shutdown.cancel();
     task.await.unwrap().unwrap();
     assert_eq!((counters.dead(), counters.attempts()), (1, 0));
