@@ -79,6 +79,11 @@ pub trait Agent: Send + Sync + 'static {
     /// Returns what it is, in a few words for the operator, such as `openai: qwen3 at http://127.0.0.1:11434/v1`.
     fn describe(&self) -> String;
 
+    /// Returns whether it looks at [`Turn::history`]. Where it does not, none is read for it.
+    fn wants_history(&self) -> bool {
+        true
+    }
+
     /// Answers a message with CommonMark; an empty answer means silence. `growing` may be called with all of the answer
     /// so far, as often as it likes.
     ///

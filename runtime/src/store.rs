@@ -76,6 +76,16 @@ pub struct ClaimedTurn {
     pub fence: TurnFence,
 }
 
+/// What a claim of turns came to.
+#[derive(Debug, Clone, Default)]
+pub struct ClaimedTurns {
+    /// The turns to run now.
+    pub turns: Vec<ClaimedTurn>,
+    /// When the next turn falls due that was not handed out, by this claim or an earlier one; none when none waits. The
+    /// time of the claim where that handed out as many as it might: then nobody looked for more.
+    pub next_due: Option<UnixMillis>,
+}
+
 /// Proof of a turn's claim: the boot count of the store that handed it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnFence(pub i64);
@@ -146,6 +156,9 @@ pub struct ClaimedHeads {
     pub dispatches: Vec<Dispatch>,
     /// What was found expired and is a dead letter now.
     pub expired: Vec<DeadLetter>,
+    /// When the next head of these channels falls due that was not handed out, by this claim or an earlier one; none when
+    /// none waits. The time of the claim where that handed out as many as it might: then nobody looked for more.
+    pub next_due: Option<UnixMillis>,
 }
 
 /// How an attempt that delivered nothing counts.
@@ -217,7 +230,7 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// What is handed out is durable. The turns of a session run in the order of their events: one that is postponed
     /// holds up those after it.
-    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error>;
+    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<ClaimedTurns, Error>;
 
     /// Stores the finished answer of a running turn, so that a crash before its commit does not ask the agent again.
     async fn lazy_record_answer(&self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Error>;

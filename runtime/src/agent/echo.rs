@@ -14,6 +14,10 @@ impl Agent for Echo {
         "echo".to_owned()
     }
 
+    fn wants_history(&self) -> bool {
+        false
+    }
+
     async fn answer(&self, turn: Turn<'_>, _growing: &Growing<'_>) -> Result<String, AgentError> {
         let text = &turn.event.message.text;
         Ok(if text.is_empty() { turn.said() } else { text.clone() })

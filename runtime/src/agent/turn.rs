@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::failure::{self, Next};
 use super::presence::{Showing, Signs};
-use super::{AgentError, AgentTable, Turn, TurnCounters, said};
+use super::{Agent, AgentError, AgentTable, Turn, TurnCounters, said};
 use crate::bus::{Bus, Event, Place};
 use crate::clock::{Clock, UnixMillis};
 use crate::event::{InboundEvent, Notice, OutboundEvent};
@@ -56,21 +56,17 @@ impl Context {
             return Ok(Ok(answer.clone()));
         }
         let event = &claimed.event;
-        let history = self
-            .store
-            .history(&event.session, limit::HISTORY_ENTRIES_MAX, limit::HISTORY_BYTES_MAX)
-            .await?;
+        let agent = self.agents.get(&event.channel);
+        let history = match &agent {
+            Some(agent) if agent.wants_history() => self.history(event).await?,
+            _ => Vec::new(),
+        };
+        let turn = Turn {
+            event,
+            history: &history,
+        };
         let showing = Showing::begin(Arc::clone(&self.signs), event);
-        let answer = match self
-            .ask(
-                Turn {
-                    event,
-                    history: &history,
-                },
-                &showing,
-            )
-            .await
-        {
+        let answer = match self.ask(agent, turn, &showing).await {
             Ok(answer) => answer,
             Err(failed) => return Ok(Err(failed)),
         };
@@ -82,6 +78,12 @@ impl Context {
         Ok(Ok(answer))
     }
 
+    async fn history(&self, event: &InboundEvent) -> Result<Vec<HistoryEntry>, store::Error> {
+        self.store
+            .history(&event.session, limit::HISTORY_ENTRIES_MAX, limit::HISTORY_BYTES_MAX)
+            .await
+    }
+
     /// Keeps a finished answer apart from its commit, so that it need not be asked for again.
     async fn record(&self, claimed: &ClaimedTurn, answer: &str) -> Result<(), store::Error> {
         self.store
@@ -89,11 +91,14 @@ impl Context {
             .await
     }
 
-    async fn ask(&self, turn: Turn<'_>, showing: &Showing) -> Result<String, AgentError> {
+    async fn ask(
+        &self,
+        agent: Option<Arc<dyn Agent>>,
+        turn: Turn<'_>,
+        showing: &Showing,
+    ) -> Result<String, AgentError> {
         let channel = &turn.event.channel;
-        let agent = self
-            .agents
-            .get(channel)
+        let agent = agent
             .ok_or_else(|| AgentError::Misconfigured(format!("no agent is configured for the channel {channel}")))?;
         let growing = |text: &str| showing.grow(text);
         let answering = AssertUnwindSafe(agent.answer(turn, &growing)).catch_unwind();

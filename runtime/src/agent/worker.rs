@@ -125,11 +125,11 @@ impl AgentWorker {
             }
             let now = self.context.clock.now_ms();
             let claimed = self.context.store.claim_turns(room, now).await?;
-            if claimed.is_empty() {
-                let due = self.context.store.next_turn_due().await?;
-                return Ok(retry::recheck_wait(due, now));
+            let has_more = !claimed.turns.is_empty() && claimed.next_due.is_some_and(|due| due <= now);
+            claimed.turns.into_iter().for_each(|turn| self.begin(turn));
+            if !has_more {
+                return Ok(retry::recheck_wait(claimed.next_due, now));
             }
-            claimed.into_iter().for_each(|turn| self.begin(turn));
         }
     }
 

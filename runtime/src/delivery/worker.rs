@@ -97,12 +97,13 @@ impl DeliveryWorker {
         loop {
             let now = self.context.clock.now_ms();
             let (open, held_until) = self.room.open(self.context.dispatcher.ready(), now);
-            let mut claimed = 0;
+            let (mut claimed, mut next_due) = (0, held_until);
             for ask in self.room.asks(&open) {
                 let max = ask.max.min(self.room.left());
                 if max > 0 {
                     let heads = self.context.store.lazy_claim_heads(&ask.channels, max, now).await?;
                     claimed += heads.dispatches.len();
+                    next_due = next_due.into_iter().chain(heads.next_due).min();
                     heads
                         .expired
                         .into_iter()
@@ -114,9 +115,8 @@ impl DeliveryWorker {
                 // Only an attempt that ends makes room: its end is waited for in any case.
                 return Ok(limit::RECHECK_PERIOD);
             }
-            if claimed == 0 {
-                let due = self.context.store.next_head_due(&open).await?;
-                return Ok(retry::recheck_wait(due.into_iter().chain(held_until).min(), now));
+            if claimed == 0 || next_due.is_none_or(|due| due > now) {
+                return Ok(retry::recheck_wait(next_due, now));
             }
         }
     }

@@ -132,7 +132,7 @@ async fn run_turns(store: Arc<SqliteStore>, wake: Arc<Notify>, count: usize) -> 
     let (mut done, mut running) = (0, JoinSet::new());
     while done < count {
         // A turn that is committed and not yet durable counts: its session is free already, its client is not.
-        for turn in store.claim_turns(CLIENTS - running.len(), now()).await? {
+        for turn in store.claim_turns(CLIENTS - running.len(), now()).await?.turns {
             let (store, wake) = (Arc::clone(&store), Arc::clone(&wake));
             running.spawn(async move {
                 let committed = store.commit_turn(turn.fence, outcome(&turn), now()).await;
@@ -211,7 +211,7 @@ async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyh
     let mut unclaimed = count;
     for _ in 0..count {
         let free = unclaimed.min(clients - running.len());
-        for turn in store.claim_turns(free, now()).await? {
+        for turn in store.claim_turns(free, now()).await?.turns {
             unclaimed -= 1;
             let store = Arc::clone(store);
             running.spawn(async move {
@@ -229,7 +229,12 @@ async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyh
 /// a little and is not flushed, and for a turn commit. Beside the last, the rest of the wait of eight is for each other.
 async fn parts(store: &Arc<SqliteStore>, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let (mut empty, mut lazy) = (Sample::default(), Sample::default());
-    let turn = store.claim_turns(1, now()).await?.pop().context("a turn is due")?;
+    let turn = store
+        .claim_turns(1, now())
+        .await?
+        .turns
+        .pop()
+        .context("a turn is due")?;
     for _ in 0..rounds {
         let began = Instant::now();
         store.next_turn_due().await?;

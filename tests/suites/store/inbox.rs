@@ -79,6 +79,8 @@ pub(crate) async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob"), ("4", "eve")], NOW).await;
     let first = store.claim_turns(2, NOW).await.expect("claim");
+    assert_eq!(first.next_due, Some(NOW), "there may be more");
+    let first = first.turns;
     assert_eq!(first.len(), 2, "no more than asked for");
     let rest = claim_turns(&*store, NOW).await;
     assert_eq!(rest.len(), 1);
@@ -104,8 +106,14 @@ pub(crate) async fn the_longest_due_turn_comes_first(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("late", "ada")], NOW + 5).await;
     accept(&*store, &[("early", "bob")], NOW).await;
-    assert_eq!(ids(&store.claim_turns(1, NOW + 9).await.expect("claim")), ["early"]);
-    assert_eq!(ids(&store.claim_turns(1, NOW + 9).await.expect("claim")), ["late"]);
+    assert_eq!(
+        ids(&store.claim_turns(1, NOW + 9).await.expect("claim").turns),
+        ["early"]
+    );
+    assert_eq!(
+        ids(&store.claim_turns(1, NOW + 9).await.expect("claim").turns),
+        ["late"]
+    );
 }
 
 pub(crate) async fn a_turn_ends_in_one_transaction(open: Open<'_>) {
@@ -433,12 +441,11 @@ pub(crate) async fn the_next_due_turn_is_known(open: Open<'_>) {
     accept(&*store, &[("1", "ada")], NOW).await;
     accept(&*store, &[("2", "bob")], NOW + 3).await;
     assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW));
-    let turn = claim_turns(&*store, NOW).await.remove(0);
-    assert_eq!(
-        store.next_turn_due().await.expect("next"),
-        Some(NOW + 3),
-        "running turns do not count"
-    );
+    let claimed = store.claim_turns(9, NOW).await.expect("claim");
+    let next = store.next_turn_due().await.expect("next");
+    assert_eq!(next, Some(NOW + 3), "running turns do not count");
+    assert_eq!(claimed.next_due, next, "a claim of all that is due says when more is");
+    let turn = claimed.turns.into_iter().next().expect("one is due");
     store
         .postpone_turn(turn.fence, &turn.event.id, NOW + 9, false, "later", None, NOW)
         .await

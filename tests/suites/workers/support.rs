@@ -22,7 +22,7 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
-    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, DeadFilter, DeliveryClaim, DeliveryRecord,
+    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, DeadFilter, DeliveryClaim, DeliveryRecord,
     Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence, TurnRecord,
     Usage,
 };
@@ -158,7 +158,7 @@ macro_rules! with_faults {
 with_faults! {
     fn accept(channel: &ChannelName, events: Vec<InboundEvent>, cursor: Option<String>, now: UnixMillis) -> Vec<Accepted>;
     fn cursor(channel: &ChannelName) -> Option<String>;
-    fn claim_turns(max: usize, now: UnixMillis) -> Vec<ClaimedTurn>;
+    fn claim_turns(max: usize, now: UnixMillis) -> ClaimedTurns;
     fn lazy_record_answer(fence: TurnFence, event: &EventId, answer: &str) -> ();
     fn commit_turn(fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> ();
     fn postpone_turn(fence: TurnFence, event: &EventId, due: UnixMillis, floor: bool, reason: &str, notice: Option<OutboundEvent>, now: UnixMillis) -> ();

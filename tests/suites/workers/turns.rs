@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sluicegate::agent::echo::Echo;
 use sluicegate::agent::{Agent, AgentError, Growing, Presence, Turn};
 use sluicegate::bus::{Bus, Event, Received};
 use sluicegate::clock::Clock;
@@ -64,6 +65,27 @@ async fn a_message_is_answered_without_any_wake_up_and_becomes_history() {
         history(&store, "family/c1").await,
         ["user: a", "agent: you said a", "user: b", "agent: you said b"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_history_is_read_for_an_agent_that_does_not_look_at_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let reads: Arc<Mutex<usize>> = Arc::default();
+    let counted = Arc::clone(&reads);
+    let store = TestStore::open_with(dir.path(), move |call| {
+        *counted.lock().unwrap() += usize::from(call == "history");
+        Fault::None
+    });
+    let clock = TestClock::starting_at(1_000_000);
+    let looks = ScriptedAgent::new(|text, _| async move { Ok(text) });
+    let agents: [(_, Arc<dyn Agent>, _); 2] = [("a", Arc::new(Echo), 0), ("b", looks, 1)];
+    for (text, agent, expected) in agents {
+        let running = Running::new().agents(&store, &clock, agent);
+        accept(&store, vec![inbound("c1", text)], &clock).await;
+        no_turn_left(&store).await;
+        running.stop().await;
+        assert_eq!(*reads.lock().unwrap(), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,7 +284,7 @@ async fn a_channel_without_an_agent_keeps_its_messages() {
     let task = tokio::spawn(worker.run(shutdown.clone()));
     accept(&store, vec![inbound("c1", "a")], &clock).await;
     until("the turn failed", || counters.failed() > 0).await;
-    agents.set(channel("family"), Arc::new(sluicegate::agent::echo::Echo));
+    agents.set(channel("family"), Arc::new(Echo));
     no_turn_left(&store).await;
     shutdown.cancel();
     task.await.unwrap().unwrap();

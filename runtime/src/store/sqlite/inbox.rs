@@ -51,6 +51,13 @@ pub(super) struct ClaimedRow {
     pub(super) failures: u32,
 }
 
+/// What a claim came to.
+#[derive(Default)]
+pub(super) struct ClaimedRows {
+    pub(super) rows: Vec<ClaimedRow>,
+    pub(super) next_due: Option<UnixMillis>,
+}
+
 /// How a turn is put off, as it is stored.
 pub(super) struct PutOff {
     pub(super) due: UnixMillis,
@@ -180,8 +187,8 @@ impl Work<'_> {
     // ---- turns
 
     /// Claims due turns, the longest due first, one for each session that has none running.
-    pub(super) fn claim_turns(&mut self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedRow>, Failure> {
-        let mut claimed = Vec::new();
+    pub(super) fn claim_turns(&mut self, max: usize, now: UnixMillis) -> Result<ClaimedRows, Failure> {
+        let mut rows = Vec::new();
         for session in self.due_sessions(max, now)? {
             let sql = "SELECT seq, event_id, failures, body, answer FROM inbox INDEXED BY inbox_waiting
                 JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1";
@@ -199,9 +206,14 @@ impl Work<'_> {
             self.memory
                 .take_turn(turn.event_id.clone(), RunningTurn { seq, session });
             self.seen_seq = self.seen_seq.max(seq);
-            claimed.push(turn);
+            rows.push(turn);
         }
-        Ok(claimed)
+        let next_due = if rows.len() < max {
+            self.next_turn_due()?
+        } else {
+            Some(now)
+        };
+        Ok(ClaimedRows { rows, next_due })
     }
 
     fn due_sessions(&self, max: usize, now: UnixMillis) -> Result<Vec<i64>, Failure> {

@@ -19,7 +19,7 @@ use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
-    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurn, Dead, DeadFilter, DeliveryClaim,
+    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, Dead, DeadFilter, DeliveryClaim,
     DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence,
     TurnRecord, Usage,
 };
@@ -76,15 +76,18 @@ impl EventStore for SqliteStore {
         Ok(found)
     }
 
-    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<Vec<ClaimedTurn>, Error> {
-        let rows = self
+    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<ClaimedTurns, Error> {
+        let claimed = self
             .write(Answer::Claim, 0, move |work| work.claim_turns(max, now))
             .await?;
-        let mut turns = Vec::with_capacity(rows.len());
-        for row in rows {
+        let mut turns = Vec::with_capacity(claimed.rows.len());
+        for row in claimed.rows {
             turns.extend(self.open_turn(row, now).await?);
         }
-        Ok(turns)
+        Ok(ClaimedTurns {
+            turns,
+            next_due: claimed.next_due,
+        })
     }
 
     async fn lazy_record_answer(&self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Error> {
@@ -202,6 +205,7 @@ impl EventStore for SqliteStore {
         Ok(ClaimedHeads {
             dispatches,
             expired: expired.collect(),
+            next_due: heads.next_due,
         })
     }
 

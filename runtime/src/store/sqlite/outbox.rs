@@ -80,6 +80,7 @@ pub(super) struct Expired {
 pub(super) struct Heads {
     pub(super) claimed: Vec<Claimed>,
     pub(super) expired: Vec<Expired>,
+    pub(super) next_due: Option<UnixMillis>,
     /// Bytes of what expired.
     expired_bytes: usize,
 }
@@ -226,6 +227,11 @@ impl Work<'_> {
                 self.claim_lane(lane, now, &mut heads)?;
             }
         }
+        heads.next_due = if heads.claimed.len() < max {
+            self.next_head_due(channels)?
+        } else {
+            Some(now)
+        };
         Ok(heads)
     }
 

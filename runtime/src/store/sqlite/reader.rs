@@ -87,14 +87,15 @@ pub(super) fn history(
     entries_max: usize,
     bytes_max: usize,
 ) -> rusqlite::Result<Vec<HistoryEntry>> {
-    let newest = db
+    // One transaction for all lines: each takes and gives back locks of the file, which costs more than reading a line.
+    let transaction = db.unchecked_transaction()?;
+    let newest = transaction
         .prepare_cached("SELECT last_line FROM session WHERE key = ?1")?
         .query_row([session], |row| row.get(0));
     let mut next: Option<i64> = newest.optional()?.flatten();
-    let mut line = db.prepare_cached("SELECT before, role, text FROM history WHERE seq = ?1")?;
+    let mut line = transaction.prepare_cached("SELECT before, role, text FROM history WHERE seq = ?1")?;
     let mut lines = Vec::new();
     let mut bytes = 0;
-    // Lines don't change, so it does not matter that each is read for itself.
     while let Some(seq) = next.filter(|_| lines.len() < entries_max) {
         let (before, is_assistant, text): (_, bool, String) =
             line.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
