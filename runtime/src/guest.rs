@@ -32,3 +32,4 @@ pub use services::{Held, Services};
 pub(crate) use share::Used;
 pub use share::{Crowd, Share};
 pub use usage::{Counter, Usage};
+pub(crate) use wasi_http::words::bound as bound_http_words;

@@ -343,8 +343,18 @@ pub const GUEST_HOSTCALL_BYTES_CROWDED_MAX: usize = 8 * MIB;
 /// [`GUEST_HOSTCALL_BYTES_CROWDED_MAX`] for all others this bounds what a channel has between guest and host, in all, to
 /// some 700 MiB; without it, it would be 4 GiB.
 pub const GUEST_LARGE_HOSTCALLS_MAX: usize = 4;
-/// Headers of one request of a guest that uses `wasi:http`.
-pub const GUEST_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// Headers of one request of a guest that uses `wasi:http`: it may hold [`GUEST_HANDLES_MAX`] of them, sent or not, so that
+/// no more than servers commonly take.
+pub const GUEST_HEADER_BYTES_MAX: usize = 16 * KIB;
+/// The method and the authority of such a request: the longest host with its port, and room for the name of a user, so that
+/// who gives one is told that nobody may.
+pub const GUEST_HTTP_WORD_BYTES_MAX: usize = 512;
+/// Bytes of a body that such a guest may write at once. The host keeps two such pieces of each body that was begun, of which
+/// there may be some 600 in an instance.
+pub const GUEST_HTTP_PIECE_BYTES_MAX: usize = 8 * KIB;
+/// What the host keeps for all instances of a channel of the bodies that they send with `wasi:http`, and of the answers that
+/// they have not read: two of the largest files.
+pub const CHANNEL_KEPT_BYTES_MAX: usize = 128 * MIB;
 /// Random bytes that a guest may ask for at once.
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Memory of all instances of one channel together, in instances that have all they may have: calls that run side by side
@@ -454,6 +464,9 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 512 * KIB;
 /// The largest frame of a client that is still read, to be refused in an orderly way: where more of it is under way, the end
 /// of the connection may reach the client before the reason does.
 pub const CLIENT_FRAME_READ_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
+/// What a client has not read, bytes, answers to its pings included: two frames. The library keeps without end where nobody
+/// says.
+pub const CLIENT_UNREAD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
 /// How long a client may take to let a frame be written.
 pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may be silent (it is pinged at half of that).
@@ -529,6 +542,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const POOL_IDLE_PER_HOST_MAX: usize = 8;
 /// How long an idle connection is kept: under the 2 minutes after which common routers forget it.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// What of an answer over HTTP/2 may wait to be read, bytes: a peer far away can send some megabytes a second.
+pub const HTTP2_ANSWER_BYTES_WAITING_MAX: u32 = MIB as u32;
 /// How often an idle connection is probed.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(45);
 /// One WebSocket message, either way: Discord's largest (a guild with its members) have a few MiB.

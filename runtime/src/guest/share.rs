@@ -20,6 +20,8 @@ pub struct Share {
     crowd: Crowd,
     memory_bytes: AtomicUsize,
     large_hostcalls: Arc<Semaphore>,
+    /// A permit for each byte.
+    kept_bytes: Arc<Semaphore>,
     folder: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -65,6 +67,7 @@ impl Share {
             crowd,
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
+            kept_bytes: Arc::new(Semaphore::new(limit::CHANNEL_KEPT_BYTES_MAX)),
             folder: Arc::default(),
         }
     }
@@ -129,6 +132,12 @@ impl Share {
             Ok(permit) => (limit::GUEST_HOSTCALL_BYTES_MAX, Some(permit)),
             Err(_) => (limit::GUEST_HOSTCALL_BYTES_CROWDED_MAX, None),
         }
+    }
+
+    /// Takes bytes that the host keeps for an instance, until the permit is dropped; none where others have so much already.
+    pub(super) fn keep(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        self.kept_bytes.clone().try_acquire_many_owned(bytes).ok()
     }
 
     /// Returns how much memory the instances hold now, bytes.

@@ -25,3 +25,4 @@ mod store;
 mod support;
 mod trial;
 mod wasi;
+mod wasi_http;

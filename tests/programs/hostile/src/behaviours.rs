@@ -38,6 +38,10 @@ mod state_huge;
 mod state_quota;
 mod streams;
 mod tiny_calls;
+mod wasi_fields;
+mod wasi_unread;
+mod wasi_uploads;
+mod wasi_words;
 mod websockets;
 
 /// Runs an attack; none where no one is called so.
@@ -81,6 +85,10 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "state_quota" => state_quota::run(argument),
         "streams" => streams::run(argument),
         "tiny_calls" => tiny_calls::run(),
+        "wasi_fields" => wasi_fields::run(),
+        "wasi_unread" => wasi_unread::run(argument),
+        "wasi_uploads" => wasi_uploads::run(argument),
+        "wasi_words" => wasi_words::run(),
         "websockets" => websockets::run(argument),
         _ => return None,
     })
