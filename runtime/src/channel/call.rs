@@ -1,5 +1,6 @@
 //! Calling a component's exports: each call in a fresh instance, under one deadline, with every way to end told apart.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -191,6 +192,7 @@ impl Channel {
     /// # Errors
     /// See [`CallError`]; an answer out of bounds counts as a trap.
     pub async fn webhook(&self, request: WebhookRequest) -> Result<WebhookReply, CallError> {
+        let request = self.without_secrets(request);
         let reply = self
             .call(self.context(), limit::WEBHOOK_TIMEOUT, move |mut it| async move {
                 let Some(indices) = &it.component.exports.webhook else {
@@ -220,6 +222,24 @@ impl Channel {
             headers: reply.headers,
             body: reply.body,
         })
+    }
+
+    /// Takes the channel's secrets out of a request: a platform that shows one to prove who it is shows it to the host, which
+    /// has looked at it by now.
+    fn without_secrets(&self, request: WebhookRequest) -> WebhookRequest {
+        let redactor = self.services().egress.keyring().redactor();
+        let bytes = |bytes: Vec<u8>| match redactor.bytes(&bytes) {
+            Cow::Borrowed(_) => bytes,
+            Cow::Owned(redacted) => redacted,
+        };
+        let headers = request.headers.into_iter();
+        WebhookRequest {
+            method: request.method,
+            path: redactor.text(&request.path).into_owned(),
+            query: request.query.map(|query| redactor.text(&query).into_owned()),
+            headers: headers.map(|(name, value)| (name, bytes(value))).collect(),
+            body: bytes(request.body),
+        }
     }
 
     /// Tells a serving component of a new client.

@@ -1,5 +1,6 @@
 //! One HTTP exchange: sent, answered, redacted, or failed in a way that says whether anything was sent.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::sync::Arc;
 
@@ -127,8 +128,8 @@ impl ChannelEgress {
         let redactor = self.keyring.redactor();
         let mut headers = redacted_headers(response.headers(), redactor);
         let body = match redactor.bytes(&body) {
-            std::borrow::Cow::Borrowed(_) => body.freeze(),
-            std::borrow::Cow::Owned(redacted) => {
+            Cow::Borrowed(_) => body.freeze(),
+            Cow::Owned(redacted) => {
                 headers.retain(|(name, _)| name != header::CONTENT_LENGTH.as_str());
                 Bytes::from(redacted)
             }
@@ -220,9 +221,12 @@ fn resolve_error(error: &reqwest::Error) -> Option<&ResolveError> {
     None
 }
 
-/// Returns what a guest may see of an answer's headers.
+/// Returns what a guest may see of an answer's headers: none that has a secret in its name, since no name can be redacted.
 pub(super) fn redacted_headers(headers: &HeaderMap, redactor: &Redactor) -> Vec<(String, String)> {
-    let shown = headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
+    let is_clean = |name: &HeaderName| matches!(redactor.text(name.as_str()), Cow::Borrowed(_));
+    let shown = headers
+        .iter()
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name) && is_clean(name));
     shown
         .map(|(name, value)| {
             let value = redactor.bytes(value.as_bytes());

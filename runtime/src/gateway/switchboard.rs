@@ -345,7 +345,11 @@ impl Ingress for Switchboard {
             Door::Hidden(_) | Door::Open => None,
             Door::Signed(verifier) => {
                 match verifier.verify(&header_map(&request.headers), &request.body, self.clock.now_ms()) {
-                    Ok(admission) => Some(admission),
+                    Ok(admission) => {
+                        // What proved it is for the host alone, however short it is.
+                        request.headers.retain(|(name, _)| !verifier.is_secret(name));
+                        Some(admission)
+                    }
                     // It was taken before: the platform's retry is told so, and nothing happens again.
                     Err(Unverified::Replayed) => return Ok(TAKEN_BEFORE),
                     Err(refusal) => return Err(unverified(services, &refusal)),

@@ -217,6 +217,11 @@ impl Verifier {
         })
     }
 
+    /// Whether the header of this name, in lower case, holds the secret itself.
+    pub fn is_secret(&self, name: &str) -> bool {
+        matches!(&self.proof, Proof::SharedSecret { header, .. } if header.as_str() == name)
+    }
+
     fn signed_bytes(&self, timestamp: Option<&str>, body: &[u8]) -> Vec<u8> {
         let mut signed = Vec::with_capacity(body.len() + 64);
         for piece in &self.payload {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use harness::http::{Handler, Reply, Request, Response, Server};
 use sluicegate::delivery::Failure;
+use sluicegate::ingress::WebhookRequest;
 use sluicegate::limit;
 use sluicegate::secret::{Redactor, Secret};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Rig, SECRET};
+use crate::support::{Rig, SECRET, encoded};
 
 /// Starts a server that answers with what `reply` makes of a request.
 pub(crate) async fn server(reply: impl Fn(Request) -> Reply + Send + Sync + 'static) -> (Server, SocketAddr) {
@@ -51,6 +52,28 @@ async fn a_secret_that_a_server_echoes_comes_back_redacted_and_stays_nowhere() {
     assert!(
         !reported.contains("hunter2") && !reported.contains("%68%75"),
         "{reported}"
+    );
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_a_platform_shows_to_the_host_does_not_reach_the_guest() {
+    let rig = Rig::new().up().await;
+    let request = WebhookRequest {
+        method: "POST".to_owned(),
+        path: "/seen".to_owned(),
+        query: Some(encoded(&format!("q={SECRET}"))),
+        headers: vec![
+            ("x-secret".to_owned(), SECRET.as_bytes().to_vec()),
+            ("authorization".to_owned(), format!("Bearer {SECRET}").into_bytes()),
+            ("x-other".to_owned(), b"stays".to_vec()),
+        ],
+        body: format!("before {SECRET} after").into_bytes(),
+    };
+    let reply = rig.channel.webhook(request).await.expect("the guest answers");
+    assert_eq!(
+        String::from_utf8_lossy(&reply.body),
+        "x-secret: [redacted] | authorization: Bearer [redacted] | x-other: stays | q=[redacted] | before [redacted] after"
     );
     rig.survived().await;
 }

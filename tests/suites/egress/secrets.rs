@@ -102,6 +102,17 @@ async fn headers_are_redacted_and_so_is_where_a_redirect_leads() {
 }
 
 #[tokio::test]
+async fn a_header_with_a_secret_in_its_name_is_left_out() {
+    let headers = format!(
+        "x-key-{}: yes\r\nx-other: yes\r\n",
+        sluicegate::id::hex(SECRET.as_bytes())
+    );
+    let response = response_of("", &headers).await;
+    let names: Vec<_> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["content-length", "x-other"]);
+}
+
+#[tokio::test]
 async fn a_secret_goes_only_to_its_hosts_and_places() {
     let server = Server::echoing().await;
     let grant = [format!("http://{}", server.address)];

@@ -195,6 +195,7 @@ fn a_shared_secret_must_match_wholly() {
             "{wrong}"
         );
     }
+    assert!(verifier.is_secret("x-signature") && !verifier.is_secret("x-other"));
 }
 
 #[test]

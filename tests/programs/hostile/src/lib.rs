@@ -64,6 +64,7 @@ impl Webhook for Hostile {
         let argument = decoded(&request.query.unwrap_or_default());
         match name.as_str() {
             "reply" => results::reply(&argument),
+            "seen" => results::seen(&request.headers, &argument, &request.body),
             _ => webhook::Response {
                 status: 200,
                 headers: Vec::new(),

@@ -62,6 +62,20 @@ pub(crate) fn error(argument: &str) -> DeliveryError {
     }
 }
 
+/// Everything of a webhook that the guest sees, given back.
+pub(crate) fn seen(headers: &[(String, Vec<u8>)], query: &str, body: &[u8]) -> webhook::Response {
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers: Vec<String> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", shown(value)))
+        .collect();
+    webhook::Response {
+        status: 200,
+        headers: Vec::new(),
+        body: format!("{} | {query} | {}", headers.join(" | "), shown(body)).into_bytes(),
+    }
+}
+
 /// An answer to a webhook that no host may pass on as it is.
 pub(crate) fn reply(argument: &str) -> webhook::Response {
     let (name, value) = super::order(argument);
