@@ -112,6 +112,9 @@ impl Gate {
     }
 }
 
+/// The largest window of a connection that HTTP/2 knows (RFC 9113, section 6.9.1).
+const HTTP2_WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+
 fn http_client(tls: ClientConfig, resolver: CheckedResolver) -> Result<reqwest::Client, GateError> {
     let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -125,6 +128,10 @@ fn http_client(tls: ClientConfig, resolver: CheckedResolver) -> Result<reqwest::
         .pool_max_idle_per_host(limit::POOL_IDLE_PER_HOST_MAX)
         .tcp_keepalive(limit::TCP_KEEPALIVE)
         .http1_max_headers(limit::HTTP_HEADERS_MAX)
+        // Channels share a connection: what one of them does not read must hold up itself alone, so that each answer has its
+        // own bound and the connection none.
+        .http2_initial_stream_window_size(limit::HTTP2_ANSWER_BYTES_WAITING_MAX)
+        .http2_initial_connection_window_size(HTTP2_WINDOW_BYTES_MAX)
         .http2_max_header_list_size(u32::try_from(limit::HTTP_HEADER_BYTES_MAX).unwrap_or(u32::MAX));
     Ok(builder.build()?)
 }

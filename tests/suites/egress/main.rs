@@ -7,6 +7,7 @@ mod departure;
 mod evidence;
 mod grants;
 mod http;
+mod http2;
 mod resolving;
 mod secrets;
 mod sockets;

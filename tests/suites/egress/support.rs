@@ -194,7 +194,14 @@ impl Setup {
         }
     }
 
-    pub(crate) fn build(self) -> Arc<ChannelEgress> {
+    /// A channel with a gate of its own.
+    pub(crate) fn build(mut self) -> Arc<ChannelEgress> {
+        let gate = Gate::new(std::mem::take(&mut self.gate)).unwrap();
+        self.build_on(&Arc::new(gate))
+    }
+
+    /// A channel that shares its gate with others.
+    pub(crate) fn build_on(self, gate: &Arc<Gate>) -> Arc<ChannelEgress> {
         let bound = BoundSecret {
             secret: Secret::new(SECRET.to_owned()),
             hosts: self
@@ -213,7 +220,7 @@ impl Setup {
             limits: self.limits,
             ..ChannelSettings::default()
         };
-        ChannelEgress::new(Arc::new(Gate::new(self.gate).unwrap()), settings)
+        ChannelEgress::new(Arc::clone(gate), settings)
     }
 }
 

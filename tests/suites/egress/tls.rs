@@ -22,6 +22,11 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::speaking(&[])
+    }
+
+    /// With a server that offers these protocols over its TLS.
+    pub(crate) fn speaking(protocols: &[&[u8]]) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -35,10 +40,11 @@ impl Authority {
             .with_safe_default_protocol_versions()
             .unwrap();
         let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = config
+        let mut config = config
             .with_no_client_auth()
             .with_single_cert(vec![server.der().clone()], private)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("roots.pem"), authority.pem()).unwrap();
         Self {
@@ -49,6 +55,11 @@ impl Authority {
 
     /// A channel to `name` at this server, which trusts the authority or not.
     pub(crate) fn channel(&self, name: &str, server: &Server, trusted: bool) -> Arc<sluicegate::egress::ChannelEgress> {
+        self.setup(name, server, trusted).build()
+    }
+
+    /// What such a channel is made of.
+    pub(crate) fn setup(&self, name: &str, server: &Server, trusted: bool) -> Setup {
         let port = server.address.port();
         let endpoints: Vec<String> = ["https", "tls", "tcp"]
             .iter()
@@ -61,7 +72,7 @@ impl Authority {
             roots,
             resolver: Scripted::new(&[(name, &[&["127.0.0.1"]])]),
         };
-        setup.build()
+        setup
     }
 }
 
