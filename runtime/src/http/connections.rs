@@ -1,17 +1,20 @@
 //! The connections that requests come on: bounded in number, and in the time in which each must ask.
 //!
 //! Where the bound is reached, the connection on which nothing was asked for the longest time makes room: so those who
-//! only hold connections keep nobody out who asks.
+//! only hold connections keep nobody out who asks. A request is asked when its body has come.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -52,7 +55,7 @@ async fn answer(
     send_at_once(&stream);
     let (routes, asking) = (TowerToHyperService::new(routes), Arc::clone(&place));
     let service = service_fn(move |request: Request<Incoming>| {
-        asking.asks();
+        let request = request.map(|body| Arriving::new(body, &asking));
         let (answered, asking) = (routes.call(request), Arc::clone(&asking));
         async move {
             let answer: Result<Response, Infallible> = answered.await;
@@ -172,14 +175,69 @@ impl Place {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
-    fn asks(&self) {
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+    fn silent_since(&self) -> u64 {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the place that it took then; without effect where it took another one meanwhile.
+    fn asks(&self, since: u64) {
         self.silent.change(|order| order.waiting.remove(&since));
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.asks();
+        self.asks(self.silent_since());
+    }
+}
+
+/// The body of a request. Until it is there, nothing was asked: who begins many bodies and ends none holds connections only.
+struct Arriving {
+    body: Incoming,
+    place: Arc<Place>,
+    since: u64,
+}
+
+impl Arriving {
+    fn new(body: Incoming, place: &Arc<Place>) -> Self {
+        let this = Self {
+            body,
+            since: place.silent_since(),
+            place: Arc::clone(place),
+        };
+        this.look();
+        this
+    }
+
+    fn look(&self) {
+        if self.body.is_end_stream() {
+            self.place.asks(self.since);
+        }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        match frame {
+            Some(_) => this.look(),
+            None => this.place.asks(this.since),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

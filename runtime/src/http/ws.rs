@@ -71,6 +71,7 @@ fn connect(
     upgrade
         .max_message_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .max_frame_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
+        .max_write_buffer_size(limit::CLIENT_UNREAD_BYTES_MAX)
         .on_upgrade(move |socket| converse(surface, socket, connected.0, connected.1, events))
 }
 

@@ -83,6 +83,50 @@ async fn connections_that_never_ask_keep_nobody_out_and_are_ended() {
 }
 
 #[tokio::test]
+async fn a_client_that_pings_and_does_not_read_is_not_kept_everything_for() {
+    const PINGS: usize = 400_000;
+    // A ping and a pong of the same size: 125 bytes, the first under a mask of zeros.
+    let ping: Vec<u8> = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let goodbye = [0x88, 0x80, 0, 0, 0, 0];
+    let gateway = Setup::new().echo().websocket().start().await;
+    let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).await.expect("it is asked");
+    let burst = ping.repeat(1000);
+    for _ in 0..PINGS / 1000 {
+        stream.write_all(&burst).await.expect("pings are read on");
+    }
+    stream.write_all(&goodbye).await.expect("and a goodbye");
+    let mut answered = Vec::new();
+    let reading = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answered);
+    let ended = tokio::time::timeout(harness::PATIENCE, reading).await.expect("it ends");
+    // What the gateway kept, and what fits into the sockets of both ends.
+    let kept_at_most = limit::CLIENT_UNREAD_BYTES_MAX + 16 * 1024 * 1024;
+    assert!(answered.len() < kept_at_most, "{} bytes, {ended:?}", answered.len());
+    assert_eq!(gateway.get("/live").await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_never_come_keep_nobody_out() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    let mut held = Vec::new();
+    for _ in 0..limit::CONNECTIONS_ASKING_MAX {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        stream
+            .write_all(b"POST /hooks/hook HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+            .await
+            .expect("the head and a little");
+        held.push(stream);
+    }
+    // Before the first of them is too slow.
+    let answered = tokio::time::timeout(limit::REQUEST_BODY_TIMEOUT / 3, gateway.get("/live")).await;
+    assert_eq!(answered.expect("at once").status, 200);
+    drop(held);
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_refused_as_such() {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
