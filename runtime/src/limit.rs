@@ -457,6 +457,8 @@ pub const SHOWN_BYTES_MAX: usize = 4 * KIB;
 pub const CLIENTS_PER_CHANNEL_DEFAULT: usize = 1024;
 /// Frames that one call may answer a client with.
 pub const CLIENT_ANSWER_FRAMES_MAX: usize = 64;
+/// Bytes of them together, which the host keeps until the client has read them: two of the largest.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
 /// Frames that may wait for one client.
 pub const CLIENT_FRAMES_WAITING_MAX: usize = 64;
 /// A frame to or from a client.

@@ -477,6 +477,7 @@ impl DeliveryError {
 fn frames_fit(frames: &[String]) -> bool {
     frames.len() <= limit::CLIENT_ANSWER_FRAMES_MAX
         && frames.iter().all(|frame| frame.len() <= limit::CLIENT_FRAME_BYTES_MAX)
+        && frames.iter().map(String::len).sum::<usize>() <= limit::CLIENT_ANSWER_BYTES_MAX
 }
 
 /// Says in a few words why a guest stopped.

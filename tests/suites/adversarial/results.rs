@@ -76,7 +76,7 @@ async fn a_webhook_answer_out_of_bounds_is_a_trap_and_counted() {
 async fn frames_out_of_bounds_close_the_connection_and_reach_nobody() {
     let rig = Rig::new().ample_cpu().up().await;
     let client = ClientId::generate();
-    for frames in ["frames 100000", "frame 5000000", "frames 65"] {
+    for frames in ["frames 100000", "frame 5000000", "frames 65", "large_frames 3"] {
         let received = rig.channel.client_received(&client, frames.into()).await;
         assert_eq!(received, Err(CloseReason::Internal), "{frames}");
         let opened = rig
@@ -85,7 +85,7 @@ async fn frames_out_of_bounds_close_the_connection_and_reach_nobody() {
             .await;
         assert_eq!(opened, Err(CloseReason::Internal), "{frames}");
     }
-    assert_eq!(rig.usage().traps.get(), 6);
+    assert_eq!(rig.usage().traps.get(), 8);
     assert_eq!(
         rig.channel
             .client_received(&client, "frames 64".into())

@@ -117,6 +117,7 @@ pub(crate) fn frames(attack: &str, run: impl Fn(&str) -> String) -> Result<Vec<S
     match super::order(attack) {
         ("frames", count) => Ok(vec!["{}".to_owned(); number(count)]),
         ("frame", bytes) => Ok(vec![filler(bytes)]),
+        ("large_frames", count) => Ok(vec!["x".repeat(512 * 1024); number(count)]),
         ("close", argument) => Err(CloseReason::Policy(words(argument))),
         _ => Ok(vec![run(attack)]),
     }
