@@ -85,7 +85,7 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "state_quota" => state_quota::run(argument),
         "streams" => streams::run(argument),
         "tiny_calls" => tiny_calls::run(),
-        "wasi_fields" => wasi_fields::run(),
+        "wasi_fields" => wasi_fields::run(argument),
         "wasi_unread" => wasi_unread::run(argument),
         "wasi_uploads" => wasi_uploads::run(argument),
         "wasi_words" => wasi_words::run(),

@@ -11,8 +11,7 @@ pub(crate) fn run(argument: &str) -> String {
     let (count, mib_each) = argument.split_once(' ').unwrap_or((argument, "1"));
     let bytes_each = crate::results::number(mib_each) * 1024 * 1024;
     let piece = vec![b'x'; PIECE_BYTES_MAX];
-    let mut taken = 0;
-    let mut held = Vec::new();
+    let (mut held, mut refused) = (Vec::new(), 0);
     for _ in 0..crate::results::number(count) {
         let request = OutgoingRequest::new(Fields::new());
         let said = [
@@ -27,26 +26,31 @@ pub(crate) fn run(argument: &str) -> String {
         let (Ok(stream), Ok(answer)) = (body.write(), outgoing_handler::handle(request, None)) else {
             break;
         };
-        taken += fill(&stream, &piece, bytes_each);
-        held.push((stream, body, answer));
+        if fill(&stream, &piece, bytes_each) {
+            held.push((stream, body, answer));
+        } else {
+            refused += 1;
+        }
     }
-    format!("{} requests {taken} bytes", held.len())
+    format!("{} held {refused} refused", held.len())
 }
 
-/// Writes until there is enough, or nothing more is taken.
-fn fill(stream: &OutputStream, piece: &[u8], enough: usize) -> usize {
+/// Writes until there is enough; false where nothing more is taken before.
+fn fill(stream: &OutputStream, piece: &[u8], enough: usize) -> bool {
     let mut taken = 0;
     while taken < enough {
-        let Ok(room) = stream.check_write() else { break };
+        let Ok(room) = stream.check_write() else {
+            return false;
+        };
         if room == 0 {
             stream.subscribe().block();
             continue;
         }
         let length = piece.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         if stream.write(&piece[..length]).is_err() {
-            break;
+            return false;
         }
         taken += length;
     }
-    taken
+    true
 }
