@@ -9,6 +9,11 @@ use crate::clock::UnixMillis;
 use crate::event::{Receipt, SentPart};
 use crate::store::{Attempted, DeliveryClaim, Error};
 
+/// Finds the lanes of a conversation in which something waits. By their place: left to itself, SQLite goes through all
+/// lanes of the channel in which anything waits, for each message that comes in.
+pub(super) const WAITING_LANES_OF: &str = "SELECT id FROM lane INDEXED BY lane_place
+    WHERE channel = ?1 AND conversation = ?2 AND (?3 IS NULL OR thread = ?3) AND due_at IS NOT NULL";
+
 impl Work<'_> {
     // ---- what became of an attempt
 
@@ -204,9 +209,7 @@ impl Work<'_> {
         now: UnixMillis,
     ) -> Result<(), Failure> {
         let channel = self.channel_id(channel)?;
-        let sql = "SELECT id FROM lane WHERE channel = ?1 AND conversation = ?2 AND (?3 IS NULL OR thread = ?3)
-            AND due_at IS NOT NULL";
-        let lanes = self.sql(sql)?;
+        let lanes = self.sql(WAITING_LANES_OF)?;
         for lane in ids(lanes, params![channel, conversation, thread])? {
             let sql = "UPDATE outbox INDEXED BY outbox_wait SET due_at = ?2
                 WHERE lane = ?1 AND (state = 1 OR state = 3) AND due_at > ?2 AND (state = 1 OR ?3)";

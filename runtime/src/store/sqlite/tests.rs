@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
-use rusqlite::params;
+use rusqlite::{StatementStatus, params};
 
+use super::attempt::WAITING_LANES_OF;
 use super::outbox::Outgoing;
 use super::writer::{Answer, Failure};
 use super::{SqliteStore, flusher};
@@ -408,6 +409,38 @@ fn a_dropped_future_leaves_its_command_whole() {
         drop(given_up);
         assert_eq!(claim(&store).await.expect("claim").len(), 2);
     });
+}
+
+#[test]
+fn a_sign_of_life_costs_the_same_however_many_other_lanes_are_stuck() {
+    let steps_beside = |stuck: usize| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(dir.path()).expect("the store opens");
+        block_on(async {
+            let events = (0..=stuck).map(|n| event(&n.to_string())).collect();
+            store.enqueue(events, NOW).await.expect("enqueue");
+            let heads = store
+                .lazy_claim_heads(&[family()], usize::MAX, NOW)
+                .await
+                .expect("claim");
+            assert_eq!(heads.dispatches.len(), stuck + 1);
+            for head in heads.dispatches {
+                store
+                    .lazy_reschedule(head.claim, NOW + 60_000, false, Attempted::Failed, "", NOW)
+                    .await
+                    .expect("reschedule");
+            }
+            store.reachable(&family(), "0", None, NOW).await.expect("reachable");
+            assert_eq!(claim(&store).await.expect("claim").len(), 1, "it is due now");
+            let steps = store.write(Answer::Lazy, 0, |work| {
+                Ok(work.sql(WAITING_LANES_OF)?.get_status(StatementStatus::VmStep))
+            });
+            steps.await.expect("steps")
+        })
+    };
+    let beside_one = steps_beside(1);
+    assert!(beside_one > 0, "it was not looked for in this way");
+    assert_eq!(steps_beside(100), beside_one);
 }
 
 #[test]
