@@ -101,7 +101,12 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
         step(text, at, "stored");
     }
     if let Some(at) = delivery.attempt_at_ms {
-        step(text, at, &format!("attempt {} began", delivery.attempts));
+        // One that ended with a request to wait, or found its channel down, is not counted.
+        let what = match delivery.attempts {
+            0 => "an attempt began, which does not count".to_owned(),
+            attempts => format!("attempt {attempts} began"),
+        };
+        step(text, at, &what);
     }
     if delivery.parts_sent > 0 {
         remark(text, &format!("parts that the platform has: {}", delivery.parts_sent));
@@ -148,7 +153,12 @@ fn waiting_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
             &format!("waits for {head}, which goes before it in its conversation"),
         );
     } else if let Some(due) = delivery.due_at_ms.filter(|due| *due > now) {
-        remark(text, &format!("due {}", from_now(due, now)));
+        let due = from_now(due, now);
+        let words = match delivery.state {
+            DeliveryState::Awaiting => format!("handed over; without a confirmation its outcome is unknown {due}"),
+            _ => format!("due {due}"),
+        };
+        remark(text, &words);
     }
 }
 
@@ -242,6 +252,11 @@ delivery dlv_1: retrying
         assert!(
             paused.contains("its channel is paused: by the operator") && paused.contains("due in 8 s"),
             "{paused}"
+        );
+        let awaiting = waiting(json!({"state": "awaiting"}));
+        assert!(
+            awaiting.ends_with("handed over; without a confirmation its outcome is unknown in 8 s\n"),
+            "{awaiting}"
         );
         let dead = waiting(json!({"state": "dead", "finished_at_ms": 500}));
         assert!(

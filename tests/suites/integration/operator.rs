@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use harness::{Act, FakePlatform, MockModel, Saying, Setup, TestGateway, WsClient, sluicegate_binary};
+use harness::{Act, FakePlatform, MockModel, Saying, Setup, TestGateway, WsClient, eventually, sluicegate_binary};
 use serde_json::{Value, json};
 
 /// Runs a command as an operator would who stands in the gateway's folder.
@@ -150,6 +150,40 @@ async fn a_trace_says_what_a_message_waits_for() {
     assert!(trace.contains("its channel is paused: by the operator"), "{trace}");
     let unknown = fails(gateway.folder(), &["trace", "nosuch"], 1).await;
     assert!(unknown.contains("fix: see what there is"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_trace_counts_no_attempt_where_the_platform_asked_to_wait() {
+    let platform = FakePlatform::start().await;
+    platform.always("c1", Act::RefuseFor(3600));
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    gateway.tell("hook", "m1", "c1", "one").await;
+    eventually("the trace says what the platform asked for", async || {
+        let trace = done(&gateway, &["trace", "m1"]).await;
+        let says = |words| trace.contains(words);
+        (says("an attempt began, which does not count") && says("the platform asked to wait")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clients_message_is_traced_by_the_id_that_the_client_chose() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let mut client = gateway.client().await;
+    for conversation in ["c/1", "c2"] {
+        client.say("m%1", conversation, "hi").await;
+        client.until("reply").await;
+    }
+    let trace = json_of(&gateway, &["trace", "m%1"]).await;
+    let sessions = [0, 1].map(|n| &trace[n]["inbound"]["session"]);
+    assert_eq!(
+        sessions,
+        [&json!("websocket/c2"), &json!("websocket/c/1")],
+        "newest first: {trace}"
+    );
+    for one in ["1", "m_1", "c2"] {
+        fails(gateway.folder(), &["trace", one], 1).await;
+    }
 }
 
 #[tokio::test]

@@ -204,10 +204,7 @@ pub(super) fn trace(db: &Connection, id: &str) -> rusqlite::Result<Vec<Trace>> {
     if let Some(turn) = turn_by_event(db, id)? {
         return Ok(vec![trace_of(db, turn)?]);
     }
-    let turns = turns_by_message(db, id)?.into_iter();
-    let mut traces = turns
-        .map(|turn| trace_of(db, turn))
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut traces = traces_of(db, turns_by_message(db, id)?)?;
     for sent in deliveries_by_message(db, id)? {
         let trace = trace_through(db, sent)?;
         // Both the question and its answer may have the id.
@@ -215,7 +212,14 @@ pub(super) fn trace(db: &Connection, id: &str) -> rusqlite::Result<Vec<Trace>> {
             traces.push(trace);
         }
     }
+    if traces.is_empty() {
+        return traces_of(db, turns_by_ending(db, id)?);
+    }
     Ok(traces)
+}
+
+fn traces_of(db: &Connection, turns: Vec<Stored<TurnRecord>>) -> rusqlite::Result<Vec<Trace>> {
+    turns.into_iter().map(|turn| trace_of(db, turn)).collect()
 }
 
 /// Follows a delivery to the turn that made it, and from there to all of its deliveries.
@@ -336,6 +340,20 @@ fn turns_by_message(db: &Connection, id: &str) -> rusqlite::Result<Vec<Stored<Tu
     let sql = turns!("WHERE inbox.channel IN (SELECT id FROM channel) AND ext_id = ?1 ORDER BY inbox.seq DESC");
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([id], turn_row)?;
+    rows.collect()
+}
+
+/// Finds events by the last part of the platform's id, newest first: a component whose ids are unique in a conversation
+/// only, such as those that clients choose, puts that before them with a `/`, and whoever asks knows only the rest.
+///
+/// All ids are read, in their index, for the same reason as in [`turn_by_event`].
+fn turns_by_ending(db: &Connection, id: &str) -> rusqlite::Result<Vec<Stored<TurnRecord>>> {
+    let sql = turns!(
+        "WHERE inbox.seq IN (SELECT seq FROM inbox WHERE substr(ext_id, -length(?1)) = ?1)
+        ORDER BY inbox.seq DESC LIMIT ?2"
+    );
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![format!("/{id}"), count(limit::TRACES_MAX)], turn_row)?;
     rows.collect()
 }
 
