@@ -143,6 +143,7 @@ impl Gateway {
         let work = Work {
             turns: agent.counters(),
             deliveries: delivery.counters(),
+            clients: TaskTracker::new(),
         };
         self.spawn_watches(&tasks, &shutdown);
         let (ended_tx, mut ended_rx) = tokio::sync::mpsc::channel(1);
@@ -251,6 +252,7 @@ fn surface(roster: &Arc<Roster>, token: http::AdminToken, work: &Work, shutdown:
         token,
         public_host: public.and_then(|url| url.host_str().map(Arc::from)),
         shutdown: shutdown.connections.clone(),
+        clients: work.clients.clone(),
         tasks: roster.tasks.clone(),
     }
 }
@@ -259,6 +261,7 @@ fn surface(roster: &Arc<Roster>, token: http::AdminToken, work: &Work, shutdown:
 struct Work {
     turns: Arc<TurnCounters>,
     deliveries: Arc<DeliveryCounters>,
+    clients: TaskTracker,
 }
 
 /// The steps of stopping, in their order.
@@ -303,13 +306,12 @@ impl Stage {
         }
     }
 
-    /// Waits until the stage has ended, at most for `grace`; then ends it, with everything that it holds.
-    async fn finish(mut self, grace: Duration) {
-        let outcome = match tokio::time::timeout(grace, &mut self.task).await {
+    /// Waits until the stage has ended, at most so long; then ends it, with everything that it holds.
+    async fn finish(mut self, patience: Duration) {
+        let outcome = match tokio::time::timeout(patience, &mut self.task).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                let (stage, grace_s) = (self.name, grace.as_secs());
-                tracing::warn!(stage, grace_s, "not finished in time; the store keeps what is left");
+                tracing::warn!(stage = self.name, "not finished in time; the store keeps what is left");
                 self.task.abort();
                 self.task.await
             }

@@ -60,6 +60,8 @@ pub struct Surface {
     pub public_host: Option<Arc<str>>,
     /// Ends connections.
     pub shutdown: CancellationToken,
+    /// The connections of clients, each until its channel knows that it ended.
+    pub clients: TaskTracker,
     /// What goes on after a request was answered.
     pub tasks: TaskTracker,
 }

@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
 use super::switchboard::Switchboard;
 use super::{Error, Reason, Shutdown, Stage, Stages, Work};
 use crate::clock::Clock;
@@ -14,6 +17,10 @@ use crate::store::{self, EventStore};
 
 /// How often the work that is left is looked at while the gateway stops.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
+
+/// What is under way at the end of the grace, and the channels' own `stop`, may take this much longer: a request that was
+/// sent just then may still be answered, and is no ambiguous one. At most the grace.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long turns that were cut short may take to go: dropping them takes no time, but a turn of the scheduler.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
@@ -45,26 +52,34 @@ impl Drain {
             // The person has asked and waits for the answer: that may take as long as a turn.
             within(limit::TURN_TIMEOUT, "turns", self.turns_rest()).await;
         }
+        let grace = Grace::begins(self.grace);
         shutdown.turns.cancel();
-        stages.agent.finish(self.grace).await;
+        stages.agent.finish(grace.left()).await;
         self.turns_end().await;
-        within(self.grace, "deliveries", self.deliveries_rest()).await;
+        within(grace.left(), "deliveries", self.deliveries_rest()).await;
         shutdown.deliveries.cancel();
-        stages.delivery.finish(self.grace).await;
-        self.stop_channels(&shutdown, stages.surface).await;
+        stages.delivery.finish(grace.left_at_least(LAST_PATIENCE)).await;
+        self.stop_channels(&shutdown, stages.surface, &grace).await;
         self.report_what_is_left();
         self.store.close().await.map_err(|_| Error::StoreFailed)
     }
 
-    async fn stop_channels(&self, shutdown: &Shutdown, surface: Stage) {
+    async fn stop_channels(&self, shutdown: &Shutdown, surface: Stage, grace: &Grace) {
         shutdown.connections.cancel();
-        for channel in self.switchboard.channels() {
+        let patience = grace.left_at_least(LAST_PATIENCE);
+        // Their components are told that they are gone, and may keep something of it.
+        self.work.clients.close();
+        within(patience, "clients", self.work.clients.wait()).await;
+        let channels = self.switchboard.channels();
+        // All at once: a channel that hangs takes nothing from the others' time.
+        join_all(channels.iter().map(|channel| async move {
             if channel.inspection().offers("lifecycle") && channel.delivers() {
-                within(self.grace, "a channel", channel.stop()).await;
+                within(patience, "a channel", channel.stop()).await;
             }
             channel.services().shutdown.cancel();
-        }
-        surface.finish(self.grace).await;
+        }))
+        .await;
+        surface.finish(grace.left_at_least(LAST_PATIENCE)).await;
     }
 
     /// Waits until the turns that were cut short are gone, and with them the programs that they had started.
@@ -114,12 +129,32 @@ impl Drain {
     }
 }
 
-async fn within(grace: Duration, what: &str, work: impl Future<Output = ()>) {
-    if tokio::time::timeout(grace, work).await.is_err() {
-        tracing::warn!(
-            what,
-            grace_s = grace.as_secs(),
-            "not finished in time; the store keeps what is left"
-        );
+/// The time that accepted work has to finish: one for all of it, however many steps stopping has.
+struct Grace {
+    whole: Duration,
+    until: Instant,
+}
+
+impl Grace {
+    fn begins(whole: Duration) -> Self {
+        Self {
+            whole,
+            until: Instant::now() + whole,
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// What is left, but for at least so long, where the operator gave as much.
+    fn left_at_least(&self, least: Duration) -> Duration {
+        self.left().max(least.min(self.whole))
+    }
+}
+
+async fn within(patience: Duration, what: &str, work: impl Future<Output = ()>) {
+    if tokio::time::timeout(patience, work).await.is_err() {
+        tracing::warn!(what, "not finished in time; the store keeps what is left");
     }
 }

@@ -72,7 +72,10 @@ fn connect(
         .max_message_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .max_frame_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .max_write_buffer_size(limit::CLIENT_UNREAD_BYTES_MAX)
-        .on_upgrade(move |socket| converse(surface, socket, connected.0, connected.1, events))
+        .on_upgrade(move |socket| {
+            let clients = surface.clients.clone();
+            clients.track_future(converse(surface, socket, connected.0, connected.1, events))
+        })
 }
 
 fn wants_all_events(query: Option<&str>) -> bool {

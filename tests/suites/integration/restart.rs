@@ -1,8 +1,9 @@
 //! What is still there after a restart.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
 
-use harness::{FakePlatform, MockModel, Program, Setup, Signal, TempFolder, sluicegate_binary};
+use harness::{Act, FakePlatform, MockModel, Program, Setup, Signal, TempFolder, sluicegate_binary};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -34,6 +35,48 @@ async fn a_conversation_goes_on_after_an_orderly_restart() {
     ];
     let expected = expected.map(|(role, text)| (role.to_owned(), text.to_owned()));
     assert_eq!(said(&model.asked().all()[1]), expected);
+}
+
+#[tokio::test]
+async fn the_grace_is_one_for_all_that_is_under_way() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    let setup = Setup::new()
+        .section("[agents.mirror]\nkind = \"echo\"")
+        .model(&model)
+        .webhook_with("fast", &platform, "agent = \"mirror\"")
+        .webhook_with("slow", &platform, "agent = \"main\"");
+    let mut gateway = setup.grace_s(4).start().await;
+    model.hold();
+    platform.always("c1", Act::Hang);
+    gateway.tell("slow", "m1", "c2", "a turn that does not end").await;
+    gateway.tell("fast", "m2", "c1", "a delivery that does not end").await;
+    platform.wait_for_arrived("c1", 1).await;
+    model.asked().wait_for_len("the question", 1).await;
+    let began = Instant::now();
+    assert_eq!(gateway.terminate().await.code(), Some(0));
+    let took = began.elapsed();
+    // Four seconds, and the last two for the delivery. One grace after the other would be twelve.
+    assert!(
+        (Duration::from_secs(4)..Duration::from_secs(9)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_channel_hears_that_its_clients_are_gone_before_the_store_closes() {
+    let mut gateway = Setup::new().echo().websocket().start().await;
+    let mut clients = Vec::new();
+    for number in 0..8 {
+        let mut client = gateway.client().await;
+        client.attach(&format!("c{number}"), false).await;
+        clients.push(client);
+    }
+    assert_eq!(gateway.terminate().await.code(), Some(0));
+    let log = gateway.program().errors().all().join("\n");
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    for client in &mut clients {
+        assert_eq!(client.close_code().await, Some(1001), "going away");
+    }
 }
 
 #[tokio::test]
