@@ -117,27 +117,15 @@ impl CommandAgent {
     async fn converse(&self, turn: Turn<'_>, growing: &Growing<'_>) -> Result<String, AgentError> {
         let question = wire::question(turn)?;
         let mut process = self.spawn()?;
-        let (stdin, stdout, stderr) = process.pipes()?;
         let mut output = Output::default();
         let mut tail = Tail::default();
-        let read = {
-            let talk = async {
-                let (written, read, ()) = tokio::join!(
-                    write_question(stdin, &question),
-                    read_answer(stdout, &mut output, growing),
-                    tail.read(stderr)
-                );
-                // A program need not read its question to answer it.
-                if let Err(fault) = written {
-                    debug!(error = %fault, "the program did not read its input");
-                }
-                read
-            };
-            process.watch(talk).await
+        let run = process.run(&question, &mut output, &mut tail, growing);
+        let Ok(ended) = timeout(self.timeout, run).await else {
+            return self.cut_off(output);
         };
-        let status = process.end(matches!(read, Some(Err(_)))).await?;
+        let (status, read) = ended?;
         tail.log(status, &self.redactor);
-        read.unwrap_or(Ok(()))?;
+        read?;
         let answer = output.finish(status.success());
         if answer.is_err() {
             let stderr = tail.words(&self.redactor);
@@ -150,6 +138,19 @@ impl CommandAgent {
         }
         answer
     }
+
+    /// Takes what a program said that had no more time. A whole answer need not be asked for again.
+    fn cut_off(&self, output: Output) -> Result<String, AgentError> {
+        if !output.is_whole() {
+            return Err(AgentError::TimedOut(self.timeout));
+        }
+        let timeout_s = self.timeout.as_secs();
+        warn!(
+            timeout_s,
+            "the program gave its answer and did not end in time: it is killed"
+        );
+        output.finish(true)
+    }
 }
 
 #[async_trait]
@@ -160,10 +161,8 @@ impl Agent for CommandAgent {
     }
 
     async fn answer(&self, turn: Turn<'_>, growing: &Growing<'_>) -> Result<String, AgentError> {
-        timeout(self.timeout, self.converse(turn, growing))
-            .await
-            .unwrap_or(Err(AgentError::TimedOut(self.timeout)))
-            .map_err(|error| error.redacted(&self.redactor))
+        let answer = self.converse(turn, growing).await;
+        answer.map_err(|error| error.redacted(&self.redactor))
     }
 }
 
@@ -205,6 +204,32 @@ impl Process {
             return Err(AgentError::Unreachable("the program has no pipes".to_owned()));
         };
         Ok((stdin, stdout, stderr))
+    }
+
+    /// Asks the program and reads what it says, to its end. Returns how it ended, and what was wrong with what it said.
+    async fn run(
+        &mut self,
+        question: &[u8],
+        output: &mut Output,
+        tail: &mut Tail,
+        growing: &Growing<'_>,
+    ) -> Result<(ExitStatus, Result<(), AgentError>), AgentError> {
+        let (stdin, stdout, stderr) = self.pipes()?;
+        let talk = async {
+            let (written, read, ()) = tokio::join!(
+                write_question(stdin, question),
+                read_answer(stdout, output, growing),
+                tail.read(stderr)
+            );
+            // A program need not read its question to answer it.
+            if let Err(fault) = written {
+                debug!(error = %fault, "the program did not read its input");
+            }
+            read
+        };
+        let read = self.watch(talk).await;
+        let status = self.end(matches!(read, Some(Err(_)))).await?;
+        Ok((status, read.unwrap_or(Ok(()))))
     }
 
     /// Runs `talk` to its end, or until a little after the end of the program: a child that it left behind may hold its

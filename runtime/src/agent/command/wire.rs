@@ -123,6 +123,11 @@ impl Output {
         &self.text
     }
 
+    /// Returns whether a whole answer came, after which nothing is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// Returns the answer, when it is whole.
     ///
     /// # Errors

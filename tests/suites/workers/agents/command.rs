@@ -196,6 +196,32 @@ async fn a_program_that_takes_too_long_is_killed_with_its_children() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_counts_although_its_program_does_not_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("child");
+    let script = format!(
+        "sleep 1000 & echo $! > {}; echo '{{\"text\":\"fine\"}}'; wait",
+        file.display()
+    );
+    let slow = Settings {
+        timeout: Duration::from_secs(1),
+        ..settings(&script)
+    };
+    assert_eq!(ask(slow).await.0.unwrap(), "fine");
+    wait_gone(&child_of(&file).await).await;
+}
+
+#[tokio::test]
+async fn a_program_that_closes_its_output_and_does_not_end_is_killed_too() {
+    let slow = Settings {
+        timeout: Duration::from_secs(1),
+        ..settings("exec sleep 1000 >&- 2>&-")
+    };
+    let failed = ask(slow).await.0.unwrap_err();
+    assert!(matches!(failed, AgentError::TimedOut(_)), "{failed}");
+}
+
+#[tokio::test]
 async fn a_turn_that_is_dropped_takes_its_program_along() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("child");
