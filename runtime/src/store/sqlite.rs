@@ -22,6 +22,7 @@ mod keep;
 mod open;
 mod operate;
 mod outbox;
+mod place;
 mod reader;
 mod records;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use self::archive::{Archive, ArchiveError, BackupReport, CopyPlace};
 use self::flusher::Durability;
 pub use self::open::OpenError;
 use self::open::{DataDir, Made};
+use self::place::Place;
 use self::reader::Readers;
 use self::work::{Board, Memory, Work};
 use self::writer::{Answer, Entry, Failure, Writer};
@@ -59,6 +61,7 @@ pub struct SqliteStore {
     board: Arc<Board>,
     readers: Arc<Readers>,
     blobs: PathBuf,
+    place: Arc<Place>,
     gauges: Gauges,
     /// How often the store was opened: the fence of turns.
     boot: i64,
@@ -124,6 +127,10 @@ impl SqliteStore {
             source,
         })?;
         let (wal, room) = (data.wal()?, data.wal()?);
+        let place = Place::of(&[&data.file, &data.wal_file()]).map_err(|source| OpenError::Io {
+            path: data.file.clone(),
+            source,
+        })?;
         let durability = Durability::new(memory.next_seq());
         let (queue, waiting) = mpsc::channel(limit::STORE_QUEUE_MAX);
         let (blobs, boot) = (data.blobs.clone(), memory.boot);
@@ -143,6 +150,7 @@ impl SqliteStore {
             board,
             readers: Readers::new(readers),
             blobs,
+            place: Arc::new(place),
             gauges: Gauges::new(marks),
             boot,
             thread: Mutex::new(Some(thread)),

@@ -49,6 +49,38 @@ fn a_directory_has_one_user() {
 }
 
 #[test]
+fn a_store_whose_files_were_taken_away_or_replaced_stops() {
+    for file in ["sluicegate.db", "sluicegate.db-wal"] {
+        for is_replaced in [false, true] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let store = open(dir.path());
+            block_on(store.measure()).expect("it is where it was");
+            let path = dir.path().join(file);
+            std::fs::rename(&path, dir.path().join("away")).expect("it is moved");
+            if is_replaced {
+                std::fs::copy(dir.path().join("away"), &path).expect("it is copied");
+            }
+            let refused = block_on(store.measure()).expect_err("what it writes would be lost");
+            assert!(
+                refused.to_string().contains("was removed or replaced") && refused.to_string().contains(file),
+                "{refused}"
+            );
+            assert!(!store.is_sound());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_database_is_refused_with_the_remedy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("sluicegate.db"), [7; 8192]).expect("it is written");
+    let Err(refused) = SqliteStore::open(dir.path()) else {
+        panic!("it was opened")
+    };
+    assert!(refused.to_string().contains("`sluicegate db backup`"), "{refused}");
+}
+
+#[test]
 fn the_files_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let parent = tempfile::tempdir().expect("a directory");

@@ -2,8 +2,9 @@
 //!
 //! JSON is written and read here, on the caller's thread: the writer has all clients' work to do.
 
-use std::sync::PoisonError;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
@@ -487,8 +488,17 @@ impl EventStore for SqliteStore {
     }
 
     async fn measure(&self) -> Result<Usage, Error> {
-        let blobs = self.blobs.clone();
-        let measured = self.readers.read(move |db| reader::usage(db, &blobs)).await?;
+        let (blobs, place) = (self.blobs.clone(), Arc::clone(&self.place));
+        let look = move |db: &_| Ok((reader::usage(db, &blobs)?, place.lost().map(Path::to_owned)));
+        let (measured, lost) = self.readers.read(look).await?;
+        if let Some(file) = lost {
+            self.durability.poison(format!(
+                "{} was removed or replaced while the gateway ran, so nothing more would be kept; start again with the \
+                 data directory in its place",
+                file.display()
+            ));
+            return Err(self.durability.error());
+        }
         self.gauges.measured(measured);
         Ok(measured)
     }

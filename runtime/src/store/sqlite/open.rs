@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::limit;
 
@@ -74,7 +74,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite refused: the file is damaged or is no database.
-    #[error("can't open the database {}: {source}", file.display())]
+    #[error("can't open the database {}: {source}{}", file.display(), remedy(source))]
     Database {
         /// The file.
         file: PathBuf,
@@ -82,6 +82,18 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+/// Says what to do about a database that can't be opened, where that is known.
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "; it is damaged: start from a copy that `sluicegate db backup` made, with --data, or move the data directory \
+             away to begin anew"
+        }
+        Some(ErrorCode::DiskFull) => "; make room on its disk",
+        _ => "",
+    }
 }
 
 /// An opened data directory: held as long as this lives.
@@ -161,12 +173,17 @@ impl DataDir {
         self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// Returns where SQLite keeps the WAL.
+    pub(super) fn wal_file(&self) -> PathBuf {
+        beside(&self.file, "-wal")
+    }
+
     /// Opens the WAL for syncing, and syncs it with its directory entry.
     ///
     /// The file stays the same as long as a connection is open: SQLite cuts and rewrites it, but only the last
     /// connection removes it.
     pub(super) fn wal(&self) -> Result<File, OpenError> {
-        let path = beside(&self.file, "-wal");
+        let path = self.wal_file();
         let wal = OpenOptions::new()
             .read(true)
             .write(true)
