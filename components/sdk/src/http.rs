@@ -171,8 +171,13 @@ impl Response {
     /// None where the header is missing or unreadable. `now_ms` is the present time, Unix milliseconds.
     pub fn retry_after_ms(&self, now_ms: u64) -> Option<u64> {
         let value = self.header("retry-after")?.trim();
-        if let Ok(seconds) = value.parse::<u64>() {
-            return Some(seconds.saturating_mul(1000));
+        if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More than a number holds is as long as there is.
+            return Some(
+                value
+                    .parse()
+                    .map_or(u64::MAX, |seconds: u64| seconds.saturating_mul(1000)),
+            );
         }
         let date = httpdate::parse_http_date(value).ok()?;
         let now = UNIX_EPOCH.checked_add(Duration::from_millis(now_ms))?;
@@ -300,8 +305,16 @@ mod tests {
         assert_eq!(with_header("retry-after", "soon").retry_after_ms(now_ms), None);
         assert_eq!(
             with_header("retry-after", "99999999999999999999").retry_after_ms(now_ms),
-            None
+            Some(u64::MAX),
+            "longer than a number holds is long, and not none"
         );
+        for none in ["", "-5", "1.5", "1e3"] {
+            assert_eq!(
+                with_header("retry-after", none).retry_after_ms(now_ms),
+                None,
+                "{none:?}"
+            );
+        }
         assert_eq!(with_header("x-other", "7").retry_after_ms(now_ms), None);
     }
 

@@ -206,11 +206,11 @@ pub(super) fn failure(status: u16, retry_after: Option<&str>, body: &[u8]) -> Ag
     } else {
         format!("HTTP {status}: {said}")
     };
+    let after = retry_after.and_then(seconds);
     match status {
-        429 => AgentError::RateLimited {
-            after: retry_after.and_then(seconds),
-            detail,
-        },
+        429 => AgentError::RateLimited { after, detail },
+        // Overloaded, or starting: some say for how long (RFC 9110, 10.2.3).
+        503 | 529 if after.is_some() => AgentError::RateLimited { after, detail },
         // 404 too: it is the model or the address that is not there, and the same message is answered once it is.
         300..=399 | 401..=405 | 407 => AgentError::Misconfigured(detail),
         // A timeout, a conflict or a start that came too early (RFC 9110, 8470) says nothing about the message.
@@ -223,7 +223,8 @@ pub(super) fn failure(status: u16, retry_after: Option<&str>, body: &[u8]) -> Ag
 /// Reads the form of `Retry-After` that gives seconds, also with a fraction; a date is left to the schedule.
 fn seconds(retry_after: &str) -> Option<Duration> {
     let seconds: f64 = retry_after.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+    // More than a duration holds is as long as there is, and not no wait at all.
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// Finds the words in an error document: `{"error":{"message":…}}`, `{"error":…}`, `{"message":…}` or `{"detail":…}`.
@@ -354,11 +355,19 @@ mod tests {
             (" 1.5 ", RetryAfter(Duration::from_millis(1500))),
             ("-1", Retry),
             ("NaN", Retry),
-            ("1e300", Retry),
+            ("99999999999999999999", RetryAfter(Duration::MAX)),
+            ("inf", RetryAfter(Duration::MAX)),
             ("Wed, 21 Oct 2015 07:28:00 GMT", Retry),
         ] {
-            assert_eq!(failure(429, Some(header), b"").disposition(), expected, "{header}");
+            for status in [429, 503, 529] {
+                assert_eq!(
+                    failure(status, Some(header), b"").disposition(),
+                    expected,
+                    "{status}, {header}"
+                );
+            }
         }
+        assert_eq!(failure(500, Some("7"), b"").disposition(), Retry);
     }
 
     #[test]
