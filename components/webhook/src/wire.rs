@@ -64,7 +64,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<Incoming, String> {
     if body.trim_ascii_start().starts_with(b"[") {
         return Err("the body must be a JSON object, but is a list".to_owned());
     }
-    let incoming: Incoming = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let incoming: Incoming =
+        serde_json::from_slice(body).map_err(|error| mistyped(body).unwrap_or_else(|| error.to_string()))?;
     for (field, value) in [
         ("id", &incoming.id),
         ("conversation", &incoming.conversation),
@@ -82,6 +83,26 @@ pub(crate) fn parse(body: &[u8]) -> Result<Incoming, String> {
         value.as_deref().map_or(Ok(()), |value| bound(field, value))?;
     }
     Ok(incoming)
+}
+
+/// Says which field is of another type than it must be; reading the body as a whole tells the types alone.
+fn mistyped(body: &[u8]) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let required = ["id", "conversation", "sender", "text"].map(|field| (field, false));
+    let optional = ["thread", "sender_name"].map(|field| (field, true));
+    let is_wrong = |(field, may_be_null): &(&str, bool)| {
+        let value = object.get(*field);
+        value.is_some_and(|value| !(value.is_string() || (*may_be_null && value.is_null())))
+    };
+    let mut texts = required.into_iter().chain(optional);
+    let text = texts
+        .find(is_wrong)
+        .map(|(field, _)| format!("the field `{field}` is no text"));
+    let group = || {
+        let is_wrong = object.get("group").is_some_and(|value| !value.is_boolean());
+        is_wrong.then(|| "the field `group` is neither true nor false".to_owned())
+    };
+    text.or_else(group)
 }
 
 fn bound(field: &str, value: &str) -> Result<(), String> {
@@ -134,6 +155,10 @@ mod tests {
             let missing = parse(&body_with(field, None)).expect_err("a field is missing");
             let empty = parse(&body_with(field, Some("".into()))).expect_err("a field is empty");
             assert!(missing.contains(field) && empty.contains(field), "{missing}; {empty}");
+        }
+        for field in ["id", "conversation", "sender", "text", "thread", "sender_name", "group"] {
+            let mistyped = parse(&body_with(field, Some(7.into()))).expect_err("a field is a number");
+            assert!(mistyped.contains(&format!("`{field}`")), "{mistyped}");
         }
         for field in ["id", "conversation", "sender", "thread", "sender_name"] {
             let longest = "x".repeat(NAME_BYTES_MAX);
