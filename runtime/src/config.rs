@@ -230,7 +230,18 @@ fn read_gateway(root: &mut Section<'_>, base: &Path) -> GatewayConfig {
         }
         Some(resolve(base, text))
     });
-    let tls_roots = section.text("tls_roots").map(|path| resolve(base, &path));
+    let tls_roots = section.entry("tls_roots").and_then(|entry| {
+        let path = resolve(base, entry.text()?);
+        if let Err(error) = std::fs::File::open(&path) {
+            entry.fault(
+                FaultKind::WrongValue,
+                format!("the file {} can't be read: {error}", path.display()),
+                "name a readable PEM file with at least one certificate",
+            );
+            return None;
+        }
+        Some(path)
+    });
     let public_url = section.entry("public_url").and_then(|entry| agent::base_url(&entry));
     let grace = section.integer("grace_s", 0..=3600).map(Duration::from_secs);
     let mut compile = default.compile;

@@ -200,6 +200,17 @@ limits = { memory_mib = 0 }
 }
 
 #[test]
+fn certificates_that_are_not_there_are_told_with_the_other_faults() {
+    assert_eq!(
+        faults("[gateway]\ntls_roots = \"nope.pem\"\ngrace_s = -1"),
+        [
+            "2: gateway.tls_roots: the file /etc/gate/nope.pem can't be read: No such file or directory (os error 2)",
+            "3: gateway.grace_s: -1 is out of bounds",
+        ]
+    );
+}
+
+#[test]
 fn a_secret_in_the_clear_is_never_repeated() {
     let reading = parse("[channels.a]\ncomponent = \"telegram\"\nsecrets = { bot-token = \"hunter2\" }");
     assert!(!format!("{reading:?}").contains("hunter2"));
