@@ -70,7 +70,7 @@ pub enum Error {
     #[error("{0}")]
     Machine(String),
     /// The store failed while the gateway ran.
-    #[error("the store failed to write; nothing that was confirmed is lost, and the next start goes on from there")]
+    #[error("the store stopped; what was confirmed is in its files, and the next start goes on from there")]
     StoreFailed,
 }
 
@@ -108,7 +108,9 @@ impl Error {
             Self::File { .. } => {
                 "check the permissions of the data directory, or choose another one with --data".into()
             }
-            Self::StoreFailed => "look for a full or failing disk, then start again".into(),
+            Self::StoreFailed => {
+                "see the reason above: a full or failing disk, or files that were taken away; then start again".into()
+            }
             Self::Roots(_) => "mend `[gateway] tls_roots`".into(),
             Self::Agent { .. } => "mend `[agents]` in the configuration".into(),
             Self::Open(_) | Self::Channels(_) | Self::Machine(_) => return None,
