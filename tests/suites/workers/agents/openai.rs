@@ -178,7 +178,8 @@ async fn each_refusal_is_understood_and_none_shows_the_key() {
         (422, Disposition::GiveUp),
         (429, Disposition::RetryAfter(Duration::from_secs(7))),
         (500, Disposition::Retry),
-        (503, Disposition::Retry),
+        // It says for how long: all of these answers do.
+        (503, Disposition::RetryAfter(Duration::from_secs(7))),
     ];
     for (code, expected) in rows {
         let server = Server::start(move || status(code, r#"{"error":{"message":"it says why"}}"#)).await;
