@@ -29,6 +29,9 @@ const LANE_DEPTH: u64 = 20;
 const STUCK_LANES: u64 = 1000;
 /// Conversations that go on beside them.
 const HEALTHY_CLIENTS: usize = 4;
+/// Messages before the first that counts: some two seconds, in which a channel at this pace uses up what CPU time it may use
+/// at once.
+const WARM_UP: Duration = Duration::from_secs(3);
 /// The longest wait for one delivery: far above every figure, so that only a broken gateway meets it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the memory of a gateway is looked at.
@@ -186,8 +189,12 @@ pub(crate) async fn isolation(report: &mut Report) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(".")?;
     let (platform, address) = Platform::start().await?;
     let gateway = setup(folder.path(), address).start().await?;
-    // Warm, and then alone.
-    ask(&gateway, &platform, "warm", messages / 10).await?;
+    // Warm: until the CPU time is spent that a channel may use at once, so that it is slowed down as much alone as beside.
+    let (began, mut round) = (Instant::now(), 0);
+    while began.elapsed() < WARM_UP {
+        ask(&gateway, &platform, &format!("warm-{round}"), messages / 10).await?;
+        round += 1;
+    }
     let alone = ask(&gateway, &platform, "alone", messages).await?;
     let mut client = HttpClient::connect(gateway.address()).await?;
     for number in 0..STUCK_LANES {
