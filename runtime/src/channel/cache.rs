@@ -6,8 +6,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ring::hmac;
@@ -15,7 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::file::write_whole;
+use crate::file::{read_or_make, write_whole};
 
 const TAG_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
@@ -90,23 +89,17 @@ fn file_name(engine: &Engine, digest: &str) -> String {
 }
 
 fn load_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
-    if let Ok(stored) = fs::read(path)
-        && let Ok(key) = stored.try_into()
-    {
-        return Ok(key);
-    }
-    let mut key = [0_u8; KEY_BYTES];
-    SystemRandom::new()
-        .fill(&mut key)
-        .map_err(|_| std::io::Error::other("no random bytes"))?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&key)?;
-    Ok(key)
+    read_or_make(
+        path,
+        |kept| kept.try_into().ok(),
+        || {
+            let mut key = [0_u8; KEY_BYTES];
+            SystemRandom::new()
+                .fill(&mut key)
+                .map_err(|_| std::io::Error::other("no random bytes"))?;
+            Ok((key.to_vec(), key))
+        },
+    )
 }
 
 #[expect(

@@ -1,13 +1,11 @@
 //! Random secrets of the gateway's own, made at its first start and kept in a file for its owner alone.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use crate::file::read_or_make;
 use crate::id::random_hex;
 
-/// Characters below which what is in the file is no such secret, but what a crash left of one.
+/// Characters below which what is in the file is no such secret, but what somebody left of one.
 const CHARACTERS_MIN: usize = 32;
 
 /// Reads the secret from `path`, or makes one of 256 bits and writes it there (mode 0600).
@@ -15,19 +13,12 @@ const CHARACTERS_MIN: usize = 32;
 /// # Errors
 /// Any I/O error.
 pub fn load_or_make(path: &Path) -> std::io::Result<String> {
-    match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= CHARACTERS_MIN => return Ok(text.trim().to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let made = random_hex::<32>();
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(made.as_bytes())?;
-    file.sync_all()?;
-    Ok(made)
+    let kept = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?.trim();
+        (text.len() >= CHARACTERS_MIN).then(|| text.to_owned())
+    };
+    read_or_make(path, kept, || {
+        let made = random_hex::<32>();
+        Ok((made.clone().into_bytes(), made))
+    })
 }

@@ -20,7 +20,7 @@ const LAYERS: [Layer; 24] = [
     Layer("retry", &["clock", "limit", "store"]),
     Layer("bus", WORDS),
     Layer("policy", &["clock", "component", "event", "id", "limit", "secret"]),
-    Layer("secret", &["clock", "id", "limit", "policy"]),
+    Layer("secret", &["clock", "file", "id", "limit", "policy"]),
     Layer("egress", &["clock", "id", "limit", "policy", "secret"]),
     Layer("ingress", &["id", "limit"]),
     Layer("process", &[]),
