@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,9 +100,17 @@ pub struct Gateway {
 /// # Errors
 /// What kept it from starting, or made it stop; see [`Error::remedy`].
 pub async fn run(config: Config, mode: Mode) -> Result<(), Error> {
-    let gateway = Gateway::prepare(config).await?;
+    let mut told = pin!(told_to_stop());
+    let gateway = tokio::select! {
+        prepared = Gateway::prepare(config) => prepared?,
+        () = &mut told => {
+            // What was half prepared is dropped, and takes with it what it had made.
+            Reason::Told.note();
+            return Ok(());
+        }
+    };
     gateway.summary.print(mode);
-    gateway.run(mode, told_to_stop()).await
+    gateway.run(mode, told).await
 }
 
 impl Gateway {
@@ -286,6 +295,12 @@ enum Reason {
     EndOfInput,
     /// The store failed.
     StoreFailed,
+}
+
+impl Reason {
+    fn note(self) {
+        tracing::info!(reason = ?self, "stopping");
+    }
 }
 
 /// A stage that runs until it is told to stop.

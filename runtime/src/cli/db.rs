@@ -64,11 +64,11 @@ pub(super) fn db(command: DbCommand, sources: &Sources) -> Result<String, Failur
 /// for that as long as it lives.
 fn discard_on_signal(place: CopyPlace) -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = start_runtime()?;
-    let mut told = Box::pin(gateway::told_to_stop());
-    // Asked once before anything is written, so that the signals are heard from then on.
-    runtime.block_on(async {
-        let _ = futures_util::poll!(&mut told);
-    });
+    // Before anything is written, the signals are heard.
+    let told = {
+        let _in_it = runtime.enter();
+        gateway::told_to_stop()
+    };
     runtime.spawn(async move {
         told.await;
         match place.discard() {

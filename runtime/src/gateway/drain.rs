@@ -40,7 +40,7 @@ impl Drain {
     /// # Errors
     /// [`Error::Store`] where the store had failed.
     pub(super) async fn run(self, reason: Reason, shutdown: Shutdown, stages: Stages) -> Result<(), Error> {
-        tracing::info!(?reason, "stopping");
+        reason.note();
         shutdown.intake.cancel();
         for channel in self.switchboard.channels() {
             channel.services().listening.cancel();

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// How often a removal is tried: a compilation that is just done may still put its code there, in one file that has two
+/// names one after the other.
+const REMOVALS_MAX: usize = 3;
+
 /// The folders that a start makes for its data. Dropping it removes them.
 #[derive(Debug)]
 pub(super) struct NewData {
@@ -32,7 +36,11 @@ impl Drop for NewData {
         let Some((data, above)) = self.missing.split_first() else {
             return;
         };
-        if let Err(error) = fs::remove_dir_all(data) {
+        let mut removed = fs::remove_dir_all(data);
+        for _ in 1..REMOVALS_MAX {
+            removed = removed.or_else(|_| fs::remove_dir_all(data));
+        }
+        if let Err(error) = removed {
             tracing::warn!(%error, folder = %data.display(), "the data directory of a start that failed was not removed");
         }
         for folder in above {

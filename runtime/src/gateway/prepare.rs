@@ -16,7 +16,7 @@ use super::switchboard::{Line, Switchboard};
 use super::{Beacon, Gateway, agents, timekeeper};
 use crate::bus::Bus;
 use crate::channel::Compilation;
-use crate::clock::{Clock, SteadyClock, UnixMillis};
+use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
 use crate::delivery::Drafts;
 use crate::egress::{Gate, GateError, GateSettings};
@@ -30,6 +30,9 @@ impl Gateway {
     ///
     /// # Errors
     /// Whatever is wrong, before anything was started; see [`Error`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives everything back, as an error does.
     pub async fn prepare(config: Config) -> Result<Self, Error> {
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
@@ -39,7 +42,9 @@ impl Gateway {
         let data = config.gateway.data.clone();
         let steady = Arc::new(SteadyClock::default());
         // Dropped before the store: as long as that one lives nobody else takes the directory.
-        let (store, mut new_data) = open_store(&data, config.gateway.pressure, steady.now_ms()).await?;
+        let (store, mut new_data) = open_store(&data, config.gateway.pressure)?;
+        // Before anything is done with it, it hears what time it is.
+        timekeeper::note(store.as_ref(), steady.now_ms()).await;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
             path: data.join("admin-token"),
             source,
@@ -143,21 +148,16 @@ fn absolute(file: &Path) -> Result<PathBuf, Error> {
     Ok(std::fs::canonicalize(&whole).unwrap_or(whole))
 }
 
-/// Opens the store. Before anything is done with it, it hears what time it is. Returns with it the folders that were made
-/// for it, which go again where the start fails.
-async fn open_store(data: &Path, marks: Marks, now: UnixMillis) -> Result<(Arc<dyn EventStore>, NewData), Error> {
+/// Opens the store. Returns with it the folders that were made for it, which go again where the start fails. Blocks, since
+/// a start that is given up must not leave it half opened; nothing else runs yet that would wait for it.
+fn open_store(data: &Path, marks: Marks) -> Result<(Arc<dyn EventStore>, NewData), Error> {
     let mut new_data = NewData::look_at(data);
-    let folder = data.to_owned();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_within(&folder, marks)).await;
-    let opened = opened.map_err(|error| Error::Machine(error.to_string()));
-    let opened = opened.and_then(|opened| opened.map_err(Error::from));
+    let opened = SqliteStore::open_within(data, marks);
     if !opened.as_ref().is_ok_and(SqliteStore::is_new) {
         // It may be somebody else's, who was faster.
         new_data.keep();
     }
-    let store = Arc::new(opened?);
-    timekeeper::note(store.as_ref(), now).await;
-    Ok((store, new_data))
+    Ok((Arc::new(opened?), new_data))
 }
 
 /// Returns how components are compiled.

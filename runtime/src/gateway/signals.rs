@@ -5,25 +5,27 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The exit code of a process that a second Ctrl-C ended: 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: i32 = 130;
 
-/// Waits for the first signal. From then on the next SIGINT or SIGTERM ends the process at once. A SIGHUP does not: a
-/// terminal that goes away sends it more than once, and nobody is impatient there.
-pub async fn first() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers a signal ends the process as the system does it; the store does not mind.
-        return std::future::pending().await;
-    };
+/// Begins to listen, and returns what ends at the first signal. From then on the next SIGINT or SIGTERM ends the process at
+/// once. A SIGHUP does not: a terminal that goes away sends it more than once, and nobody is impatient there.
+pub fn first() -> impl Future<Output = ()> {
+    let listening = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let mut hangup = (!hangups_are_ignored())
         .then(|| signal(SignalKind::hangup()).ok())
         .flatten();
-    tokio::select! {
-        () = either(&mut interrupt, &mut terminate) => {}
-        () = hung_up(hangup.as_mut()) => {}
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = listening else {
+            // Without handlers a signal ends the process as the system does it; the store does not mind.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            () = either(&mut interrupt, &mut terminate) => {}
+            () = hung_up(hangup.as_mut()) => {}
+        }
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            std::process::exit(INTERRUPTED);
+        });
     }
-    tokio::spawn(async move {
-        either(&mut interrupt, &mut terminate).await;
-        std::process::exit(INTERRUPTED);
-    });
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -175,6 +175,32 @@ async fn no_compiler_outlives_whoever_started_it() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_told_to_stop_while_it_compiles_stops_in_order_and_leaves_no_new_data() {
+    for (signal, had_data) in [
+        (Signal::Interrupt, false),
+        (Signal::Terminate, false),
+        (Signal::Terminate, true),
+    ] {
+        let folder = TempFolder::new();
+        fs::write(folder.path().join("strange.wasm"), slow()).expect("the component is written");
+        let setup = Setup::new().echo().section(STRANGE);
+        folder.write("sluicegate.toml", &setup.toml());
+        let data = folder.path().join("data");
+        if had_data {
+            fs::create_dir(&data).expect("a data directory");
+        }
+        let mut program = sluicegate(folder.path(), &["run"]);
+        compiler_of(&program).await;
+        assert!(data.is_dir(), "it has taken its data directory");
+        program.signal(signal);
+        let (code, output, errors) = program.outcome().await;
+        assert_eq!((code, output.as_str()), (Some(0), ""), "{signal:?}: {errors}");
+        says(&errors, &["stopping", "Told"]);
+        assert_eq!(data.exists(), had_data, "{signal:?}: {errors}");
+    }
+}
+
+#[tokio::test]
 async fn a_compiler_has_nothing_of_the_gateways_and_gives_way_to_all() {
     let folder = TempFolder::new();
     fs::write(folder.path().join("strange.wasm"), slow()).expect("the component is written");
