@@ -115,7 +115,8 @@ pub enum HttpError {
     /// The request may have arrived.
     #[error("{0}")]
     Interrupted(String),
-    /// The request (nothing was sent) or the answer (it arrived) is larger than allowed.
+    /// The request (nothing was sent) or the answer is larger than allowed. An answer by which an attempt may have changed
+    /// something is `Interrupted` instead.
     #[error("the body or the headers are larger than allowed")]
     TooLarge,
     /// Too many at once, or too much in this minute. Nothing was sent.

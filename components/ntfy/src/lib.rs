@@ -73,5 +73,5 @@ fn publish(topic: &str, part: &Part<'_>) -> Result<String, DeliveryError> {
     } else {
         request
     };
-    map::published(&request.send()?, clock::now_ms())
+    map::published(&request.send_for_status()?, clock::now_ms())
 }

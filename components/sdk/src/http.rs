@@ -8,9 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::imports::sluicegate::channel::http as raw;
+use crate::clock;
 use crate::message::DeliveryError;
 
 pub use raw::{FormPart, HttpError, PartData, ResponseStream};
+
+/// What is read of an answer of which the status is all that matters, bytes.
+const STATUS_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long more of such an answer is waited for, milliseconds.
+const STATUS_BODY_MS_MAX: u64 = 1_000;
 
 /// A request, built step by step and sent with [`send`](Self::send).
 #[derive(Debug, Clone)]
@@ -99,6 +105,29 @@ impl Request {
     /// See [`HttpError`]; only [`HttpError::Interrupted`] leaves it open whether the request arrived.
     pub fn send(self) -> Result<Response, HttpError> {
         raw::send(&self.into_raw()?).map(Response::from)
+    }
+
+    /// Sends the request to an endpoint whose status says what became of it, whatever it answers beside that. Of the body
+    /// there is only what came soon and fits into 64 KiB: neither its length nor its end can turn a yes into a failure.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_for_status(self) -> Result<Response, HttpError> {
+        let stream = self.stream()?;
+        let (mut body, until_ms) = (Vec::new(), clock::now_ms().saturating_add(STATUS_BODY_MS_MAX));
+        while body.len() < STATUS_BODY_BYTES_MAX {
+            let room = STATUS_BODY_BYTES_MAX - body.len();
+            let left_ms = until_ms.saturating_sub(clock::now_ms());
+            match stream.read(u32::try_from(room).unwrap_or(u32::MAX), left_ms) {
+                Ok(Some(piece)) if !piece.is_empty() => body.extend_from_slice(&piece),
+                _ => break,
+            }
+        }
+        Ok(Response {
+            status: stream.status(),
+            headers: stream.headers(),
+            body,
+        })
     }
 
     /// Sends the request and stores the answer's body as a blob: returns the answer without a body, and the handle.

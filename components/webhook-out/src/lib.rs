@@ -53,7 +53,8 @@ impl Channel for WebhookOut {
                 .map_err(|why| DeliveryError::Unavailable(format!("the body can't be signed: {why}")))?;
             request = request.header(wire::SIGNATURE_HEADER, map::signature(&signature));
         }
-        map::receipt(&request.bytes(body).send()?, &message.delivery_key, clock::now_ms())
+        let response = request.bytes(body).send_for_status()?;
+        map::receipt(&response, &message.delivery_key, clock::now_ms())
     }
 }
 

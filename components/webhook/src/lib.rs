@@ -59,7 +59,8 @@ impl Channel for Generic {
         if let Some(signature) = sign(&body)? {
             request = request.header(wire::SIGNATURE_HEADER, signature);
         }
-        map::receipt(&request.bytes(body).send()?, &message.delivery_key, clock::now_ms())
+        let response = request.bytes(body).send_for_status()?;
+        map::receipt(&response, &message.delivery_key, clock::now_ms())
     }
 }
 

@@ -108,6 +108,11 @@ impl Evidence {
 pub(crate) struct Unanswered(Evidence);
 
 impl Unanswered {
+    /// Whether what becomes of the request decides what becomes of a message: it is marked where it outlives the process.
+    pub(crate) fn is_of_attempt(&self) -> bool {
+        self.0.0.mark.is_some()
+    }
+
     /// Notes that the request was answered completely.
     pub(crate) fn settle(self) {
         self.0.0.answered.fetch_add(1, Ordering::AcqRel);

@@ -82,7 +82,7 @@ impl ChannelEgress {
             Ok(response) => {
                 origin.answered();
                 self.counters.sent(prepared.bytes);
-                self.check_head(&response, &place)?;
+                self.check_head(&response, unanswered.as_ref(), &place)?;
                 Ok(Answer {
                     response,
                     unanswered,
@@ -110,17 +110,21 @@ impl ChannelEgress {
             origin: _origin,
             place,
         } = answer;
+        let beyond = |unanswered: &Option<Unanswered>| {
+            let what = format!("a body of more than {body_bytes_max} bytes (see `response_mib`)");
+            too_large(unanswered.as_ref(), &place, &what)
+        };
         if response
             .content_length()
             .is_some_and(|length| length > body_bytes_max as u64)
         {
-            return Err(HttpError::TooLarge);
+            return Err(beyond(&unanswered));
         }
         let mut body = BytesMut::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.cut_off(&error, &place))? {
             self.count_received(piece.len());
             if body.len() + piece.len() > body_bytes_max {
-                return Err(HttpError::TooLarge);
+                return Err(beyond(&unanswered));
             }
             body.extend_from_slice(&piece);
         }
@@ -142,7 +146,12 @@ impl ChannelEgress {
     }
 
     /// Refuses heads that are too large, and bodies that can't be searched for secrets.
-    fn check_head(&self, response: &reqwest::Response, place: &str) -> Result<(), HttpError> {
+    fn check_head(
+        &self,
+        response: &reqwest::Response,
+        unanswered: Option<&Unanswered>,
+        place: &str,
+    ) -> Result<(), HttpError> {
         let headers = response.headers();
         let bytes: usize = headers
             .iter()
@@ -150,7 +159,7 @@ impl ChannelEgress {
             .sum();
         self.count_received(bytes);
         if bytes > limit::HTTP_HEADER_BYTES_MAX || headers.len() > limit::HTTP_HEADERS_MAX {
-            return Err(HttpError::TooLarge);
+            return Err(too_large(unanswered, place, "more headers than anyone may send"));
         }
         let is_encoded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
         if !self.keyring.redactor().is_empty() && headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded) {
@@ -201,6 +210,16 @@ impl ChannelEgress {
         }
         let cause = cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string);
         format!("{place}: {}", self.redact(&cause))
+    }
+}
+
+/// Says that an answer is larger than allowed. A delivery takes "too large" for a message that can't be sent, while this one
+/// may have been: to its attempt the answer is lost like any that broke off.
+fn too_large(unanswered: Option<&Unanswered>, place: &str, what: &str) -> HttpError {
+    if unanswered.is_some_and(Unanswered::is_of_attempt) {
+        HttpError::Interrupted(format!("{place} answered with {what}"))
+    } else {
+        HttpError::TooLarge
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Act {
     AcceptThenClose,
     /// Takes it and answers with this status all the same.
     AcceptThenFail(u16),
+    /// Takes it and says so, with a body of so many bytes.
+    AcceptThenFlood(usize),
     /// Does not take it, and never answers.
     Hang,
     /// Does not take it, and answers with this status.
@@ -239,6 +241,7 @@ impl Shared {
         });
         match act {
             Act::Accept => Reply::Whole(Response::new(200, "{}")),
+            Act::AcceptThenFlood(bytes) => Reply::Whole(Response::new(200, vec![b' '; bytes])),
             Act::AcceptThenHang | Act::Hang => Reply::Hang,
             Act::AcceptThenClose => Reply::Close,
             Act::AcceptThenFail(status) | Act::Refuse(status) => Reply::Whole(Response::new(status, "")),

@@ -49,6 +49,37 @@ async fn an_answer_that_breaks_off_leaves_a_change_open_but_not_a_question() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_large_leaves_the_change_of_an_attempt_open() {
+    let attempt = || Evidence::marked_by(|| std::future::ready(Ok(())));
+    let long = "x".repeat(2000);
+    for answer in [
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n{long}"),
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{long}"),
+        format!(
+            "HTTP/1.1 200 OK\r\nx-a: {}\r\ncontent-length: 0\r\n\r\n",
+            long.repeat(40)
+        ),
+    ] {
+        let server = Server::answering(answer.clone()).await;
+        let mut setup = Setup::granted(&[format!("http://{}", server.address)]);
+        setup.limits.response_body_bytes_max = 1000;
+        let channel = setup.build();
+        let evidence = attempt();
+        // A guest takes "too large" for a message that can't be sent, and this one may have been.
+        let error = channel.send(post(server.url("/"), "x"), &evidence).await.unwrap_err();
+        let told = matches!(&error, HttpError::Interrupted(text) if text.contains("answered with"));
+        assert!(told && evidence.bytes_left(), "{error:?}");
+        for (request, evidence) in [
+            (get(server.url("/")), attempt()),
+            (post(server.url("/"), "x"), Evidence::default()),
+        ] {
+            let error = channel.send(request, &evidence).await.unwrap_err();
+            assert_eq!(error, HttpError::TooLarge, "who asks again can ask for less");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_never_sent_leaves_nothing_open() {
     let address = {
         let gone = Server::echoing().await;

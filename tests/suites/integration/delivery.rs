@@ -108,6 +108,21 @@ async fn a_platform_that_took_it_and_closed_gets_one_copy_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_platform_that_took_it_and_answers_at_length_gets_no_copy() {
+    let platform = FakePlatform::start().await;
+    let gateway = echoing(&platform).await;
+    // More than `response_mib` allows.
+    platform.next("c1", [Act::AcceptThenFlood(9 << 20)]);
+    gateway.tell("hook", "m1", "c1", "one").await;
+    gateway.tell("hook", "m2", "c1", "two").await;
+    gateway
+        .wait_for_metric("sluicegate_delivery_delivered_total", 2.0)
+        .await;
+    assert_eq!(texts(&platform.arrived().all()), ["one", "two"]);
+    gateway.wait_for_metric("sluicegate_dead_letters", 0.0).await;
+}
+
+#[tokio::test]
 async fn a_platform_that_never_answers_gets_no_more_copies_than_the_operator_allows() {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new()
