@@ -7,7 +7,7 @@
 //! | `/api/v1/…` | the operator, with the admin token | JSON |
 //! | `/live` | supervisors | 200 while the process runs |
 //! | `/ready` | load balancers | 200 while it takes messages, else 503 with the reason |
-//! | `/metrics` | Prometheus | the counters of everything |
+//! | `/metrics` | Prometheus, under an address or a name of our own | the counters of everything |
 //!
 //! * Takes: requests and connections, bounded in number, size and time.
 //! * Gives: them to the channel behind [`crate::ingress::Ingress`].
@@ -32,6 +32,7 @@ mod admin;
 mod connections;
 mod origin;
 mod token;
+mod unfinished;
 mod webhook;
 mod ws;
 
@@ -66,6 +67,13 @@ pub struct Surface {
     pub tasks: TaskTracker,
 }
 
+impl Surface {
+    /// Whether the host that is asked for is one that no stranger can let lead here.
+    fn is_own(&self, headers: &HeaderMap) -> bool {
+        origin::is_own_host(headers, self.public_host.as_deref())
+    }
+}
+
 /// Makes the routes. Tests call them without a socket.
 pub fn routes(surface: Surface) -> Router {
     Router::new()
@@ -81,14 +89,21 @@ pub fn routes(surface: Surface) -> Router {
         .with_state(surface)
 }
 
-async fn ready(State(surface): State<Surface>) -> Response {
+async fn ready(State(surface): State<Surface>, headers: HeaderMap) -> Response {
     match (surface.readiness)() {
         Ok(()) => (StatusCode::OK, "ready\n").into_response(),
+        // A load balancer may ask for any name; the reason is for the operator.
+        Err(_) if !surface.is_own(&headers) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 
-async fn metrics(State(surface): State<Surface>) -> Response {
+async fn metrics(State(surface): State<Surface>, headers: HeaderMap) -> Response {
+    if !surface.is_own(&headers) {
+        let words = "the metrics are read under an address, a local name or the host of `public_url` in `[gateway]`: \
+                     the name that was asked for is none of them\n";
+        return (StatusCode::FORBIDDEN, words).into_response();
+    }
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, OPENMETRICS)], (surface.metrics)()).into_response()
 }

@@ -52,6 +52,9 @@ pub enum Refusal {
     /// The body did not come in time.
     #[error("the body did not come in time")]
     TooSlow,
+    /// Others send too much that is not whole; wait this many seconds.
+    #[error("too much is under way that is not whole; send it again")]
+    Crowded(u64),
     /// Too much at once; wait this many seconds.
     #[error("busy")]
     Busy(u64),
@@ -72,6 +75,8 @@ pub enum CloseReason {
     Policy(String),
     /// A frame was too large.
     TooLarge,
+    /// Others send too much that is not whole.
+    Crowded,
     /// The channel failed.
     Internal,
 }

@@ -70,6 +70,11 @@ pub const CURSOR_BYTES_MAX: usize = 16 * KIB;
 /// Messages of one channel in a minute, where the operator says nothing; a minute's worth may come at once. A thousand a
 /// second are more than any platform sends to one bot.
 pub const MESSAGES_PER_MINUTE_DEFAULT: u32 = 60_000;
+/// Bytes a second that a channel takes in with its messages: a thousand of two KiB. As many as may come of the longest
+/// would have everyone wait for the disk, and fill the store's part of it in minutes.
+pub const INBOUND_BYTES_PER_SECOND: u32 = 2 * MIB as u32;
+/// Bytes that it takes in at once before that: what people sent while the gateway was away.
+pub const INBOUND_BYTES_BURST: u32 = 16 * MIB as u32;
 /// How long `publish` waits for room before it tells the guest to wait, and for how long then.
 pub const PUBLISH_BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How often a `publish` that waits for room looks.
@@ -128,6 +133,13 @@ pub const STATE_BYTES_DEFAULT: u64 = 16 * MIB as u64;
 /// the defaults above allow. A list without a bound would be made by a channel that was given more room.
 pub const STATE_LIST_BYTES_MAX: usize =
     STATE_BYTES_DEFAULT as usize + STATE_KEYS_DEFAULT as usize * size_of::<String>();
+/// Bytes a second that one channel may write into its state, over and over in the same place too: what is written moves
+/// from the write-ahead log into the database, and where that can't keep up the whole store waits for it.
+pub const STATE_WRITE_BYTES_PER_SECOND: u32 = MIB as u32;
+/// Bytes that it may write at once before that: all that its state may hold where the operator says nothing, and some.
+pub const STATE_WRITE_BYTES_BURST: u32 = 20 * MIB as u32;
+/// What such a write, or a cursor without a message, is charged besides: the pages that change with it.
+pub const STATE_WRITE_BYTES_MIN: usize = 2 * KIB;
 /// Bytes of one blob: Telegram's bots may send 50 MB.
 pub const BLOB_BYTES_MAX: usize = 50 * MIB;
 /// Bytes of one channel's blobs, where the operator says nothing: a busy day's files, kept for [`BLOB_RETENTION`].
@@ -352,9 +364,13 @@ pub const GUEST_HTTP_WORD_BYTES_MAX: usize = 512;
 /// Bytes of a body that such a guest may write at once. The host keeps two such pieces of each body that was begun, of which
 /// there may be some 600 in an instance.
 pub const GUEST_HTTP_PIECE_BYTES_MAX: usize = 8 * KIB;
-/// What the host keeps for all instances of a channel of the bodies that they send with `wasi:http`, and of the answers that
-/// they have not read: two of the largest files.
+/// What the host keeps for all instances of a channel of the bodies that they send with `wasi:http`, of the answers that
+/// they have not read, and of lists of headers: two of the largest files.
 pub const CHANNEL_KEPT_BYTES_MAX: usize = 128 * MIB;
+/// What the lists of headers of one instance take whatever the others have: a few requests.
+pub const GUEST_HEADERS_FREE_BYTES: usize = 64 * KIB;
+/// Files and lists of keys that are on their way between disk, peers and guests of a channel; others wait, bytes.
+pub const CHANNEL_FILES_BYTES_MAX: usize = 4 * BLOB_BYTES_MAX;
 /// Random bytes that a guest may ask for at once.
 pub const GUEST_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Memory of all instances of one channel together, in instances that have all they may have: calls that run side by side
@@ -473,6 +489,13 @@ pub const CLIENT_UNREAD_BYTES_MAX: usize = 2 * CLIENT_FRAME_BYTES_MAX;
 pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may be silent (it is pinged at half of that).
 pub const CLIENT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// What all connections have sent that is not whole, or not answered yet, bytes. Strangers may begin as many bodies and
+/// frames as there are connections; each alone is harmless, all together are more than a small machine has.
+pub const UNFINISHED_BYTES_MAX: usize = 64 * MIB;
+/// What of it each connection has whatever the others do, and how far ahead is read: an ordinary message.
+pub const UNFINISHED_BYTES_FREE: usize = 16 * KIB;
+/// The head of a request: what common servers take, and room for a path with a token.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// A webhook's body, whatever its recipe says.
 pub const WEBHOOK_BODY_BYTES_MAX: usize = MIB;
 /// Time to read a request's body.
@@ -490,6 +513,12 @@ pub const REPLY_HEADER_BYTES_MAX: usize = 16 * KIB;
 /// count: [`CLIENTS_PER_CHANNEL_DEFAULT`]. Above it file descriptors, of which many systems give a process 1024, would be
 /// missing elsewhere.
 pub const CONNECTIONS_ASKING_MAX: usize = 512;
+/// Files and connections that the process asks the system to have open: the clients of several channels.
+pub const OPEN_FILES_WANTED: u64 = 16_384;
+/// What of them is kept from clients besides [`CONNECTIONS_ASKING_MAX`]: the store, and the sockets of some channels.
+pub const OPEN_FILES_BESIDES: usize = 256;
+/// Clients that are let in however few files may be open.
+pub const CLIENTS_MIN: usize = 16;
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The wait before the next connection is accepted where the system refused one, such as for want of file descriptors.
@@ -538,6 +567,10 @@ pub const EGRESS_LOG_PATH_BYTES_MAX: usize = 256;
 pub const EGRESS_LOG_SEARCHED_BYTES_MAX: usize = 64 * KIB;
 /// Finding the addresses of a name.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Names that one channel looks up at once, each on a thread until the system's resolver is done; others wait.
+pub const LOOKUPS_PER_CHANNEL_MAX: usize = 8;
+/// Names that all channels look up at once: a part of the 512 threads that everything shares that blocks.
+pub const LOOKUPS_MAX: usize = 128;
 /// Connecting to an address, TLS included: under a delivery's deadline, so that a dead peer is told from a slow one.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections that are kept for one host, over all channels.

@@ -10,7 +10,10 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpgrp, getpid, getpriority_process, kill_current_process_group, setpriority_process};
+use rustix::process::{
+    Resource, Rlimit, Signal, getpgrp, getpid, getpriority_process, getrlimit, kill_current_process_group,
+    setpriority_process, setrlimit,
+};
 
 /// Returns the gateway's own executable.
 ///
@@ -50,6 +53,27 @@ pub fn give_way() -> io::Result<()> {
         setpriority_process(None, LOW_PRIORITY)?;
     }
     Ok(())
+}
+
+/// Lets this process have as many files and connections open as its user may, up to `wanted`: many systems give a process
+/// 1024 to begin with, and let it ask for more.
+///
+/// # Errors
+/// Where the system does not do it.
+pub fn allow_open_files(wanted: u64) -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current.is_some_and(|current| current < wanted) {
+        let current = Some(wanted);
+        setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+    }
+    Ok(())
+}
+
+/// Returns how many files and connections this process may have open.
+pub fn open_files_max() -> usize {
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
 
 /// Has the system write no core file of this process, which would hold its secrets. On Linux other processes of its user

@@ -4,6 +4,8 @@ use super::failure::Failure;
 use super::read_config;
 use crate::config::Sources;
 use crate::gateway::{self, Mode};
+use crate::telemetry::tell;
+use crate::{limit, process};
 
 /// Runs the gateway until it is told to stop.
 ///
@@ -13,6 +15,12 @@ pub(super) fn run(sources: &Sources, mode: Mode) -> Result<String, Failure> {
     let mut config = read_config(sources)?;
     if matches!(mode, Mode::Service) && !has_standard_input() {
         config = config.without_default_terminal();
+    }
+    // What it is refused, it does without: clients are bounded by what there is.
+    if let Err(error) = process::allow_open_files(limit::OPEN_FILES_WANTED) {
+        tell(format_args!(
+            "warning: no more files can be open than at first: {error}"
+        ));
     }
     let runtime = start_runtime()?;
     let outcome = runtime.block_on(gateway::run(config, mode));

@@ -22,6 +22,8 @@
 //!
 //! Lists are `{"items": […], "next": "…"}`, where `next` is the `after` of what comes behind, if there is more; changes `{"count": n}`, failures `{"error": "…"}`.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
@@ -33,6 +35,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::Surface;
+use super::unfinished::Inflow;
 use crate::admin::{
     Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, EgressView,
     List, Outgoing, Part, Refusal, Sent, TraceView, TurnView,
@@ -78,6 +81,9 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
 /// Lets a request through that carries the token in its header. One in the query would stand in logs and histories.
 async fn require_token(State(surface): State<Surface>, request: Request, next: Next) -> Response {
     if surface.token.offered_in(request.headers(), None) == Some(true) {
+        if let Some(inflow) = request.extensions().get::<Arc<Inflow>>() {
+            inflow.trust();
+        }
         return next.run(request).await;
     }
     let words = "the admin token is needed: `Authorization: Bearer …`, from the file admin-token in the data directory";

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::unfinished::{Counted, Inflow, Unfinished};
 use super::{Surface, routes};
 use crate::limit;
 
@@ -31,10 +32,11 @@ use crate::limit;
 pub async fn serve(listener: TcpListener, surface: Surface, shutdown: CancellationToken, grace: Duration) {
     let connections = TaskTracker::new();
     let routes = routes(surface);
-    let room = Room::new();
+    let (room, unfinished) = (Room::new(), Arc::new(Unfinished::default()));
     while let Some(Some((stream, permit))) = shutdown.run_until_cancelled(room.next(&listener)).await {
         let place = Place::in_room(&room);
-        connections.spawn(answer(stream, routes.clone(), shutdown.clone(), place, permit));
+        let (inflow, routes) = (Inflow::new(&unfinished), routes.clone());
+        connections.spawn(answer(stream, inflow, routes, shutdown.clone(), place, permit));
     }
     // Whoever comes from here on is refused.
     drop(listener);
@@ -47,18 +49,22 @@ pub async fn serve(listener: TcpListener, surface: Surface, shutdown: Cancellati
 /// Answers what is asked on a connection, until it ends, makes room, or becomes a client's.
 async fn answer(
     stream: TcpStream,
+    inflow: Arc<Inflow>,
     routes: Router,
     shutdown: CancellationToken,
     place: Arc<Place>,
     permit: OwnedSemaphorePermit,
 ) {
     send_at_once(&stream);
+    let stream = Counted::new(stream, Arc::clone(&inflow));
     let (routes, asking) = (TowerToHyperService::new(routes), Arc::clone(&place));
     let service = service_fn(move |request: Request<Incoming>| {
-        let request = request.map(|body| Arriving::new(body, &asking));
-        let (answered, asking) = (routes.call(request), Arc::clone(&asking));
+        let mut request = request.map(|body| Arriving::new(body, &asking));
+        request.extensions_mut().insert(Arc::clone(&inflow));
+        let (answered, asking, inflow) = (routes.call(request), Arc::clone(&asking), Arc::clone(&inflow));
         async move {
             let answer: Result<Response, Infallible> = answered.await;
+            inflow.answered();
             asking.is_silent();
             answer
         }
@@ -66,6 +72,7 @@ async fn answer(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limit::REQUEST_HEAD_TIMEOUT)
+        .max_buf_size(limit::REQUEST_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);

@@ -1,5 +1,7 @@
 //! `/hooks/{channel}/…`: platforms that call.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -8,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Surface;
+use super::unfinished::Inflow;
 use crate::ingress::{Refusal, WebhookReply, WebhookRequest};
 use crate::limit;
 
@@ -50,12 +53,15 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
     // The size is checked before anything else of the body: a signature over a gigabyte is an attack.
     let bytes_max = surface.ingress.webhook_body_bytes_max(channel)?;
     let (parts, mut body) = request.into_parts();
-    let read = read_body(&mut body, bytes_max).await;
+    let inflow = parts.extensions.get::<Arc<Inflow>>().cloned();
+    let read = unless_given_up(inflow.as_deref(), read_body(&mut body, bytes_max)).await;
     // Who waits for `100 Continue` sends nothing more; asking for it would be that.
-    if matches!(read, Err(Refusal::TooLarge)) && !parts.headers.contains_key(header::EXPECT) {
+    let is_refused = matches!(read, Err(Refusal::TooLarge | Refusal::Crowded(_)));
+    if is_refused && !parts.headers.contains_key(header::EXPECT) {
+        let discarded = discard(body, inflow.clone());
         surface
             .tasks
-            .spawn(surface.shutdown.clone().run_until_cancelled_owned(discard(body)));
+            .spawn(surface.shutdown.clone().run_until_cancelled_owned(discarded));
     }
     let body = read?;
     let headers = parts
@@ -69,7 +75,23 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
         headers: headers.collect(),
         body,
     };
-    surface.ingress.webhook(channel, request).await
+    // It may have to wait for its turn, and until then is kept whole.
+    unless_given_up(inflow.as_deref(), surface.ingress.webhook(channel, request)).await
+}
+
+/// Goes on unless the request is given up for what others send.
+async fn unless_given_up<T>(
+    inflow: Option<&Inflow>,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let Some(inflow) = inflow else {
+        return work.await;
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = inflow.given_up() => Err(Refusal::Crowded(5)),
+    }
 }
 
 async fn read_body(body: &mut Body, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
@@ -88,11 +110,15 @@ async fn read_body(body: &mut Body, bytes_max: usize) -> Result<Vec<u8>, Refusal
 
 /// Reads on while a refused body comes, for a while: a client that is still sending when the connection ends under it
 /// may see that in the place of the answer.
-async fn discard(mut body: Body) {
+async fn discard(mut body: Body, inflow: Option<Arc<Inflow>>) {
     let discarded = async {
         let mut bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            if let Some(inflow) = &inflow {
+                inflow.dropped(length);
+            }
+            bytes += length;
             if bytes > limit::REFUSED_BODY_BYTES_MAX {
                 return;
             }
@@ -110,7 +136,7 @@ fn refuse(refusal: &Refusal) -> Response {
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, None),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
         Refusal::Busy(wait_s) => (StatusCode::TOO_MANY_REQUESTS, Some(*wait_s)),
-        Refusal::Unavailable(wait_s) => (StatusCode::SERVICE_UNAVAILABLE, Some(*wait_s)),
+        Refusal::Unavailable(wait_s) | Refusal::Crowded(wait_s) => (StatusCode::SERVICE_UNAVAILABLE, Some(*wait_s)),
         Refusal::Failed => (StatusCode::BAD_GATEWAY, None),
     };
     let body = serde_json::json!({ "error": refusal.to_string() }).to_string();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -16,19 +16,21 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::unfinished::Inflow;
 use super::{Surface, origin};
 use crate::bus::{Received, Subscription};
 use crate::ingress::{Answer, CloseReason, Connection, OutgoingFrame, Refusal};
-use crate::limit;
+use crate::{limit, process};
 
 /// Connects to the default serving channel.
 pub(super) async fn default_channel(
     State(surface): State<Surface>,
     RawQuery(query): RawQuery,
+    inflow: Option<Extension<Arc<Inflow>>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    connect(&surface, None, query.as_deref(), &headers, upgrade)
+    connect(&surface, None, query.as_deref(), &headers, inflow, upgrade)
 }
 
 /// Connects to a serving channel by name.
@@ -36,10 +38,11 @@ pub(super) async fn named_channel(
     State(surface): State<Surface>,
     Path(channel): Path<String>,
     RawQuery(query): RawQuery,
+    inflow: Option<Extension<Arc<Inflow>>>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    connect(&surface, Some(&channel), query.as_deref(), &headers, upgrade)
+    connect(&surface, Some(&channel), query.as_deref(), &headers, inflow, upgrade)
 }
 
 fn connect(
@@ -47,6 +50,7 @@ fn connect(
     channel: Option<&str>,
     query: Option<&str>,
     headers: &HeaderMap,
+    inflow: Option<Extension<Arc<Inflow>>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     if !origin::is_permitted(headers, surface.public_host.as_deref()) {
@@ -61,21 +65,42 @@ fn connect(
     let path = channel.map_or_else(|| "/".to_owned(), |channel| format!("/{channel}"));
     // The token must not reach the guest.
     let query = query.map(without_token);
+    if surface.clients.len() >= clients_max() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many clients\n").into_response();
+    }
     let connected = match surface.ingress.connect(channel, &path, query.as_deref(), principal) {
         Ok(connected) => connected,
         Err(Refusal::NotFound) => return (StatusCode::NOT_FOUND, "no such channel\n").into_response(),
         Err(_) => return (StatusCode::SERVICE_UNAVAILABLE, "too many clients, or going down\n").into_response(),
     };
+    // Counted from here on, also while it is not yet what it asks to be.
+    let counted = surface.clients.token();
     let events = wants_events.then(|| surface.bus.subscribe());
     let surface = surface.clone();
+    let inflow = inflow.map_or_else(|| Inflow::new(&Arc::default()), |Extension(inflow)| inflow);
     upgrade
+        .read_buffer_size(limit::UNFINISHED_BYTES_FREE)
         .max_message_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .max_frame_size(limit::CLIENT_FRAME_READ_BYTES_MAX)
         .max_write_buffer_size(limit::CLIENT_UNREAD_BYTES_MAX)
         .on_upgrade(move |socket| {
-            let clients = surface.clients.clone();
-            clients.track_future(converse(surface, socket, connected.0, connected.1, events))
+            if principal.is_some() {
+                inflow.trust();
+            }
+            async move {
+                converse(surface, socket, inflow, connected, events).await;
+                drop(counted);
+            }
         })
+}
+
+/// Returns how many clients may be connected, whatever their channels take: the files and connections that everything else
+/// needs are left.
+fn clients_max() -> usize {
+    let besides = limit::CONNECTIONS_ASKING_MAX + limit::OPEN_FILES_BESIDES;
+    process::open_files_max()
+        .saturating_sub(besides)
+        .max(limit::CLIENTS_MIN)
 }
 
 fn wants_all_events(query: Option<&str>) -> bool {
@@ -102,14 +127,14 @@ enum Said {
 async fn converse(
     surface: Surface,
     socket: WebSocket,
-    connection: Arc<dyn Connection>,
-    frames: mpsc::Receiver<OutgoingFrame>,
+    inflow: Arc<Inflow>,
+    (connection, frames): (Arc<dyn Connection>, mpsc::Receiver<OutgoingFrame>),
     events: Option<Subscription>,
 ) {
     let (sink, stream) = socket.split();
     let (said_tx, said_rx) = mpsc::channel(1);
     let heard = Arc::new(std::sync::Mutex::new(Instant::now()));
-    let reading = read(stream, connection.clone(), said_tx, heard.clone());
+    let reading = read(stream, inflow, connection.clone(), said_tx, heard.clone());
     let writing = write(sink, said_rx, frames, events, surface.shutdown.clone(), heard);
     // Whichever ends first ends the connection; a call of the component that runs is dropped with its instance.
     tokio::select! {
@@ -121,6 +146,7 @@ async fn converse(
 
 async fn read(
     mut stream: SplitStream<WebSocket>,
+    inflow: Arc<Inflow>,
     connection: Arc<dyn Connection>,
     said: mpsc::Sender<Said>,
     heard: Arc<std::sync::Mutex<Instant>>,
@@ -129,10 +155,16 @@ async fn read(
     if !tell(&said, first).await {
         return;
     }
-    while let Some(message) = stream.next().await {
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = inflow.given_up() => return end(&said, Said::Close(farewell(CloseReason::Crowded))).await,
+            message = stream.next() => message,
+        };
         let message = match message {
-            Ok(message) => message,
-            Err(error) => match complaint(error) {
+            None => return,
+            Some(Ok(message)) => message,
+            Some(Err(error)) => match complaint(error) {
                 Some(frame) => return end(&said, Said::Close(frame)).await,
                 None => return,
             },
@@ -142,16 +174,29 @@ async fn read(
         }
         let answer = match message {
             Message::Text(frame) if frame.len() > limit::CLIENT_FRAME_BYTES_MAX => Err(CloseReason::TooLarge),
-            Message::Text(frame) => connection.received(frame.as_str().to_owned()).await,
+            // It may have to wait for its turn, and until then is kept whole.
+            Message::Text(frame) => tokio::select! {
+                biased;
+                answer = connection.received(frame.as_str().to_owned()) => answer,
+                () = inflow.given_up() => Err(CloseReason::Crowded),
+            },
             Message::Binary(_) => Err(CloseReason::Policy("only text frames are taken".into())),
-            Message::Ping(_) | Message::Pong(_) => continue,
+            Message::Ping(frame) | Message::Pong(frame) => {
+                // It may stand between the parts of a message, of which it is none.
+                inflow.dropped(CONTROL_HEAD_BYTES + frame.len());
+                continue;
+            }
             Message::Close(_) => return end(&said, Said::Goodbye).await,
         };
+        inflow.took_frame();
         if !tell(&said, answer).await {
             return;
         }
     }
 }
+
+/// The head of a client's control frame, mask included (RFC 6455, 5.2).
+const CONTROL_HEAD_BYTES: usize = 6;
 
 /// Hands an answer to the writer. Returns whether the conversation goes on.
 async fn tell(said: &mpsc::Sender<Said>, answer: Result<Answer, CloseReason>) -> bool {
@@ -277,6 +322,10 @@ fn farewell(reason: CloseReason) -> CloseFrame {
         CloseReason::Normal => close_frame(close_code::NORMAL, ""),
         CloseReason::Policy(words) => close_frame(close_code::POLICY, &words),
         CloseReason::TooLarge => close_frame(close_code::SIZE, "the frame is too large"),
+        CloseReason::Crowded => close_frame(
+            close_code::AGAIN,
+            "too much is under way that is not whole; connect and send it again",
+        ),
         CloseReason::Internal => close_frame(close_code::ERROR, "the channel failed"),
     }
 }

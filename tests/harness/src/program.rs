@@ -59,6 +59,21 @@ impl Program {
         self.child.id()
     }
 
+    /// Returns how many files it may have open, and as how many it may ask for; from now on it is these.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn bound_open_files(&self, max: u64) -> (u64, u64) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let id = self.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let bound = Rlimit {
+            current: Some(max),
+            maximum: Some(max),
+        };
+        let before = prlimit(id, Resource::Nofile, bound).expect("it runs, and is our own");
+        (before.current.unwrap_or(u64::MAX), before.maximum.unwrap_or(u64::MAX))
+    }
+
     /// Writes to its standard input.
     ///
     /// # Panics

@@ -23,5 +23,6 @@ mod surface;
 mod telegram;
 mod telegram_webhook;
 mod terminal;
+mod unfinished;
 mod webhook;
 mod websocket;

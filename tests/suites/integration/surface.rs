@@ -1,6 +1,6 @@
 //! The pages for supervisors and operators.
 
-use harness::{FakePlatform, PATIENCE, Setup, TestGateway, http};
+use harness::{FakePlatform, PATIENCE, Setup, TestGateway, WsClient, http};
 use sluicegate::limit;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -210,4 +210,57 @@ async fn who_sends_far_too_much_before_it_reads_hears_why_it_was_refused() {
     }
     gateway.tell("hook", "m1", "c1", "hi").await;
     platform.wait_for_accepted("c1", 1).await;
+}
+
+#[tokio::test]
+async fn no_page_from_elsewhere_reads_the_metrics_by_letting_its_name_lead_here() {
+    let gateway = Setup::new()
+        .public_url("https://gate.example.org")
+        .echo()
+        .websocket()
+        .start()
+        .await;
+    let address = gateway.address().to_string();
+    for (host, status) in [
+        (address.as_str(), 200),
+        ("localhost:7878", 200),
+        ("sluicegate:7878", 200),
+        ("gate.example.org", 200),
+        ("evil.example:7878", 403),
+        ("127.0.0.1.evil.example", 403),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it is asked");
+        let answer = http::receive(stream).await.expect("an answer");
+        assert_eq!(answer.status, status, "{host}: {}", answer.text());
+        assert_eq!(answer.text().contains("sluicegate_channel_up"), status == 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn clients_leave_the_files_and_connections_that_everything_else_needs() {
+    const OPEN_FILES: usize = 1024;
+    let mut gateway = Setup::new().echo().websocket().start().await;
+    let (open, allowed) = gateway.program().bound_open_files(OPEN_FILES as u64);
+    assert!(
+        open >= allowed.min(limit::OPEN_FILES_WANTED),
+        "{open} of {allowed}: it asked for what it may have"
+    );
+    let room = OPEN_FILES - limit::CONNECTIONS_ASKING_MAX - limit::OPEN_FILES_BESIDES;
+    let mut clients = Vec::new();
+    let refused = loop {
+        match WsClient::connect(gateway.address(), "/ws", &[]).await {
+            Ok(client) => clients.push(client),
+            Err(status) => break status,
+        }
+        assert!(clients.len() <= room, "more are let in than there is room for");
+    };
+    assert_eq!((refused, clients.len()), (503, room));
+    assert_eq!(gateway.get("/live").await.status, 200);
+    clients.truncate(room / 2);
+    harness::eventually("another client is let in", async || {
+        WsClient::connect(gateway.address(), "/ws", &[]).await.ok()
+    })
+    .await;
 }

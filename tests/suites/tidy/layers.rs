@@ -28,7 +28,9 @@ const LAYERS: [Layer; 24] = [
     // The stages.
     Layer(
         "http",
-        &["admin", "bus", "clock", "event", "id", "ingress", "limit", "secret"],
+        &[
+            "admin", "bus", "clock", "event", "id", "ingress", "limit", "process", "secret",
+        ],
     ),
     Layer(
         "agent",
