@@ -31,6 +31,7 @@ mod evidence;
 mod exchange;
 mod gate;
 mod log;
+mod lookups;
 mod prepare;
 mod quota;
 mod socket;
@@ -38,12 +39,13 @@ mod stream;
 mod tcp;
 mod websocket;
 
-pub use address::{Resolver, Resolving, SystemResolver};
+pub use address::{Resolver, Resolving};
 pub use counters::{CounterValues, Counters, Denials};
 pub(crate) use evidence::Unanswered;
 pub use evidence::{Evidence, Unmarked};
 pub use gate::{Gate, GateError, GateSettings};
 pub use log::{Entry, REVEAL};
+pub use lookups::SystemResolver;
 pub use stream::ResponseStream;
 pub use tcp::TcpStream;
 pub use websocket::{Frame, WebSocket};
@@ -243,6 +245,7 @@ pub struct ChannelEgress {
     in_flight: Arc<Semaphore>,
     /// Bounds sockets; a permit lives as long as its socket.
     sockets: Arc<Semaphore>,
+    lookups: lookups::Lookups,
     quota: quota::Quota,
     counters: Counters,
     log: log::Log,
@@ -263,6 +266,7 @@ impl ChannelEgress {
             keyring,
             in_flight: Arc::new(Semaphore::new(limits.in_flight_max)),
             sockets: Arc::new(Semaphore::new(limits.sockets_max)),
+            lookups: lookups::Lookups::default(),
             quota: quota::Quota::new(limits.bytes_per_minute_max),
             limits,
             shutdown,

@@ -76,7 +76,8 @@ impl ChannelEgress {
             .origins
             .enter(place.clone(), changes_something.then_some(evidence))
             .await?;
-        let result = origin.scope(pool.client.execute(request)).await;
+        let sending = self.lookups.scope(pool.client.execute(request));
+        let result = origin.scope(sending).await;
         let unanswered = origin.take_noted().await;
         match result {
             Ok(response) => {

@@ -8,8 +8,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 
-use super::address::{CheckedResolver, Resolver, SystemResolver};
+use super::address::{CheckedResolver, Resolver};
 use super::departure::{NoteDepartures, Origins};
+use super::lookups::SystemResolver;
 use crate::limit;
 use crate::policy::Permit;
 
@@ -25,7 +26,7 @@ impl Default for GateSettings {
     fn default() -> Self {
         Self {
             roots: None,
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(SystemResolver::default()),
         }
     }
 }

@@ -91,11 +91,11 @@ impl Line {
 
     /// Connects to an address that the permit allows.
     pub(super) async fn dial(&self, permit: Permit) -> Result<TcpStream, NetError> {
+        let resolver = self.channel.gate.resolver(permit);
         let addresses = self
             .channel
-            .gate
-            .resolver(permit)
-            .socket_addresses(&self.host, self.port)
+            .lookups
+            .scope(resolver.socket_addresses(&self.host, self.port))
             .await
             .inspect_err(|error| {
                 if error.is_denial() {

@@ -1,8 +1,12 @@
 //! Names that lead where they should not, or change their mind.
 
-use std::sync::Arc;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use sluicegate::egress::{Evidence, GateSettings, HttpError, NetError};
+use sluicegate::egress::{Evidence, Gate, GateSettings, HttpError, NetError, SystemResolver};
+use sluicegate::limit;
 
 use crate::support::{Scripted, Server, Setup, get, private_grant};
 
@@ -171,4 +175,86 @@ async fn localhost_is_this_machine_whatever_a_name_server_says() {
             .await;
         assert_eq!(result.is_ok(), reaches, "{answer}: {result:?}");
     }
+}
+
+/// A resolver that does not answer for `slow.test.example`, as long as this lives.
+#[derive(Default)]
+struct Hanging(Arc<(Mutex<Lookups>, Condvar)>);
+
+#[derive(Default)]
+struct Lookups {
+    running: usize,
+    most: usize,
+    is_over: bool,
+}
+
+impl Hanging {
+    fn resolver(&self) -> SystemResolver {
+        let state = Arc::clone(&self.0);
+        SystemResolver::asking(move |name| {
+            if name.ends_with("slow.test.example") {
+                let (lookups, changed) = &*state;
+                let mut now = lookups.lock().unwrap();
+                now.running += 1;
+                now.most = now.most.max(now.running);
+                now = changed.wait_while(now, |now| !now.is_over).unwrap();
+                now.running -= 1;
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+        })
+    }
+
+    fn most(&self) -> usize {
+        self.0.0.lock().unwrap().most
+    }
+
+    fn end(&self) {
+        self.0.0.lock().unwrap().is_over = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[tokio::test]
+async fn lookups_without_an_answer_are_bounded_and_hold_up_no_other_channel() {
+    let (server, hanging) = (Server::echoing().await, Hanging::default());
+    let port = server.address.port();
+    let quick = format!("http://quick.test.example:{port}");
+    let endpoints = [
+        format!("http://*.slow.test.example:{port}"),
+        format!("tcp://*.slow.test.example:{port}"),
+        quick.clone(),
+    ];
+    let gate = GateSettings {
+        resolver: Arc::new(hanging.resolver()),
+        ..GateSettings::default()
+    };
+    let gate = Arc::new(Gate::new(gate).unwrap());
+    let [channel, neighbour] = [(); 2].map(|()| {
+        let mut setup = Setup::granted(&endpoints);
+        setup.granted = endpoints.iter().map(|url| private_grant(url)).collect();
+        setup.build_on(&gate)
+    });
+    for number in 0..2 * limit::LOOKUPS_PER_CHANNEL_MAX {
+        let mut request = get(format!("http://a{number}.slow.test.example:{port}/"));
+        request.timeout = Some(Duration::from_millis(50));
+        let error = channel.send(request, &Evidence::default()).await.unwrap_err();
+        assert!(matches!(error, HttpError::Interrupted(_)), "{error:?}");
+        let (name, evidence) = (format!("b{number}.slow.test.example"), Evidence::default());
+        let connecting = channel.connect_tcp(&name, port, false, &evidence);
+        // Nobody waits longer for it.
+        let _given_up = tokio::time::timeout(Duration::from_millis(50), connecting).await;
+    }
+    assert_eq!(hanging.most(), limit::LOOKUPS_PER_CHANNEL_MAX);
+    let answer = neighbour.send(get(format!("{quick}/")), &Evidence::default()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    hanging.end();
+    let answer = channel.send(get(format!("{quick}/")), &Evidence::default()).await;
+    assert_eq!(answer.unwrap().status, 200, "once they ended, there is room again");
 }
