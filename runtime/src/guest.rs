@@ -29,7 +29,7 @@ pub use output::{ChannelLog, Level, printable};
 pub use relay::Relay;
 pub(crate) use relay::RelayError;
 pub use services::{Held, Services};
-pub(crate) use share::Used;
 pub use share::{Crowd, Share};
+pub(crate) use share::{FileRoom, Used};
 pub use usage::{Counter, Usage};
 pub(crate) use wasi_http::words::bound as bound_http_words;

@@ -21,11 +21,16 @@ impl Host for Guest {
     }
 
     async fn get(&mut self, blob: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        let Some(services) = &self.services else {
+        let room = self.room_for_file(limit::BLOB_BYTES_MAX).await;
+        let (Some(services), Some(mut room)) = (&self.services, room) else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
         Ok(match services.store.blob_get(&services.name, &blob).await {
-            Ok(Some((_, bytes))) => Ok(bytes),
+            Ok(Some((_, bytes))) => {
+                room.shrink(bytes.len());
+                self.in_hand = Some(room);
+                Ok(bytes)
+            }
             Ok(None) => Err("no such blob: it never was, or it is past its retention".into()),
             Err(error) => Err(error.to_string()),
         })

@@ -58,6 +58,9 @@ impl Host for Guest {
         if services.shutdown.is_cancelled() {
             return Ok(Err(FolderError::ShuttingDown));
         }
+        // One at a time, so that the bounds of the folder hold, and no more than one file is read for it. The guard goes
+        // along: a call that is given up writes on.
+        let turn = services.share.folder_turn().await;
         let prepared = async {
             refuse_name(&name)?;
             let place = Place::new(
@@ -70,8 +73,6 @@ impl Host for Guest {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
-        // One at a time, so that the bounds of the folder hold. The guard goes along: a call that is given up writes on.
-        let turn = services.share.folder_turn().await;
         let unanswered = match self.evidence.begin().await {
             Ok(unanswered) => unanswered,
             Err(error) => return Ok(Err(FolderError::Failed(error.to_string()))),

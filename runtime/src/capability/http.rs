@@ -7,7 +7,7 @@ use wasmtime::component::Resource;
 
 use crate::egress::{self, HttpError};
 use crate::guest::bindings::sluicegate::channel::http as wit;
-use crate::guest::{Guest, Services, StreamHandle};
+use crate::guest::{FileRoom, Guest, Services, StreamHandle};
 use crate::limit;
 
 impl From<HttpError> for wit::HttpError {
@@ -24,7 +24,17 @@ impl From<HttpError> for wit::HttpError {
     }
 }
 
-/// Turns a guest's request into the gate's, with blobs read from the channel's own.
+/// Returns whether files go with a request.
+fn has_files(body: &wit::Body) -> bool {
+    match body {
+        wit::Body::Empty | wit::Body::Bytes(_) => false,
+        wit::Body::Blob(_) => true,
+        wit::Body::Multipart(parts) => parts.iter().any(|part| matches!(part.data, wit::PartData::Blob(_))),
+    }
+}
+
+/// Turns a guest's request into the gate's, with blobs read from the channel's own. What can't be sent for its size is
+/// refused before more is read than may be sent.
 async fn gate_request(services: &Services, request: wit::Request) -> Result<egress::Request, wit::HttpError> {
     Ok(egress::Request {
         method: request.method,
@@ -41,12 +51,19 @@ async fn gate_request(services: &Services, request: wit::Request) -> Result<egre
 }
 
 async fn form_parts(services: &Services, parts: Vec<wit::FormPart>) -> Result<Vec<egress::FormPart>, wit::HttpError> {
-    let mut form = Vec::with_capacity(parts.len());
+    if parts.len() > limit::HTTP_FORM_PARTS_MAX {
+        return Err(wit::HttpError::TooLarge);
+    }
+    let (mut form, mut bytes) = (Vec::with_capacity(parts.len()), 0);
     for part in parts {
         let data = match part.data {
             wit::PartData::Bytes(bytes) => bytes.into(),
             wit::PartData::Blob(blob) => blob_bytes(services, &blob).await?,
         };
+        bytes += data.len();
+        if bytes > limit::HTTP_REQUEST_BODY_BYTES_MAX {
+            return Err(wit::HttpError::TooLarge);
+        }
         form.push(egress::FormPart {
             name: part.name,
             file_name: part.file_name,
@@ -55,6 +72,15 @@ async fn form_parts(services: &Services, parts: Vec<wit::FormPart>) -> Result<Ve
         });
     }
     Ok(form)
+}
+
+/// Returns how many bytes of a body are in the host's hands.
+fn body_size(body: &egress::Body) -> usize {
+    match body {
+        egress::Body::Empty => 0,
+        egress::Body::Bytes(bytes) => bytes.len(),
+        egress::Body::Multipart(parts) => parts.iter().map(|part| part.data.len()).sum(),
+    }
 }
 
 async fn blob_bytes(services: &Services, blob: &str) -> Result<Bytes, wit::HttpError> {
@@ -70,14 +96,36 @@ fn nothing_granted() -> wit::HttpError {
 }
 
 impl Guest {
+    /// Waits for room for the files of a request.
+    async fn room_for_files(&mut self) -> Result<FileRoom, wit::HttpError> {
+        let waiting = self.room_for_file(limit::BLOB_BYTES_MAX);
+        match tokio::time::timeout(limit::HTTP_TIMEOUT_DEFAULT, waiting).await {
+            Ok(room) => room.ok_or(wit::HttpError::ShuttingDown),
+            Err(_) => Err(wit::HttpError::Busy),
+        }
+    }
+
+    /// Turns a guest's request into the gate's, with the room that its files take until it is sent.
+    async fn prepared(&mut self, request: wit::Request) -> Result<(egress::Request, Option<FileRoom>), wit::HttpError> {
+        let mut room = None;
+        if has_files(&request.body) && self.services.is_some() {
+            room = Some(self.room_for_files().await?);
+        }
+        let services = self.services.as_ref().ok_or_else(nothing_granted)?;
+        let request = gate_request(services, request).await?;
+        if let Some(room) = &mut room {
+            room.shrink(body_size(&request.body));
+        }
+        Ok((request, room))
+    }
+
     /// Runs an exchange until it ends or the channel is told to stop.
     async fn exchange(
         &mut self,
-        request: wit::Request,
+        request: egress::Request,
         body_bytes_max: Option<usize>,
     ) -> Result<egress::Response, wit::HttpError> {
         let services = self.services.as_ref().ok_or_else(nothing_granted)?;
-        let request = gate_request(services, request).await?;
         let sent = async {
             match body_bytes_max {
                 Some(max) => services.egress.send_bounded(request, &self.evidence, max).await,
@@ -90,10 +138,55 @@ impl Guest {
             () = self.shutdown.cancelled() => Err(wit::HttpError::ShuttingDown),
         }
     }
+
+    /// Runs an exchange whose answer becomes a blob.
+    async fn fetched(&mut self, request: wit::Request) -> Result<(wit::Response, String), wit::HttpError> {
+        if self.services.is_none() {
+            return Err(nothing_granted());
+        }
+        // As large as the answer may be: what the request itself needs, it must not wait for beside that.
+        let _room = self.room_for_files().await?;
+        let services = self.services.as_ref().ok_or_else(nothing_granted)?;
+        let request = gate_request(services, request).await?;
+        let response = self.exchange(request, Some(limit::BLOB_BYTES_MAX)).await?;
+        let services = self.services.as_ref().ok_or_else(nothing_granted)?;
+        stored(services, response).await
+    }
+}
+
+/// Keeps the body of an answer as a blob of the channel.
+async fn stored(services: &Services, response: egress::Response) -> Result<(wit::Response, String), wit::HttpError> {
+    let named = response
+        .headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let named = named
+        .map(|(_, value)| value.as_str())
+        .filter(|value| value.len() <= limit::PLATFORM_ID_BYTES_MAX);
+    let media_type = named.unwrap_or("application/octet-stream").to_owned();
+    let now = services.clock.now_ms();
+    let put = services
+        .store
+        .blob_put(&services.name, &media_type, response.body.into(), services.quota, now)
+        .await;
+    let head = wit::Response {
+        status: response.status,
+        headers: response.headers,
+        body: Vec::new(),
+    };
+    match put {
+        Ok(blob) => Ok((head, blob)),
+        Err(crate::store::Error::Quota(_)) => Err(wit::HttpError::TooLarge),
+        Err(_) => Err(wit::HttpError::Busy),
+    }
 }
 
 impl wit::Host for Guest {
     async fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, wit::HttpError>> {
+        let (request, _room) = match self.prepared(request).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
         Ok(self.exchange(request, None).await.map(|response| wit::Response {
             status: response.status,
             headers: response.headers,
@@ -105,36 +198,7 @@ impl wit::Host for Guest {
         &mut self,
         request: wit::Request,
     ) -> wasmtime::Result<Result<(wit::Response, String), wit::HttpError>> {
-        let response = match self.exchange(request, Some(limit::BLOB_BYTES_MAX)).await {
-            Ok(response) => response,
-            Err(error) => return Ok(Err(error)),
-        };
-        let Some(services) = &self.services else {
-            return Ok(Err(nothing_granted()));
-        };
-        let named = response
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let named = named
-            .map(|(_, value)| value.as_str())
-            .filter(|value| value.len() <= limit::PLATFORM_ID_BYTES_MAX);
-        let media_type = named.unwrap_or("application/octet-stream").to_owned();
-        let now = services.clock.now_ms();
-        let stored = services
-            .store
-            .blob_put(&services.name, &media_type, response.body.into(), services.quota, now)
-            .await;
-        let head = wit::Response {
-            status: response.status,
-            headers: response.headers,
-            body: Vec::new(),
-        };
-        Ok(match stored {
-            Ok(blob) => Ok((head, blob)),
-            Err(crate::store::Error::Quota(_)) => Err(wit::HttpError::TooLarge),
-            Err(_) => Err(wit::HttpError::Busy),
-        })
+        Ok(self.fetched(request).await)
     }
 }
 
@@ -143,12 +207,12 @@ impl wit::HostResponseStream for Guest {
         &mut self,
         request: wit::Request,
     ) -> wasmtime::Result<Result<Resource<StreamHandle>, wit::HttpError>> {
+        let (request, _room) = match self.prepared(request).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
         let Some(services) = self.services.clone() else {
             return Ok(Err(nothing_granted()));
-        };
-        let request = match gate_request(&services, request).await {
-            Ok(request) => request,
-            Err(error) => return Ok(Err(error)),
         };
         let opened = tokio::select! {
             biased;

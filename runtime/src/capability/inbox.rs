@@ -29,6 +29,11 @@ impl Host for Guest {
             },
             () = self.shutdown.cancelled() => return Ok(Err(PublishError::ShuttingDown)),
         }
+        if messages.is_empty() {
+            // Of messages so many may come in a minute; a cursor alone is written as state is.
+            self.turn_to_write().await;
+            services.share.book_write(cursor.as_ref().map_or(0, String::len));
+        }
         let checked = check_batch(messages.len(), cursor.as_deref());
         let messages: Result<Vec<_>, _> = checked.and_then(|()| messages.into_iter().map(checked_message).collect());
         match messages {
@@ -80,6 +85,7 @@ async fn publish(
 ) -> Result<Vec<Outcome>, PublishError> {
     let now = services.clock.now_ms();
     services.inbound.spend_and_owe(messages.len() as f64);
+    services.share.book_inbound(messages.iter().map(size).sum());
     let permitted: Vec<bool> = messages
         .iter()
         .map(|message| services.access.permits(&message.sender.id))
@@ -113,6 +119,15 @@ async fn publish(
             Some(Accepted::OverCap) | None => Outcome::Refused,
         })
         .collect())
+}
+
+/// Returns what a message takes in the store, more or less.
+fn size(message: &event::InboundMessage) -> usize {
+    let extra = message.extra.iter().map(|(key, value)| key.len() + value.len());
+    let attachments = message.attachments.iter().map(|attachment| match &attachment.source {
+        event::AttachmentSource::Blob(source) | event::AttachmentSource::Url(source) => source.len(),
+    });
+    message.text.len() + extra.sum::<usize>() + attachments.sum::<usize>()
 }
 
 /// The host alone says which channel, session and time an event has.

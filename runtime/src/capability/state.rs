@@ -1,7 +1,8 @@
 //! `state`: small durable values, shared by a channel's instances and seen by no other channel.
 
-use crate::guest::Guest;
 use crate::guest::bindings::sluicegate::channel::state::Host;
+use crate::guest::{Guest, Services};
+use crate::limit;
 use crate::store::Error;
 
 /// Tells what a guest can act on from what must end it.
@@ -11,6 +12,14 @@ fn typed<T>(result: Result<T, Error>) -> wasmtime::Result<Result<T, String>> {
         Err(error @ (Error::Busy | Error::Quota(_) | Error::Refused(_))) => Ok(Err(error.to_string())),
         Err(error) => Err(wasmtime::Error::msg(error)),
     }
+}
+
+/// Books what was written.
+fn written<T>(services: &Services, bytes: usize, result: Result<T, Error>) -> wasmtime::Result<Result<T, String>> {
+    if result.is_ok() {
+        services.share.book_write(bytes);
+    }
+    typed(result)
 }
 
 impl Host for Guest {
@@ -26,17 +35,21 @@ impl Host for Guest {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
+        self.turn_to_write().await;
+        let bytes = key.len() + value.len();
         let Some(services) = &self.services else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
         let set = services
             .store
             .state_set(&services.name, &key, Some(value), services.quota);
-        typed(set.await)
+        written(services, bytes, set.await)
     }
 
     async fn delete(&mut self, key: String) -> wasmtime::Result<()> {
+        self.turn_to_write().await;
         let Some(services) = &self.services else { return Ok(()) };
+        services.share.book_write(key.len());
         services
             .store
             .state_set(&services.name, &key, None, services.quota)
@@ -45,14 +58,15 @@ impl Host for Guest {
     }
 
     async fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
-        let Some(services) = &self.services else {
+        let room = self.room_for_file(limit::STATE_LIST_BYTES_MAX).await;
+        let (Some(services), Some(mut room)) = (&self.services, room) else {
             return Ok(Vec::new());
         };
-        services
-            .store
-            .state_keys(&services.name, &prefix)
-            .await
-            .map_err(wasmtime::Error::msg)
+        let listed = services.store.state_keys(&services.name, &prefix).await;
+        let keys = listed.map_err(wasmtime::Error::msg)?;
+        room.shrink(keys.iter().map(|key| key.len() + size_of::<String>()).sum());
+        self.in_hand = Some(room);
+        Ok(keys)
     }
 
     async fn swap(
@@ -61,12 +75,14 @@ impl Host for Guest {
         expected: Option<Vec<u8>>,
         value: Option<Vec<u8>>,
     ) -> wasmtime::Result<Result<bool, String>> {
+        self.turn_to_write().await;
+        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
         let Some(services) = &self.services else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
         let swap = services
             .store
             .state_swap(&services.name, &key, expected, value, services.quota);
-        typed(swap.await)
+        written(services, bytes, swap.await)
     }
 }

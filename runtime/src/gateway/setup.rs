@@ -8,6 +8,7 @@ use crate::component::{Inspection, Placement, SecretRequest, SettingKind, Webhoo
 use crate::config::{Access, ChannelConfig, ComponentSource, Fault, FaultKind, SettingValue, nearest};
 use crate::egress::{ChannelSettings, EgressLimits};
 use crate::id::ChannelName;
+use crate::limit;
 use crate::policy::grants::Request;
 use crate::policy::webhook::{Door, PathTokens, RecipeSource, SignatureScheme, Verifier};
 use crate::policy::{Grants, Host, HostPattern, Scheme};
@@ -302,6 +303,15 @@ impl<'a> Setup<'a> {
                     .filter_map(|host| host_pattern(host, settings))
                     .collect();
                 let placements = placements(request);
+                if secret.expose().len() < limit::REDACTED_BYTES_MIN {
+                    self.warnings.push(format!(
+                        "channel {}: the secret `{}` is shorter than {} bytes, so that it is not redacted where a server \
+                         repeats it: looking for so little would hide ordinary text; take a longer one where you can",
+                        self.name,
+                        request.name,
+                        limit::REDACTED_BYTES_MIN
+                    ));
+                }
                 bound.insert(
                     request.name.clone(),
                     BoundSecret {

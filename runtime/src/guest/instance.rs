@@ -13,9 +13,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::meter::Meter;
 use super::output::LogOutput;
 use super::services::Services;
-use super::share::Used;
+use super::share::{FileRoom, Used};
 use super::terminal::TerminalOutput;
-use super::wasi_http::GateHooks;
+use super::wasi_http::{GateHooks, Lists};
 use crate::egress::Evidence;
 use crate::ingress::ClientId;
 use crate::limit;
@@ -32,11 +32,16 @@ pub struct Guest {
     pub(crate) listens: bool,
     /// Set when the channel goes down: every blocking import then says so.
     pub(crate) shutdown: CancellationToken,
+    /// What was handed to this instance last, which takes its bytes until it asks for the next: the code that a guest runs
+    /// to receive it takes its time.
+    pub(crate) in_hand: Option<FileRoom>,
     /// Handles to host resources, bounded.
     pub(crate) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: GateHooks,
+    /// What lists of headers take.
+    header_lists: Lists,
     budget: Budget,
     /// Kept as long as the instance lives, where it may hand much to the host at once.
     _large_hostcalls: Option<OwnedSemaphorePermit>,
@@ -58,6 +63,37 @@ impl WasiHttpView for Guest {
             table: &mut self.table,
             ctx: &mut self.http,
         }
+    }
+}
+
+impl Guest {
+    /// Waits until the host may have so much of files in its hands for this instance, which has nothing else in them then.
+    /// None where the channel goes down first.
+    pub(crate) async fn room_for_file(&mut self, bytes_max: usize) -> Option<FileRoom> {
+        self.in_hand = None;
+        let services = self.services.as_ref()?;
+        tokio::select! {
+            room = services.share.room_for_file(bytes_max) => Some(room),
+            () = self.shutdown.cancelled() => None,
+        }
+    }
+
+    /// Waits until the channel may write into its state again, or goes down.
+    pub(crate) async fn turn_to_write(&mut self) {
+        // Others may write meanwhile.
+        while let Some(rest) = self.services.as_ref().and_then(|services| services.share.write_owed()) {
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Notes that lists of headers of `wasi:http` grow by so many bytes. Returns whether the channel may have as much.
+    pub(super) fn grow_header_lists(&mut self, bytes: usize) -> bool {
+        // While a component is asked what it is, there is one instance, with a table of handles that is bounded.
+        let Some(services) = &self.services else { return true };
+        self.header_lists.grow(bytes, &self.table, &services.share)
     }
 }
 
@@ -100,6 +136,7 @@ pub(crate) fn store(
     let (hostcall_bytes_max, large_hostcalls) = shared.unwrap_or((limit::GUEST_HOSTCALL_BYTES_MAX, None));
     let guest = Guest {
         hooks: GateHooks::new(services.clone(), context.evidence.clone()),
+        header_lists: Lists::default(),
         wasi: powerless_wasi(services.as_ref(), &context.evidence),
         budget: Budget::new(bounds, services.clone(), context.meter),
         services,
@@ -107,6 +144,7 @@ pub(crate) fn store(
         client: context.client,
         listens: context.listens,
         shutdown: context.shutdown,
+        in_hand: None,
         table,
         http,
         _large_hostcalls: large_hostcalls,

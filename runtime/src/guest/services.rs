@@ -110,7 +110,10 @@ impl Services {
     /// Returns why nothing of this channel is to be taken in now.
     pub fn held(&self) -> Option<Held> {
         let full = self.store.intake(&self.name).map(Held::Full);
-        full.or_else(|| self.inbound.owed().map(Held::TooFast))
+        full.or_else(|| {
+            let owed = self.inbound.owed().max(self.share.inbound_owed());
+            owed.map(Held::TooFast)
+        })
     }
 
     /// Counts what was told to come again on this channel's own account.
@@ -120,7 +123,7 @@ impl Services {
             Held::Full(_) => {}
             Held::TooFast(_) => {
                 self.usage.inbound_held.add(1);
-                self.log_refusal("messages come faster than `messages_per_minute` of its limits allows; they wait");
+                self.log_refusal("messages come faster than `messages_per_minute` of its limits allows, or are too long for so many; they wait");
             }
         }
     }

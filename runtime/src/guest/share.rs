@@ -22,7 +22,24 @@ pub struct Share {
     large_hostcalls: Arc<Semaphore>,
     /// A permit for each byte.
     kept_bytes: Arc<Semaphore>,
+    /// A permit for each byte of a file that is in the host's hands.
+    file_bytes: Arc<Semaphore>,
+    written_bytes: Allowance,
+    inbound_bytes: Allowance,
     folder: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What of files is in the host's hands, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FileRoom(Option<OwnedSemaphorePermit>);
+
+impl FileRoom {
+    /// Gives back what is more than these bytes: now it is known how many there are.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
 }
 
 /// The channels of one process together. Cheap to clone: the clones are the same crowd.
@@ -68,6 +85,15 @@ impl Share {
             memory_bytes: AtomicUsize::new(0),
             large_hostcalls: Arc::new(Semaphore::new(limit::GUEST_LARGE_HOSTCALLS_MAX)),
             kept_bytes: Arc::new(Semaphore::new(limit::CHANNEL_KEPT_BYTES_MAX)),
+            file_bytes: Arc::new(Semaphore::new(limit::CHANNEL_FILES_BYTES_MAX)),
+            inbound_bytes: Allowance::new(
+                limit::INBOUND_BYTES_PER_SECOND.into(),
+                limit::INBOUND_BYTES_BURST.into(),
+            ),
+            written_bytes: Allowance::new(
+                limit::STATE_WRITE_BYTES_PER_SECOND.into(),
+                limit::STATE_WRITE_BYTES_BURST.into(),
+            ),
             folder: Arc::default(),
         }
     }
@@ -138,6 +164,36 @@ impl Share {
     pub(super) fn keep(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         self.kept_bytes.clone().try_acquire_many_owned(bytes).ok()
+    }
+
+    /// Books what was written into the channel's state.
+    pub(crate) fn book_write(&self, bytes: usize) {
+        let bytes = bytes.saturating_add(limit::STATE_WRITE_BYTES_MIN);
+        let _rest_of_the_next = self.written_bytes.spend_and_owe(bytes as f64);
+    }
+
+    /// Returns how long the next write must wait for those before it, where they were too much.
+    pub(super) fn write_owed(&self) -> Option<Duration> {
+        self.written_bytes.owed()
+    }
+
+    /// Books what messages that come in take. A batch is never parted: what is too much holds the next.
+    pub(crate) fn book_inbound(&self, bytes: usize) {
+        let _rest_of_the_next = self.inbound_bytes.spend_and_owe(bytes as f64);
+    }
+
+    /// Returns how long no message is taken in for what came before, where it was too much.
+    pub(super) fn inbound_owed(&self) -> Option<Duration> {
+        self.inbound_bytes.owed()
+    }
+
+    /// Waits until the host may have so much of files in its hands for the channel. Whoever waits must hold none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place in the queue.
+    pub(crate) async fn room_for_file(&self, bytes_max: usize) -> FileRoom {
+        let bytes = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        FileRoom(self.file_bytes.clone().acquire_many_owned(bytes).await.ok())
     }
 
     /// Returns how much memory the instances hold now, bytes.
@@ -310,6 +366,23 @@ mod tests {
             rests += u32::from(share.use_cpu(brief(Duration::from_millis(90))).is_some());
         }
         assert!(rests > 900, "{rests}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_files_of_a_channel_wait_for_each_other_and_small_ones_take_little() {
+        let share = alone();
+        let mut rooms = Vec::new();
+        for _ in 0..limit::CHANNEL_FILES_BYTES_MAX / limit::BLOB_BYTES_MAX {
+            rooms.push(share.room_for_file(limit::BLOB_BYTES_MAX).await);
+        }
+        let next = || tokio::time::timeout(Duration::from_secs(1), share.room_for_file(limit::BLOB_BYTES_MAX));
+        assert!(next().await.is_err(), "there is no room for another one");
+        rooms[0].shrink(0);
+        let small = next().await;
+        assert!(small.is_ok(), "the first was small");
+        assert!(next().await.is_err());
+        drop(rooms);
+        assert!(next().await.is_ok());
     }
 
     #[test]

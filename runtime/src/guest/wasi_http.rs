@@ -1,5 +1,6 @@
 //! `wasi:http/outgoing-handler` 0.2, for guests whose language brings an HTTP library: it leads to the same gate.
 
+mod lists;
 pub(super) mod words;
 
 use std::pin::pin;
@@ -14,6 +15,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::{Services, Share};
 use crate::egress::{self, Evidence, HttpError};
 use crate::limit;
+
+pub(super) use lists::Lists;
 
 /// Sends what a guest's HTTP library wants sent, under the channel's grants.
 pub(super) struct GateHooks {

@@ -70,3 +70,22 @@ async fn the_host_stamps_channel_and_session_whatever_the_conversation_is_called
         rig.survived().await;
     }
 }
+
+#[tokio::test]
+async fn the_longest_messages_do_not_come_in_as_fast_as_the_disk_takes_them() {
+    const TIME_MS: usize = 3000;
+    const BATCH_BYTES: usize = 8 * limit::INBOUND_TEXT_BYTES_MAX;
+    const CALLERS: usize = 4;
+    let rig = Rig::new().ample_cpu().up().await;
+    let began = std::time::Instant::now();
+    let attack = format!("hammer publish {TIME_MS}");
+    let reported = futures_util::future::join_all((0..CALLERS).map(|_| rig.report(&attack))).await;
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    let written = rig.store.depth().inbox as usize * limit::INBOUND_TEXT_BYTES_MAX;
+    let allowed = limit::INBOUND_BYTES_BURST as usize + seconds * limit::INBOUND_BYTES_PER_SECOND as usize;
+    // Each may have asked while there was still some left.
+    let most = allowed + CALLERS * BATCH_BYTES;
+    assert!(written <= most, "{written} of {most} bytes: {reported:?}");
+    assert!(written >= BATCH_BYTES, "{reported:?}");
+    rig.survived().await;
+}

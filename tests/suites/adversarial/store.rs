@@ -119,3 +119,43 @@ async fn a_part_beyond_all_parts_ends_the_guest() {
         .expect("the store is sound");
     rig.survived().await;
 }
+
+#[tokio::test]
+async fn a_form_of_one_file_many_times_is_refused_before_the_host_has_read_it_so_often() {
+    let rig = Rig::new().ample_cpu().up().await;
+    for (parts, size_mib, said) in [
+        (12, 4, "denied"),
+        (20, 4, "too large"),
+        (limit::HTTP_FORM_PARTS_MAX + 1, 0, "too large"),
+        // As many as a guest can name in one call: each is read for nothing, and together they are more than any machine has.
+        (20_000, 4, "too large"),
+    ] {
+        let reported = rig.report(&format!("form_of_blobs {parts} {size_mib}")).await;
+        assert_eq!(reported, said, "{parts} parts of {size_mib} MiB");
+    }
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn who_writes_over_and_over_in_the_same_place_waits_for_the_disk() {
+    const TIME_MS: usize = 3000;
+    let rig = Rig::new().ample_cpu().up().await;
+    let began = std::time::Instant::now();
+    let attacks =
+        ["state", "swap", "cursor", "cursor", "cursor", "cursor"].map(|what| format!("hammer {what} {TIME_MS}"));
+    let reported = futures_util::future::join_all(attacks.iter().map(|attack| rig.report(attack))).await;
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    let times = |what: usize| {
+        let words = reported[what].split(' ').next();
+        words.and_then(|number| number.parse::<usize>().ok()).expect("a number")
+    };
+    let value = 250 * 1024 + limit::STATE_WRITE_BYTES_MIN;
+    let small: usize = (2..attacks.len()).map(times).sum();
+    let written = (times(0) + times(1)) * value + small * limit::STATE_WRITE_BYTES_MIN;
+    let allowed = limit::STATE_WRITE_BYTES_BURST as usize + seconds * limit::STATE_WRITE_BYTES_PER_SECOND as usize;
+    // Each may have asked while there was still some left.
+    let most = allowed + attacks.len() * value;
+    assert!(written <= most, "{written} of {most} bytes: {reported:?}");
+    assert!(written > most / 8, "{written} of {most} bytes: {reported:?}");
+    rig.survived().await;
+}

@@ -2,6 +2,7 @@
 
 use harness::http::{Reply, Response};
 use sluicegate::channel::CallError;
+use sluicegate::delivery::Failure;
 use sluicegate::limit;
 
 use crate::network::server;
@@ -61,5 +62,23 @@ async fn a_request_that_is_put_together_and_never_sent_has_short_words_only() {
         .webhook(&format!("wasi_fields {}", limit::GUEST_HEADER_BYTES_MAX / 1024 + 1))
         .await;
     assert!(matches!(longer, Err(CallError::Trapped(_))), "{longer:?}");
+    rig.survived().await;
+}
+
+#[tokio::test]
+async fn lists_of_headers_are_bounded_for_all_instances_together() {
+    const LIST_KIB: usize = 12;
+    let rig = Rig::new().ample_cpu().up().await;
+    let hold = format!("wasi_fields {LIST_KIB} 2000");
+    let held_max = limit::CHANNEL_KEPT_BYTES_MAX / (1900 * LIST_KIB * 1024);
+    for round in 0..2 {
+        let together = futures_util::future::join_all((0..2 * held_max).map(|_| rig.deliver(&hold))).await;
+        let ended: Vec<_> = together.into_iter().map(|attempt| attempt.result).collect();
+        let held = ended.iter().filter(|it| it.is_ok()).count();
+        assert!((1..=held_max).contains(&held), "round {round}: {held} of {ended:?}");
+        for other in ended {
+            assert!(matches!(&other, Ok(_) | Err(Failure::Trapped(_))), "{other:?}");
+        }
+    }
     rig.survived().await;
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use harness::{Program, Setup, Signal, TempFolder, WsClient, eventually, http, sluicegate_binary};
+use harness::{FakePlatform, Program, Setup, Signal, TempFolder, WsClient, eventually, http, sluicegate_binary};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -199,4 +199,21 @@ async fn a_log_that_takes_nothing_keeps_no_gateway_from_running() {
     client.until("reply").await;
     program.signal(Signal::Terminate);
     assert!(program.ended().await.success(), "it stops in order");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_too_short_to_be_redacted_is_warned_of() {
+    let platform = FakePlatform::start().await;
+    for (key, is_short) in [("k#y5z", true), ("k#y5z6", false)] {
+        let lines = "secrets = { signing-key = { env = \"SHORT_KEY\" } }";
+        let setup = Setup::new().echo().webhook_with("hook", &platform, lines);
+        let mut gateway = setup.env("SHORT_KEY", key).start().await;
+        gateway.terminate().await;
+        let errors = gateway.program().errors().all();
+        let warned = errors
+            .iter()
+            .any(|line| line.contains("`signing-key` is shorter than 6 bytes"));
+        assert_eq!(warned, is_short, "{key}: {errors:?}");
+        assert!(!errors.iter().any(|line| line.contains(key)), "{errors:?}");
+    }
 }

@@ -9,6 +9,8 @@ mod deaf;
 mod environment;
 mod files;
 mod folder;
+mod form_of_blobs;
+mod hammer;
 mod http;
 mod idle;
 mod large_body;
@@ -56,6 +58,8 @@ pub(crate) fn run(name: &str, argument: &str) -> Option<String> {
         "environment" => environment::run(),
         "files" => files::run(),
         "folder" => folder::run(argument),
+        "form_of_blobs" => form_of_blobs::run(argument),
+        "hammer" => hammer::run(argument),
         "http" => http::run(argument),
         "idle" => idle::run(argument),
         "large_body" => large_body::run(argument),

@@ -1,19 +1,27 @@
-//! Makes as many lists of headers for `wasi:http` as a guest may hold, each as many KiB long as the argument says.
+//! Makes as many lists of headers for `wasi:http` as a guest may hold, each as many KiB long as the argument says, puts every
+//! second one into a request, and keeps them for as many milliseconds (`KIB MS`).
 
-use wasip2::http::types::Fields;
+use sluicegate_sdk::clock;
+use wasip2::http::types::{Fields, OutgoingRequest};
 
 pub(crate) fn run(argument: &str) -> String {
-    let value = vec![b'x'; 1024];
-    let mut held = Vec::new();
+    let (length, time) = argument.split_once(' ').unwrap_or((argument, ""));
+    let values = vec![vec![b'x'; 1024]; crate::results::number(length)];
+    let (mut lists, mut requests) = (Vec::new(), Vec::new());
     // The table of handles would end this a little later.
-    for _ in 0..1900 {
+    for number in 0..1900 {
         let fields = Fields::new();
-        for _ in 0..crate::results::number(argument) {
-            if fields.append("x", &value).is_err() {
-                return "refused".to_owned();
-            }
+        if fields.set("x", &values).is_err() {
+            return "refused".to_owned();
         }
-        held.push(fields);
+        if number % 2 == 0 {
+            lists.push(fields);
+        } else {
+            requests.push(OutgoingRequest::new(fields));
+        }
     }
-    format!("{} lists", held.len())
+    if let Ok(time) = time.parse() {
+        clock::sleep_ms(time);
+    }
+    format!("{} lists", lists.len() + requests.len())
 }
