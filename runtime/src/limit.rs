@@ -262,11 +262,21 @@ pub const COMMAND_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 // ---- delivery
 
-/// Attempts in flight at once, over all lanes.
-pub const DELIVERIES_IN_FLIGHT_MAX: usize = 64;
+/// Attempts in flight at once, over all channels: of what waits in some of them, the others have so much left.
+pub const DELIVERIES_IN_FLIGHT_MAX: usize = 128;
 /// Attempts in flight at once of one channel, so that a slow platform leaves room for the others.
 pub const DELIVERIES_PER_CHANNEL_MAX: usize = 32;
-/// Lane heads that one claim asks for: small, so that channels near their own bound need a claim of their own only then.
+/// Attempts in flight that a channel may have whatever the others have, so that no number of platforms that hang stops it.
+pub const DELIVERIES_PER_CHANNEL_MIN: usize = 4;
+/// The percentage of its places that a channel gives to lanes of which it is not known that they deliver. The others are
+/// for those whose last attempt did: conversations that hang, however many, never take those.
+pub const DELIVERIES_UNPROVEN_PERCENT: usize = 75;
+/// The percentage of its places that a channel gives to attempts that are not the first: what failed before may fail again,
+/// and what is new need not wait for it.
+pub const DELIVERIES_TRIED_PERCENT: usize = 50;
+/// Lanes that are known to deliver; above it all are unproven again, until their next delivery.
+pub const DELIVERIES_PROVEN_LANES_MAX: usize = 16_384;
+/// Lane heads that one claim asks for: so that no claim holds up the writer, and none takes long to begin.
 pub const DELIVERY_CLAIM_MAX: usize = 16;
 /// The wait before attempt n + 1 after attempt n failed; the last one repeats until the expiry. Jittered by ±20 %.
 pub const RETRY_SCHEDULE: [Duration; 7] = [

@@ -138,6 +138,8 @@ pub struct Dispatch {
     pub ambiguous_at_ms: Option<UnixMillis>,
     /// When the event was stored.
     pub created_at_ms: UnixMillis,
+    /// What is known of its lane.
+    pub standing: Standing,
 }
 
 /// Proof of a delivery's claim: the row and the number of the attempt. A write with an older attempt is [`Error::Stale`].
@@ -149,6 +151,93 @@ pub struct DeliveryClaim {
     pub attempt: u32,
 }
 
+/// What is known of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The last attempt of this process in it was delivered or handed over.
+    Proven,
+    /// Nothing: what it sends next was not tried before.
+    New,
+    /// What it sends next was tried before, and waited for this attempt.
+    Tried,
+}
+
+/// How many attempts a channel has, or may begin. Each number counts in those above it, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Whatever the standing of the lane.
+    pub all: usize,
+    /// In lanes that are not [`Standing::Proven`].
+    pub unproven: usize,
+    /// In lanes that are [`Standing::Tried`].
+    pub tried: usize,
+}
+
+impl Places {
+    /// As many as there are.
+    pub const UNBOUNDED: Self = Self {
+        all: usize::MAX,
+        unproven: usize::MAX,
+        tried: usize::MAX,
+    };
+
+    /// Returns whether there is one for a lane of this standing.
+    pub fn has(self, standing: Standing) -> bool {
+        let one = Self::one(standing);
+        self.all >= one.all && self.unproven >= one.unproven && self.tried >= one.tried
+    }
+
+    /// Adds one for a lane of this standing.
+    pub fn add(&mut self, standing: Standing) {
+        let one = Self::one(standing);
+        self.all += one.all;
+        self.unproven += one.unproven;
+        self.tried += one.tried;
+    }
+
+    /// Takes one away for a lane of this standing.
+    pub fn take(&mut self, standing: Standing) {
+        *self = self.less(Self::one(standing));
+    }
+
+    /// Returns what is left of these without `taken`.
+    #[must_use]
+    pub fn less(self, taken: Self) -> Self {
+        Self {
+            all: self.all.saturating_sub(taken.all),
+            unproven: self.unproven.saturating_sub(taken.unproven),
+            tried: self.tried.saturating_sub(taken.tried),
+        }
+    }
+
+    fn one(standing: Standing) -> Self {
+        Self {
+            all: 1,
+            unproven: usize::from(standing != Standing::Proven),
+            tried: usize::from(standing == Standing::Tried),
+        }
+    }
+}
+
+/// What a claim asks for: lane heads of one channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The channel.
+    pub channel: ChannelName,
+    /// How many there may be.
+    pub places: Places,
+}
+
+impl Ask {
+    /// Asks for whatever is due in a channel.
+    pub fn unbounded(channel: ChannelName) -> Self {
+        Self {
+            channel,
+            places: Places::UNBOUNDED,
+        }
+    }
+}
+
 /// What a claim of lane heads came to.
 #[derive(Debug, Clone, Default)]
 pub struct ClaimedHeads {
@@ -156,8 +245,9 @@ pub struct ClaimedHeads {
     pub dispatches: Vec<Dispatch>,
     /// What was found expired and is a dead letter now.
     pub expired: Vec<DeadLetter>,
-    /// When the next head of these channels falls due that was not handed out, by this claim or an earlier one; none when
-    /// none waits. The time of the claim where that handed out as many as it might: then nobody looked for more.
+    /// When the next head of these channels falls due that was not handed out, by this claim or an earlier one, and for
+    /// which there is still a place; none when none waits. The time of the claim where that handed out as many as it might:
+    /// then nobody looked for more.
     pub next_due: Option<UnixMillis>,
 }
 
@@ -284,18 +374,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// Stores outbound events that no turn made. An event whose key is known already is left as it is.
     async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error>;
 
-    /// Claims up to `max` due lane heads of these channels, the longest due first, the channels taking turns.
+    /// Claims up to `max` due lane heads, of each channel as far as there are places for lanes of their standing: the
+    /// longest due first, the channels taking turns. A head for which there is none waits, and holds up nobody.
     ///
     /// A claim is known to this process only: one that ends before it marks the attempt leaves the row as it was. Expired
     /// heads are buried here instead, and named, so that someone hears of it. A row that an earlier process left marked
     /// as being sent is handed out like any other, with its ambiguous count raised: this is the whole recovery. So is one
     /// whose confirmation did not come in time.
-    async fn lazy_claim_heads(
-        &self,
-        channels: &[ChannelName],
-        max: usize,
-        now: UnixMillis,
-    ) -> Result<ClaimedHeads, Error>;
+    async fn lazy_claim_heads(&self, asks: &[Ask], max: usize, now: UnixMillis) -> Result<ClaimedHeads, Error>;
 
     /// Marks an attempt as being sent: something of it is about to leave the host. From here on the end of the process
     /// leaves an attempt without a known outcome. A mark that is there already, or that a settled delivery no longer

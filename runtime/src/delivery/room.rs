@@ -1,23 +1,20 @@
-//! How much of each channel may be in flight: which channels a claim may ask for, and how much of them.
+//! How much of each channel may be in flight, and in lanes of which standing: what a claim may ask for.
+//!
+//! A conversation whose platform hangs holds a place until its attempt's time is up. So a channel's places are not for
+//! whoever comes first: a part is kept for what was not tried before, and a part for lanes that are known to deliver.
 
 use std::collections::HashMap;
 
 use crate::clock::{UnixMillis, millis};
 use crate::id::ChannelName;
 use crate::limit;
-
-/// One question to the store: up to `max` heads of these channels.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ask {
-    pub(super) channels: Vec<ChannelName>,
-    pub(super) max: usize,
-}
+use crate::store::{Ask, Places, Standing};
 
 /// What is in flight, and what is held back.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     /// Attempts in flight of each channel; channels without one are not in it.
-    in_flight: HashMap<ChannelName, usize>,
+    in_flight: HashMap<ChannelName, Places>,
     /// Attempts in flight over all channels.
     total: usize,
     /// Channels that asked to wait, until when.
@@ -26,17 +23,17 @@ pub(super) struct Room {
 
 impl Room {
     /// Counts an attempt that begins.
-    pub(super) fn enter(&mut self, channel: &ChannelName) {
-        *self.in_flight.entry(channel.clone()).or_default() += 1;
+    pub(super) fn enter(&mut self, channel: &ChannelName, standing: Standing) {
+        self.in_flight.entry(channel.clone()).or_default().add(standing);
         self.total += 1;
     }
 
-    /// Counts an attempt that ended.
-    pub(super) fn leave(&mut self, channel: &ChannelName) {
-        if let Some(count) = self.in_flight.get_mut(channel) {
+    /// Counts an attempt that ended, of a lane that had this standing when it began.
+    pub(super) fn leave(&mut self, channel: &ChannelName, standing: Standing) {
+        if let Some(taken) = self.in_flight.get_mut(channel) {
             self.total -= 1;
-            *count -= 1;
-            if *count == 0 {
+            taken.take(standing);
+            if taken.all == 0 {
                 self.in_flight.remove(channel);
             }
         }
@@ -61,33 +58,28 @@ impl Room {
         (ready, self.held.values().min().copied())
     }
 
-    /// Returns what to ask the store for. Channels with room to spare share one question; one that is near its bound has
-    /// its own, so that no answer can take it over.
-    pub(super) fn asks(&self, open: &[ChannelName]) -> Vec<Ask> {
-        let max = limit::DELIVERY_CLAIM_MAX.min(limit::DELIVERIES_IN_FLIGHT_MAX.saturating_sub(self.total));
-        let mut asks = vec![Ask {
-            channels: Vec::new(),
-            max,
-        }];
-        for channel in open {
-            let used = self.in_flight.get(channel).copied().unwrap_or_default();
-            let left = limit::DELIVERIES_PER_CHANNEL_MAX.saturating_sub(used);
-            if left >= max {
-                asks[0].channels.push(channel.clone());
-            } else {
-                asks.push(Ask {
-                    channels: vec![channel.clone()],
-                    max: left,
-                });
-            }
-        }
-        asks.retain(|ask| ask.max > 0 && !ask.channels.is_empty());
-        asks
+    /// Returns what to ask the store for: the open channels that have places left.
+    pub(super) fn asks(&self, open: Vec<ChannelName>) -> Vec<Ask> {
+        let asks = open.into_iter().map(|channel| Ask {
+            places: self.left(&channel),
+            channel,
+        });
+        asks.filter(|ask| ask.places.all > 0).collect()
     }
 
-    /// Returns how many more attempts may begin.
-    pub(super) fn left(&self) -> usize {
-        limit::DELIVERIES_IN_FLIGHT_MAX.saturating_sub(self.total)
+    /// Returns how many more attempts of a channel may begin.
+    fn left(&self, channel: &ChannelName) -> Places {
+        let taken = self.in_flight.get(channel).copied().unwrap_or_default();
+        let elsewhere = self.total - taken.all;
+        let all = limit::DELIVERIES_IN_FLIGHT_MAX
+            .saturating_sub(elsewhere)
+            .clamp(limit::DELIVERIES_PER_CHANNEL_MIN, limit::DELIVERIES_PER_CHANNEL_MAX);
+        let places = Places {
+            all,
+            unproven: all * limit::DELIVERIES_UNPROVEN_PERCENT / 100,
+            tried: all * limit::DELIVERIES_TRIED_PERCENT / 100,
+        };
+        places.less(taken)
     }
 }
 
@@ -99,62 +91,57 @@ mod tests {
         ChannelName::from_trusted(text)
     }
 
-    fn filled(counts: &[(&str, usize)]) -> Room {
+    fn fill(room: &mut Room, channel: &str, standing: Standing, count: usize) {
+        (0..count).for_each(|_| room.enter(&name(channel), standing));
+    }
+
+    fn left(room: &Room, channel: &str) -> Places {
+        let asks = room.asks(vec![name(channel)]);
+        asks.first().map(|ask| ask.places).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_idle_channel_has_places_for_every_standing() {
+        let places = left(&Room::default(), "a");
+        let expected = Places {
+            all: 32,
+            unproven: 24,
+            tried: 16,
+        };
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn attempts_that_hang_leave_places_for_the_lanes_that_are_better_known() {
         let mut room = Room::default();
-        for (channel, count) in counts {
-            (0..*count).for_each(|_| room.enter(&name(channel)));
-        }
-        room
-    }
-
-    #[test]
-    fn idle_channels_share_one_question() {
-        let asks = Room::default().asks(&[name("a"), name("b")]);
-        assert_eq!(
-            asks,
-            [Ask {
-                channels: vec![name("a"), name("b")],
-                max: limit::DELIVERY_CLAIM_MAX
-            }]
+        fill(&mut room, "slow", Standing::Tried, 16);
+        let places = left(&room, "slow");
+        assert!(!places.has(Standing::Tried) && places.has(Standing::New));
+        fill(&mut room, "slow", Standing::New, 8);
+        let places = left(&room, "slow");
+        assert!(!places.has(Standing::New) && places.has(Standing::Proven));
+        fill(&mut room, "slow", Standing::Proven, 8);
+        assert_eq!(room.asks(vec![name("slow")]), []);
+        room.leave(&name("slow"), Standing::New);
+        assert!(
+            left(&room, "slow").has(Standing::New),
+            "an attempt that ends gives its place back"
         );
-        assert!(Room::default().asks(&[]).is_empty());
     }
 
     #[test]
-    fn a_slow_channel_never_takes_more_than_its_share() {
-        let max = limit::DELIVERIES_PER_CHANNEL_MAX;
-        let near = filled(&[("slow", max - 3)]).asks(&[name("slow"), name("b")]);
-        assert_eq!(
-            near[1],
-            Ask {
-                channels: vec![name("slow")],
-                max: 3
+    fn no_number_of_full_channels_takes_the_last_places_of_another() {
+        let mut room = Room::default();
+        let full: Vec<_> = (0..20).map(|n| format!("slow{n}")).collect();
+        for channel in &full {
+            while left(&room, channel).has(Standing::Proven) {
+                room.enter(&name(channel), Standing::Proven);
             }
-        );
-        let full = filled(&[("slow", max)]).asks(&[name("slow"), name("b")]);
-        assert_eq!(
-            full,
-            [Ask {
-                channels: vec![name("b")],
-                max: limit::DELIVERY_CLAIM_MAX
-            }]
-        );
-    }
-
-    #[test]
-    fn nothing_is_asked_for_when_all_room_is_taken_and_room_comes_back() {
-        let max = limit::DELIVERIES_PER_CHANNEL_MAX;
-        let mut room = filled(&[("a", max), ("b", max)]);
-        assert!(room.asks(&[name("c")]).is_empty());
-        room.leave(&name("a"));
-        assert_eq!(
-            room.asks(&[name("c")]),
-            [Ask {
-                channels: vec![name("c")],
-                max: 1
-            }]
-        );
-        assert_eq!(room.left(), 1);
+        }
+        let in_all = limit::DELIVERIES_IN_FLIGHT_MAX + 20 * limit::DELIVERIES_PER_CHANNEL_MIN;
+        assert!(room.total <= in_all, "{} of {in_all}", room.total);
+        let places = left(&room, "other");
+        assert!(places.has(Standing::Tried) && places.has(Standing::New) && places.has(Standing::Proven));
     }
 
     #[test]

@@ -16,10 +16,16 @@ use crate::clock::{Clock, UnixMillis};
 use crate::id::ChannelName;
 use crate::limit;
 use crate::retry;
-use crate::store::{self, Dispatch, EventStore};
+use crate::store::{self, Dispatch, EventStore, Standing};
 
-/// How an attempt came back: its channel, and until when that must wait.
-type Finished = (ChannelName, Option<UnixMillis>);
+/// How an attempt came back.
+struct Finished {
+    channel: ChannelName,
+    /// As it was when the attempt began.
+    standing: Standing,
+    /// Until when the channel must wait.
+    held_until: Option<UnixMillis>,
+}
 
 /// Brings committed outbound events to their platforms: see the module.
 pub struct DeliveryWorker {
@@ -97,24 +103,23 @@ impl DeliveryWorker {
         loop {
             let now = self.context.clock.now_ms();
             let (open, held_until) = self.room.open(self.context.dispatcher.ready(), now);
-            let (mut claimed, mut next_due) = (0, held_until);
-            for ask in self.room.asks(&open) {
-                let max = ask.max.min(self.room.left());
-                if max > 0 {
-                    let heads = self.context.store.lazy_claim_heads(&ask.channels, max, now).await?;
-                    claimed += heads.dispatches.len();
-                    next_due = next_due.into_iter().chain(heads.next_due).min();
-                    heads
-                        .expired
-                        .into_iter()
-                        .for_each(|letter| self.context.tell_of_expired(letter));
-                    heads.dispatches.into_iter().for_each(|head| self.begin(head));
-                }
-            }
-            if self.room.left() == 0 {
+            let asks = self.room.asks(open);
+            if asks.is_empty() {
                 // Only an attempt that ends makes room: its end is waited for in any case.
-                return Ok(limit::RECHECK_PERIOD);
+                return Ok(retry::recheck_wait(held_until, now));
             }
+            let heads = self
+                .context
+                .store
+                .lazy_claim_heads(&asks, limit::DELIVERY_CLAIM_MAX, now)
+                .await?;
+            let claimed = heads.dispatches.len();
+            heads
+                .expired
+                .into_iter()
+                .for_each(|letter| self.context.tell_of_expired(letter));
+            heads.dispatches.into_iter().for_each(|head| self.begin(head));
+            let next_due = held_until.into_iter().chain(heads.next_due).min();
             if claimed == 0 || next_due.is_none_or(|due| due > now) {
                 return Ok(retry::recheck_wait(next_due, now));
             }
@@ -123,12 +128,16 @@ impl DeliveryWorker {
 
     fn begin(&mut self, head: Dispatch) {
         let context = Arc::clone(&self.context);
-        let channel = head.event.channel.clone();
-        self.room.enter(&channel);
+        let (channel, standing) = (head.event.channel.clone(), head.standing);
+        self.room.enter(&channel, standing);
         context.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         let attempt = async move {
             let held_until = context.carry(head).await;
-            (channel, held_until)
+            Finished {
+                channel,
+                standing,
+                held_until,
+            }
         };
         self.attempts.spawn(attempt);
     }
@@ -136,10 +145,10 @@ impl DeliveryWorker {
     fn finish(&mut self, finished: Result<Finished, JoinError>) {
         self.context.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match finished {
-            Ok((channel, held_until)) => {
-                self.room.leave(&channel);
-                if let Some(until) = held_until {
-                    self.room.hold(channel, until);
+            Ok(ended) => {
+                self.room.leave(&ended.channel, ended.standing);
+                if let Some(until) = ended.held_until {
+                    self.room.hold(ended.channel, until);
                 }
             }
             // The calls into channels catch their panics, so this is a broken invariant of ours. Its lane and its place

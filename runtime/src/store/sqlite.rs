@@ -25,6 +25,7 @@ mod outbox;
 mod place;
 mod reader;
 mod records;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -13,7 +13,7 @@ use sluicegate::event::{
 };
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
-use sluicegate::store::{ClaimedTurn, Dispatch, EventStore, HistoryEntry, Role, TurnCommit};
+use sluicegate::store::{Ask, ClaimedTurn, Dispatch, EventStore, HistoryEntry, Role, TurnCommit};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
@@ -150,7 +150,7 @@ async fn deliver(store: &Arc<SqliteStore>, wake: &Notify, count: usize) -> anyho
     let (mut done, mut running) = (0, JoinSet::new());
     while done < count {
         let claimed = store
-            .lazy_claim_heads(&[channel()], CLIENTS - running.len(), now())
+            .lazy_claim_heads(&[Ask::unbounded(channel())], CLIENTS - running.len(), now())
             .await?
             .dispatches;
         if claimed.is_empty() && running.is_empty() {
@@ -291,7 +291,11 @@ pub(crate) async fn rate(dir: &Path, time: Duration) -> anyhow::Result<f64> {
         let free = places.available_permits().max(1);
         let first = Arc::clone(&places).acquire_owned().await?;
         let mut place = Some(first);
-        for dispatch in store.lazy_claim_heads(&[channel()], free, now()).await?.dispatches {
+        for dispatch in store
+            .lazy_claim_heads(&[Ask::unbounded(channel())], free, now())
+            .await?
+            .dispatches
+        {
             let permit = match place.take() {
                 Some(permit) => permit,
                 None => Arc::clone(&places).acquire_owned().await?,

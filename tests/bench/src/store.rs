@@ -17,7 +17,7 @@ use sluicegate::event::{Action, Confirmation, Conversation, ConversationKind, Ou
 use sluicegate::id::{ChannelName, DeliveryKey, EventId};
 use sluicegate::limit;
 use sluicegate::store::sqlite::SqliteStore;
-use sluicegate::store::{DeliveryClaim, EventStore};
+use sluicegate::store::{Ask, DeliveryClaim, EventStore};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 const NOW: UnixMillis = 1_800_000_000_000;
@@ -183,7 +183,7 @@ impl Courier {
 }
 
 async fn dispatch(store: Arc<SqliteStore>, courier: Arc<Courier>) {
-    let channels = [ChannelName::from_trusted("bench")];
+    let channels = [Ask::unbounded(ChannelName::from_trusted("bench"))];
     while !courier.is_over.load(Ordering::Relaxed) {
         let claimed = store
             .lazy_claim_heads(&channels, 1024, NOW)

@@ -4,7 +4,7 @@ use sluicegate::delivery::Failure;
 use sluicegate::event::{Receipt, SentPart};
 use sluicegate::id::{ChannelName, DeliveryKey};
 use sluicegate::limit;
-use sluicegate::store::EventStore as _;
+use sluicegate::store::{Ask, EventStore as _};
 
 use crate::support::{Hostile, Rig, outbound};
 
@@ -61,7 +61,11 @@ async fn awaiting(rig: &Hostile) -> DeliveryKey {
     let event = outbound("neighbour", "wait for it");
     let (key, neighbour) = (event.key.clone(), ChannelName::from_trusted("neighbour"));
     rig.store.enqueue(vec![event], 1).await.expect("queued");
-    let claimed = rig.store.lazy_claim_heads(&[neighbour], 1, 2).await.expect("claimed");
+    let claimed = rig
+        .store
+        .lazy_claim_heads(&[Ask::unbounded(neighbour)], 1, 2)
+        .await
+        .expect("claimed");
     let receipt = Receipt {
         message_ids: Vec::new(),
         confirmation: sluicegate::event::Confirmation::Awaited,
@@ -99,7 +103,7 @@ async fn a_part_beyond_all_parts_ends_the_guest() {
     let name = ChannelName::from_trusted(rig.name());
     assert_eq!(
         rig.store
-            .lazy_claim_heads(std::slice::from_ref(&name), 1, 2)
+            .lazy_claim_heads(&[Ask::unbounded(name.clone())], 1, 2)
             .await
             .expect("claimed")
             .dispatches

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use sluicegate::store::sqlite::{OpenError, SqliteStore};
-use sluicegate::store::{EventStore, Quota};
+use sluicegate::store::{EventStore, Quota, Standing};
 
 use crate::fixtures::{
     NOW, accept, ack, block_on, channel, claim, claim_one, claim_turns, end_of, enqueue, names, outbound,
 };
+use crate::outbox::retry_at;
 
 fn open(dir: &Path) -> SqliteStore {
     SqliteStore::open(dir).expect("the store opens")
@@ -111,6 +112,35 @@ fn a_newer_schema_is_refused_and_left_alone() {
     };
     assert!(matches!(refused, OpenError::Newer { found: 999, .. }), "{refused:?}");
     assert!(before == std::fs::read(dir.path().join("sluicegate.db")).expect("the file is read"));
+}
+
+#[test]
+fn lanes_of_an_older_schema_keep_what_is_known_of_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    block_on(async {
+        enqueue(&store, &[("tried", "ada"), ("new", "bob")], NOW).await;
+        for dispatch in claim(&store, NOW).await {
+            if dispatch.event.conversation.id == "ada" {
+                retry_at(&store, &dispatch, NOW).await;
+            }
+        }
+        store.close().await.expect("close");
+    });
+    drop(store);
+    sql(
+        dir.path(),
+        "DROP INDEX lane_due; ALTER TABLE lane DROP COLUMN tried; PRAGMA user_version = 2;
+        CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL",
+    );
+    let store = open(dir.path());
+    let claimed = block_on(claim(&store, NOW));
+    let mut standings: Vec<_> = names(&claimed)
+        .into_iter()
+        .zip(claimed.iter().map(|one| one.standing))
+        .collect();
+    standings.sort_by_key(|(name, _)| *name);
+    assert_eq!(standings, [("new", Standing::New), ("tried", Standing::Tried)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sluicegate::event::{
     Purpose, Receipt, Sender,
 };
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
-use sluicegate::store::{Change, ClaimedTurn, Dead, DeadFilter, DeadLetter, Dispatch, EventStore, TurnCommit};
+use sluicegate::store::{Ask, Change, ClaimedTurn, Dead, DeadFilter, DeadLetter, Dispatch, EventStore, TurnCommit};
 
 pub(crate) const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -111,7 +111,7 @@ pub(crate) async fn accept(store: &dyn EventStore, events: &[(&str, &str)], now:
 /// Claims what is due in channel `family`.
 pub(crate) async fn claim(store: &dyn EventStore, now: UnixMillis) -> Vec<Dispatch> {
     store
-        .lazy_claim_heads(&[channel("family")], 100, now)
+        .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 100, now)
         .await
         .expect("claim")
         .dispatches

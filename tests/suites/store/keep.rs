@@ -3,7 +3,7 @@
 use sluicegate::clock::millis;
 use sluicegate::event::{Notice, OutboundEvent};
 use sluicegate::limit;
-use sluicegate::store::{Accepted, Attempted, Change, Error, Quota};
+use sluicegate::store::{Accepted, Ask, Attempted, Change, Error, Quota};
 
 use crate::Open;
 use crate::fixtures::{
@@ -384,7 +384,11 @@ pub(crate) async fn a_notice_expires_before_an_answer(open: Open<'_>) {
         .await
         .expect("enqueue");
     let found = store
-        .lazy_claim_heads(&[channel("family")], 9, NOW + millis(limit::NOTICE_EXPIRY))
+        .lazy_claim_heads(
+            &[Ask::unbounded(channel("family"))],
+            9,
+            NOW + millis(limit::NOTICE_EXPIRY),
+        )
         .await;
     let found = found.expect("claim");
     assert_eq!(found.expired.len(), 1);
@@ -409,7 +413,7 @@ pub(crate) async fn what_waits_moves_along_with_a_clock_that_is_set(open: Open<'
     let year = 31_536_000_000;
     for jump in [year, -year] {
         let store = open();
-        let family = [channel("family")];
+        let family = [Ask::unbounded(channel("family"))];
         let place = jump.to_string();
         let names: Vec<String> = ["fresh", "retry", "held", "awaits"]
             .map(|name| format!("{name}{jump}"))

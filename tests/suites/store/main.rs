@@ -73,6 +73,8 @@ on_each_backend! {
     outbox:
         a_lane_is_sent_in_order_one_at_a_time,
         a_stuck_lane_delays_no_other,
+        a_claim_stays_within_the_places_for_each_standing,
+        a_lane_that_fails_is_no_longer_known_to_deliver,
         a_known_key_is_never_stored_again,
         an_old_claim_is_stale,
         attempts_count_as_they_ended,

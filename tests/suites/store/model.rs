@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 use sluicegate::clock::{UnixMillis, millis};
 use sluicegate::event::{DeliveryError, OutboundEvent};
 use sluicegate::limit;
-use sluicegate::store::{Attempted, DeliveryClaim, EventStore};
+use sluicegate::store::{Ask, Attempted, DeliveryClaim, EventStore};
 
 use crate::Open;
 use crate::fixtures::{NOW, block_on, channel, inbound, key, outbound, receipt, redrive};
@@ -327,7 +327,7 @@ impl Pair<'_> {
     async fn claim(&mut self) {
         let heads = self
             .store()
-            .lazy_claim_heads(&[channel("family")], 100, self.now)
+            .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 100, self.now)
             .await
             .expect("claim");
         let mut buried: Vec<u8> = heads.expired.iter().map(|letter| number(&letter.event)).collect();

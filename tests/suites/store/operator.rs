@@ -4,7 +4,7 @@ use sluicegate::clock::millis;
 use sluicegate::event::{InboundEvent, Notice, OutboundEvent, SentPart};
 use sluicegate::limit;
 use sluicegate::store::{
-    Attempted, Change, Dead, DeadFilter, DeliveryRecord, DeliveryState, Dispatch, Error, EventStore, TurnState,
+    Ask, Attempted, Change, Dead, DeadFilter, DeliveryRecord, DeliveryState, Dispatch, Error, EventStore, TurnState,
 };
 
 use crate::Open;
@@ -112,7 +112,7 @@ pub(crate) async fn what_stands_behind_another_names_the_head_of_its_lane(open: 
     enqueue(&*store, &[("1", "ada"), ("2", "ada"), ("3", "ada"), ("4", "bob")], NOW).await;
     // A lane that fails is no longer kept in memory alone.
     for head in store
-        .lazy_claim_heads(&[channel("family")], 9, NOW)
+        .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 9, NOW)
         .await
         .expect("heads")
         .dispatches
@@ -174,7 +174,7 @@ pub(crate) async fn all_dead_letters_of_a_channel_are_redriven_in_their_order(op
     let mut of_work = outbound("4", "ada");
     of_work.channel = channel("work");
     store.enqueue(vec![of_work], NOW).await.expect("enqueue");
-    let both = [channel("family"), channel("work")];
+    let both = ["family", "work"].map(|name| Ask::unbounded(channel(name)));
     // They die in an order of their own.
     let later = NOW + millis(limit::DELIVERY_EXPIRY);
     let expired = store.lazy_claim_heads(&both, 9, later).await.expect("claim").expired;
@@ -420,7 +420,7 @@ pub(crate) async fn a_held_delivery_expires_and_keeps_its_unknown_outcome(open: 
         Some(later)
     );
     let found = store
-        .lazy_claim_heads(&[channel("family")], 9, later)
+        .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 9, later)
         .await
         .expect("claim");
     assert_eq!((found.expired.len(), found.dispatches.len()), (2, 0));

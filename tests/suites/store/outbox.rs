@@ -3,7 +3,7 @@
 use sluicegate::clock::millis;
 use sluicegate::event::{DeliveryError, SentPart};
 use sluicegate::limit;
-use sluicegate::store::{Attempted, DeliveryClaim, Dispatch, Error, EventStore};
+use sluicegate::store::{Ask, Attempted, DeliveryClaim, Dispatch, Error, EventStore, Places, Standing};
 
 use crate::Open;
 use crate::fixtures::{
@@ -213,8 +213,10 @@ pub(crate) async fn an_expired_head_is_buried_and_its_lane_goes_on(open: Open<'_
     let expiry = NOW + millis(limit::DELIVERY_EXPIRY);
     enqueue(&*store, &[("1", "ada")], NOW).await;
     enqueue(&*store, &[("2", "ada")], NOW + 10).await;
-    let family = [channel("family")];
-    let heads = store.lazy_claim_heads(&family, 9, expiry).await.expect("claim");
+    let heads = store
+        .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 9, expiry)
+        .await
+        .expect("claim");
     assert_eq!(names(&heads.dispatches), ["2"]);
     let expired = heads.expired.first().expect("the claim tells of what it buries");
     assert_eq!(
@@ -493,7 +495,7 @@ pub(crate) async fn channels_take_turns(open: Open<'_>) {
     });
     store.enqueue(other.collect(), NOW + 5).await.expect("enqueue");
     let claimed = store
-        .lazy_claim_heads(&channels, 4, NOW + 5)
+        .lazy_claim_heads(&channels.map(Ask::unbounded), 4, NOW + 5)
         .await
         .expect("claim")
         .dispatches;
@@ -512,7 +514,7 @@ pub(crate) async fn the_longest_due_lane_comes_first(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("late", "ada")], NOW + 5).await;
     enqueue(&*store, &[("early", "bob")], NOW).await;
-    let family = [channel("family")];
+    let family = [Ask::unbounded(channel("family"))];
     for expected in ["early", "late"] {
         let heads = store.lazy_claim_heads(&family, 1, NOW + 9).await.expect("claim");
         assert_eq!(names(&heads.dispatches), [expected]);
@@ -524,8 +526,8 @@ pub(crate) async fn only_the_named_channels_are_served(open: Open<'_>) {
     let store = open();
     enqueue(&*store, &[("1", "ada")], NOW).await;
     let work = [channel("work")];
-    for channels in [&work[..], &[]] {
-        let heads = store.lazy_claim_heads(channels, 9, NOW).await.expect("claim");
+    for asks in [vec![Ask::unbounded(channel("work"))], Vec::new()] {
+        let heads = store.lazy_claim_heads(&asks, 9, NOW).await.expect("claim");
         assert!(heads.dispatches.is_empty());
     }
     assert_eq!(store.next_head_due(&work).await.expect("next"), None);
@@ -539,11 +541,89 @@ pub(crate) async fn the_next_due_head_is_known(open: Open<'_>) {
     enqueue(&*store, &[("1", "ada")], NOW).await;
     enqueue(&*store, &[("2", "bob")], NOW + 7).await;
     assert_eq!(store.next_head_due(&family).await.expect("next"), Some(NOW));
-    let heads = store.lazy_claim_heads(&family, 9, NOW).await.expect("claim");
+    let heads = store
+        .lazy_claim_heads(&[Ask::unbounded(channel("family"))], 9, NOW)
+        .await
+        .expect("claim");
     let next = store.next_head_due(&family).await.expect("next");
     assert_eq!(next, Some(NOW + 7), "lanes in flight do not count");
     assert_eq!(heads.next_due, next, "a claim of all that is due says when more is");
     let first = heads.dispatches.into_iter().next().expect("one is due");
     await_until(&*store, &first, NOW + 3).await;
     assert_eq!(store.next_head_due(&family).await.expect("next"), Some(NOW + 3));
+}
+
+/// Claims within these places what is due in channel `family`, and says when more is due.
+async fn claim_within(store: &dyn EventStore, places: Places, now: i64) -> (Vec<String>, Option<i64>) {
+    let family = Ask {
+        channel: channel("family"),
+        places,
+    };
+    let heads = store.lazy_claim_heads(&[family], 100, now).await.expect("claim");
+    let mut claimed: Vec<String> = names(&heads.dispatches).into_iter().map(str::to_owned).collect();
+    claimed.sort();
+    (claimed, heads.next_due)
+}
+
+pub(crate) async fn a_claim_stays_within_the_places_for_each_standing(open: Open<'_>) {
+    let store = open();
+    enqueue(&*store, &[("proof", "good"), ("t1", "bad"), ("t2", "worse")], NOW).await;
+    for dispatch in claim(&*store, NOW).await {
+        assert_eq!(dispatch.standing, Standing::New, "{}", dispatch.event.conversation.id);
+        match dispatch.event.conversation.id.as_str() {
+            "good" => ack(&*store, &dispatch).await,
+            _ => retry_at(&*store, &dispatch, NOW + 1).await,
+        }
+    }
+    enqueue(&*store, &[("n1", "one"), ("n2", "two"), ("p1", "good")], NOW + 2).await;
+    let proven_only = Places {
+        all: 9,
+        ..Places::default()
+    };
+    assert_eq!(
+        claim_within(&*store, proven_only, NOW + 9).await,
+        (vec!["p1".to_owned()], None)
+    );
+    let none_tried = Places {
+        all: 9,
+        unproven: 1,
+        tried: 0,
+    };
+    let (claimed, next) = claim_within(&*store, none_tried, NOW + 9).await;
+    assert_eq!(
+        (claimed.len(), next),
+        (1, None),
+        "{claimed:?}: for the others there is no place"
+    );
+    let one_tried = Places {
+        all: 9,
+        unproven: 9,
+        tried: 1,
+    };
+    let (claimed, next) = claim_within(&*store, one_tried, NOW + 9).await;
+    assert_eq!(
+        (claimed.len(), next),
+        (2, None),
+        "{claimed:?}: the new one, and one that was tried"
+    );
+    let (last, next) = claim_within(&*store, Places::UNBOUNDED, NOW + 9).await;
+    assert_eq!((last.len(), next), (1, None), "{last:?}");
+}
+
+pub(crate) async fn a_lane_that_fails_is_no_longer_known_to_deliver(open: Open<'_>) {
+    let store = open();
+    let standing = async |name: &str| {
+        enqueue(&*store, &[(name, "ada")], NOW).await;
+        claim_one(&*store, NOW).await
+    };
+    let first = standing("1").await;
+    assert_eq!(first.standing, Standing::New);
+    ack(&*store, &first).await;
+    let second = standing("2").await;
+    assert_eq!(second.standing, Standing::Proven);
+    retry_at(&*store, &second, NOW + 5).await;
+    let again = claim_one(&*store, NOW + 5).await;
+    assert_eq!(again.standing, Standing::Tried);
+    store.bury(again.claim, "gone", NOW + 5).await.expect("bury");
+    assert_eq!(standing("3").await.standing, Standing::New);
 }

@@ -22,9 +22,9 @@ use sluicegate::event::{
 use sluicegate::id::{ChannelName, DeliveryKey, EventId, SessionKey};
 use sluicegate::store::sqlite::SqliteStore;
 use sluicegate::store::{
-    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, DeadFilter, DeliveryClaim, DeliveryRecord,
-    Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence, TurnRecord,
-    Usage,
+    Accepted, Ask, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, DeadFilter, DeliveryClaim,
+    DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence,
+    TurnRecord, Usage,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -167,7 +167,7 @@ with_faults! {
     fn history(session: &SessionKey, entries_max: usize, bytes_max: usize) -> Vec<HistoryEntry>;
     fn next_turn_due() -> Option<UnixMillis>;
     fn enqueue(events: Vec<OutboundEvent>, now: UnixMillis) -> ();
-    fn lazy_claim_heads(channels: &[ChannelName], max: usize, now: UnixMillis) -> ClaimedHeads;
+    fn lazy_claim_heads(asks: &[Ask], max: usize, now: UnixMillis) -> ClaimedHeads;
     fn lazy_mark_sending(claim: DeliveryClaim, now: UnixMillis) -> ();
     fn part_sent(channel: &ChannelName, key: &DeliveryKey, part: SentPart) -> ();
     fn lazy_ack(claim: DeliveryClaim, receipt: Receipt, now: UnixMillis) -> ();

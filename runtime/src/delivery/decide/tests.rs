@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::{Action, Conversation, ConversationKind, OutboundEvent, Purpose};
 use crate::id::{ChannelName, DeliveryKey};
-use crate::store::DeliveryClaim;
+use crate::store::{DeliveryClaim, Standing};
 
 const NOW: UnixMillis = 1_000_000_000;
 const BEGAN: UnixMillis = NOW - 400;
@@ -40,6 +40,7 @@ fn asked_since(since: UnixMillis) -> Preparation {
 fn dispatch(attempt: u32, ambiguous: u32, age_ms: i64) -> Dispatch {
     Dispatch {
         claim: DeliveryClaim { row: 1, attempt },
+        standing: Standing::New,
         event: OutboundEvent {
             key: DeliveryKey::from_trusted("dlv_1"),
             channel: ChannelName::from_trusted("family"),

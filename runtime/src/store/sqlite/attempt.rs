@@ -54,6 +54,7 @@ impl Work<'_> {
                 attempts = ?4, attempt_at = CASE WHEN state = 2 THEN attempt_at ELSE ?2 END
             WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_lane(claim)?;
+        self.memory.proven.insert(lane);
         if self.ack_fresh(claim, lane, receipt, now)? {
             return Ok(());
         }
@@ -78,6 +79,7 @@ impl Work<'_> {
                 attempts = ?4, attempt_at = CASE WHEN state = 2 THEN attempt_at ELSE ?5 END
             WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_and_settled_lane(claim)?;
+        self.memory.proven.insert(lane);
         let values = params![claim.row, deadline, receipt, claim.attempt, now];
         if self.sql(sql)?.execute(values)? == 0 {
             return self.keep_settled(claim, lane, Some(receipt));
@@ -102,6 +104,9 @@ impl Work<'_> {
                 ambiguous_at = CASE WHEN ?6 THEN iif(state = 2, attempt_at, ?7) ELSE ambiguous_at END
             WHERE seq = ?1 AND state IN (0, 1, 2)";
         let lane = self.held_and_settled_lane(claim)?;
+        if attempted != Attempted::NotAtAll {
+            self.memory.proven.remove(lane);
+        }
         let values = params![
             claim.row,
             due,
@@ -123,6 +128,7 @@ impl Work<'_> {
 
     pub(super) fn bury(&mut self, claim: DeliveryClaim, reason: &str, now: UnixMillis) -> Result<(), Failure> {
         let lane = self.held_and_settled_lane(claim)?;
+        self.memory.proven.remove(lane);
         let sql = "UPDATE outbox SET attempts = ?2 WHERE seq = ?1 AND state IN (0, 1, 2)";
         if self.sql(sql)?.execute(params![claim.row, claim.attempt])? == 0 {
             return self.keep_settled(claim, lane, None);

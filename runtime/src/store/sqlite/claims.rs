@@ -39,6 +39,7 @@ impl SqliteStore {
                 ambiguous: row.ambiguous,
                 ambiguous_at_ms: row.ambiguous_at_ms,
                 created_at_ms: row.created_at_ms,
+                standing: row.standing,
             })),
             (Err(error), _) | (_, Err(error)) => {
                 let reason = format!("its stored form is damaged: {error}");

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::outbox::{Claimed, Outgoing};
+use super::standing::Proven;
 use super::texts::runs;
 use super::work::Work;
 use super::writer::Failure;
 use crate::clock::UnixMillis;
 use crate::limit;
-use crate::store::DeliveryClaim;
+use crate::store::{DeliveryClaim, Standing};
 
 /// What is added to the state of a row as long as its lane is fresh.
 pub(super) const FRESH: i64 = 10;
@@ -36,20 +37,34 @@ struct FreshRow {
 
 struct FreshLane {
     channel: i64,
+    /// Whether it is known to deliver.
+    is_proven: bool,
     /// Its rows in order; the first is in flight where the lane is.
     rows: VecDeque<i64>,
 }
+
+/// Where a lane stands in the order of a claim: its channel, whether it is known to deliver, when it is due, itself.
+type Place = (i64, bool, UnixMillis, i64);
 
 /// The fresh lanes and their rows, as the table has them.
 #[derive(Default)]
 pub(super) struct Fresh {
     rows: BTreeMap<i64, FreshRow>,
     lanes: HashMap<i64, FreshLane>,
-    /// (channel, due, lane) of those not in flight.
-    due: BTreeSet<(i64, UnixMillis, i64)>,
+    /// Those not in flight.
+    due: BTreeSet<Place>,
     bytes: usize,
     /// Lanes in which nothing waits and no floor lies ahead, as far as is known without a look.
     idle: HashSet<i64>,
+}
+
+impl FreshLane {
+    fn standing(&self) -> Standing {
+        match self.is_proven {
+            true => Standing::Proven,
+            false => Standing::New,
+        }
+    }
 }
 
 impl Fresh {
@@ -68,15 +83,29 @@ impl Fresh {
         self.rows.first_key_value().map(|(seq, _)| *seq)
     }
 
-    /// Returns fresh lanes of a channel that are due and not in flight, the longest due first.
-    pub(super) fn due(&self, channel: i64, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, i64)> {
-        let due = self.due.range((channel, i64::MIN, i64::MIN)..=(channel, now, i64::MAX));
-        due.map(|(_, due, lane)| (*due, *lane))
+    /// Returns fresh lanes of a channel that are due and not in flight, the longest due first: those that are known to
+    /// deliver, or the others.
+    pub(super) fn due(
+        &self,
+        channel: i64,
+        is_proven: bool,
+        now: UnixMillis,
+    ) -> impl Iterator<Item = (UnixMillis, i64)> {
+        let (first, last) = (
+            (channel, is_proven, i64::MIN, i64::MIN),
+            (channel, is_proven, now, i64::MAX),
+        );
+        self.due.range(first..=last).map(|(_, _, due, lane)| (*due, *lane))
     }
 
-    /// Returns when the next fresh lane of a channel falls due, leaving out those in flight.
-    pub(super) fn next_due(&self, channel: i64) -> Option<UnixMillis> {
-        self.due(channel, UnixMillis::MAX).next().map(|(due, _)| due)
+    /// Returns when the next of them falls due.
+    pub(super) fn next_due(&self, channel: i64, is_proven: bool) -> Option<UnixMillis> {
+        self.due(channel, is_proven, UnixMillis::MAX).next().map(|(due, _)| due)
+    }
+
+    /// Returns what is known of a lane, where it is fresh.
+    pub(super) fn standing(&self, lane: i64) -> Option<Standing> {
+        self.lanes.get(&lane).map(FreshLane::standing)
     }
 
     /// Forgets which lanes are idle: their rows may be gone.
@@ -89,13 +118,14 @@ impl Fresh {
         self.idle.remove(&lane);
     }
 
-    fn push(&mut self, channel: i64, seq: i64, row: FreshRow) {
+    fn push(&mut self, channel: i64, seq: i64, row: FreshRow, proven: &Proven) {
         let lane = self.lanes.entry(row.lane).or_insert_with(|| FreshLane {
             channel,
+            is_proven: proven.has(row.lane),
             rows: VecDeque::new(),
         });
         if lane.rows.is_empty() {
-            self.due.insert((channel, row.due_at, row.lane));
+            self.due.insert((channel, lane.is_proven, row.due_at, row.lane));
         }
         lane.rows.push_back(seq);
         self.bytes += row.body.len();
@@ -105,15 +135,18 @@ impl Fresh {
 
     /// Takes a lane's head into flight: it is no longer due.
     fn take(&mut self, lane: i64) {
-        if let Some((channel, row)) = self.head(lane) {
-            let place = (channel, row.due_at, lane);
+        if let Some(place) = self.place(lane) {
             self.due.remove(&place);
         }
     }
 
-    fn head(&self, lane: i64) -> Option<(i64, &FreshRow)> {
-        let lane = self.lanes.get(&lane)?;
-        Some((lane.channel, self.rows.get(lane.rows.front()?)?))
+    fn place(&self, id: i64) -> Option<Place> {
+        let lane = self.lanes.get(&id)?;
+        Some((lane.channel, lane.is_proven, self.head(id)?.due_at, id))
+    }
+
+    fn head(&self, lane: i64) -> Option<&FreshRow> {
+        self.rows.get(&self.head_seq(lane)?)
     }
 
     fn head_seq(&self, lane: i64) -> Option<i64> {
@@ -123,11 +156,11 @@ impl Fresh {
     /// Drops a lane's delivered head; the next is due.
     fn pop(&mut self, lane: i64) {
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
+        queue.is_proven = true;
         if let Some(row) = queue.rows.pop_front().and_then(|seq| self.rows.remove(&seq)) {
             self.bytes -= row.body.len();
         }
-        if let Some((channel, next)) = self.head(lane) {
-            let place = (channel, next.due_at, lane);
+        if let Some(place) = self.place(lane) {
             self.due.insert(place);
             return;
         }
@@ -159,7 +192,7 @@ impl Fresh {
     }
 
     /// Reads the fresh rows again. `is_in_flight` says of a row whether its attempt is under way.
-    pub(super) fn load(db: &Connection, is_in_flight: impl Fn(i64) -> bool) -> rusqlite::Result<Self> {
+    pub(super) fn load(db: &Connection, proven: &Proven, is_in_flight: impl Fn(i64) -> bool) -> rusqlite::Result<Self> {
         let sql = "SELECT outbox.seq, lane.channel, lane.id, outbox.due_at, expires_at, coalesce(body, '')
             FROM outbox JOIN lane ON lane.id = outbox.lane LEFT JOIN outbox_body ON outbox_body.seq = outbox.seq
             WHERE outbox.seq >= (SELECT fresh_from FROM gateway) AND state >= 10 ORDER BY outbox.seq";
@@ -175,7 +208,7 @@ impl Fresh {
                 body: row.get(5)?,
             };
             let lane = found.lane;
-            fresh.push(row.get(1)?, seq, found);
+            fresh.push(row.get(1)?, seq, found, proven);
             if is_in_flight(seq) {
                 fresh.take(lane);
             }
@@ -248,7 +281,7 @@ impl Work<'_> {
             expires_at: new.expires_at,
             body: Arc::clone(new.event.body()),
         };
-        self.memory.fresh.push(new.channel, new.seq, row);
+        self.memory.fresh.push(new.channel, new.seq, row, &self.memory.proven);
         while self.memory.fresh.is_too_much(self.memory.next_seq()) {
             self.settle_oldest()?;
         }
@@ -258,7 +291,8 @@ impl Work<'_> {
     /// Claims the head of a fresh lane. None where the lane is not fresh, or was settled because its head has expired.
     pub(super) fn claim_fresh(&mut self, lane: i64, now: UnixMillis) -> Result<Option<Claimed>, Failure> {
         let fresh = &self.memory.fresh;
-        let Some((seq, (_, head))) = fresh.head_seq(lane).zip(fresh.head(lane)) else {
+        let (Some(seq), Some(head), Some(standing)) = (fresh.head_seq(lane), fresh.head(lane), fresh.standing(lane))
+        else {
             return Ok(None);
         };
         if head.expires_at <= now {
@@ -271,6 +305,7 @@ impl Work<'_> {
             ambiguous_at_ms: None,
             created_at_ms: head.due_at,
             parts: None,
+            standing,
             body: Arc::clone(&head.body),
         };
         self.memory.fresh.take(lane);

@@ -20,7 +20,7 @@ use crate::event::{DeliveryError, InboundEvent, OutboundEvent, Receipt, SentPart
 use crate::id::{ChannelName, DeliveryKey, EventId, SessionKey, random_hex};
 use crate::limit;
 use crate::store::{
-    Accepted, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, Dead, DeadFilter, DeliveryClaim,
+    Accepted, Ask, Attempted, Change, ChangeRecord, ClaimedHeads, ClaimedTurns, Dead, DeadFilter, DeliveryClaim,
     DeliveryRecord, Depth, Error, EventStore, Full, HistoryEntry, Page, Pressure, Quota, Trace, TurnCommit, TurnFence,
     TurnRecord, Usage,
 };
@@ -188,15 +188,10 @@ impl EventStore for SqliteStore {
         .await
     }
 
-    async fn lazy_claim_heads(
-        &self,
-        channels: &[ChannelName],
-        max: usize,
-        now: UnixMillis,
-    ) -> Result<ClaimedHeads, Error> {
-        let channels = names(channels);
+    async fn lazy_claim_heads(&self, asks: &[Ask], max: usize, now: UnixMillis) -> Result<ClaimedHeads, Error> {
+        let asks = asks.to_vec();
         let heads = self
-            .write(Answer::Claim, 0, move |work| work.claim_heads(&channels, max, now))
+            .write(Answer::Claim, 0, move |work| work.claim_heads(&asks, max, now))
             .await?;
         let mut dispatches = Vec::with_capacity(heads.claimed.len());
         for row in heads.claimed {

@@ -20,9 +20,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The page cache of a writing connection: SQLite reads a negative number as KiB.
 const CACHE_KIB_NEGATIVE: i64 = -16_384;
 /// The steps from an empty file to the present schema. Released steps never change.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_time.sql"),
+    include_str!("migrations/0003_standing.sql"),
 ];
 
 /// Why a data directory could not be opened.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::fresh::{FRESH, NewRow};
+use super::standing::Proven;
 use super::work::Work;
 use super::writer::Failure;
 use crate::clock::{UnixMillis, millis};
 use crate::event::OutboundEvent;
 use crate::limit;
-use crate::store::{DeliveryClaim, Error};
+use crate::store::{Ask, DeliveryClaim, Error, Places, Standing};
 
 /// An outbound event as it is stored: made by the caller, so that the writer does not spend its time on JSON.
 #[derive(Debug, Clone)]
@@ -66,6 +67,7 @@ pub(super) struct Claimed {
     pub(super) ambiguous_at_ms: Option<UnixMillis>,
     pub(super) created_at_ms: UnixMillis,
     pub(super) parts: Option<String>,
+    pub(super) standing: Standing,
     pub(super) body: Arc<str>,
 }
 
@@ -95,6 +97,13 @@ impl Heads {
 /// Why an expired row is dead.
 pub(super) const EXPIRED: &str = "it expired before it could be delivered";
 
+/// What a claim may still take of one channel.
+struct Queue {
+    channel: i64,
+    lanes: std::vec::IntoIter<DueLane>,
+    places: Places,
+}
+
 /// A lane with something to do.
 #[derive(Clone, Copy)]
 struct DueLane {
@@ -114,6 +123,8 @@ struct Candidate {
     claimed: Claimed,
 }
 
+/// The state of a row that waits for its next attempt.
+const TRIED: i64 = 1;
 /// The state of a row of which something may have left the host.
 pub(super) const SENDING: i64 = 2;
 /// The state of a row that was handed over and awaits its confirmation.
@@ -175,10 +186,11 @@ impl Work<'_> {
         expires_at: UnixMillis,
     ) -> Result<(), Failure> {
         self.memory.fresh.is_busy(lane);
-        let idle = "UPDATE lane SET due_at = min(?3, max(floor_at, ?2)) WHERE id = ?1 AND due_at IS NULL";
+        let idle = "UPDATE lane SET due_at = min(?3, max(floor_at, ?2)), tried = 0 WHERE id = ?1 AND due_at IS NULL";
         if self.sql(idle)?.execute(params![lane, now, expires_at])? == 0 && self.memory.counts.awaiting > 0 {
             // All its other rows may be awaiting confirmations: those do not hold up a new one.
-            let headless = "UPDATE lane SET due_at = min(due_at, ?3, max(floor_at, ?2)) WHERE id = ?1 AND NOT EXISTS
+            let headless = "UPDATE lane SET due_at = min(?3, max(floor_at, ?2)), tried = 0
+                WHERE id = ?1 AND due_at > min(?3, max(floor_at, ?2)) AND NOT EXISTS
                 (SELECT 1 FROM outbox WHERE lane = ?1 AND state <= 2 AND seq < ?4)";
             self.sql(headless)?.execute(params![lane, now, expires_at, seq])?;
         }
@@ -189,15 +201,16 @@ impl Work<'_> {
     pub(super) fn refresh_lane(&mut self, lane: i64) -> Result<(), Failure> {
         self.memory.fresh.is_busy(lane);
         // An expired head is buried at its expiry, floor or not.
-        let of_head = "UPDATE lane SET due_at = (SELECT min(outbox.expires_at, max(lane.floor_at, outbox.due_at))
+        let of_head = "UPDATE lane SET (due_at, tried) =
+                (SELECT min(outbox.expires_at, max(lane.floor_at, outbox.due_at)), state = 1
                 FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1)
             WHERE id = ?1";
         self.sql(of_head)?.execute([lane])?;
         if self.memory.counts.awaiting > 0 {
-            let of_awaiting = "UPDATE lane SET due_at = min(coalesce(lane.due_at, first.at), first.at)
+            let of_awaiting = "UPDATE lane SET due_at = first.at, tried = 1
                 FROM (SELECT max(lane.floor_at, outbox.due_at) AS at FROM outbox JOIN lane ON lane.id = outbox.lane
                     WHERE outbox.lane = ?1 AND state = 3 ORDER BY outbox.due_at LIMIT 1) AS first
-                WHERE id = ?1";
+                WHERE id = ?1 AND (lane.due_at IS NULL OR lane.due_at > first.at)";
             self.sql(of_awaiting)?.execute([lane])?;
         }
         Ok(())
@@ -205,43 +218,80 @@ impl Work<'_> {
 
     // ---- claims
 
-    /// Claims up to `max` heads: of each channel the longest due first, the channels taking turns.
-    pub(super) fn claim_heads(&mut self, channels: &[String], max: usize, now: UnixMillis) -> Result<Heads, Failure> {
-        let mut lanes = Vec::with_capacity(channels.len());
-        for channel in channels {
-            lanes.push(self.due_lanes(channel, max, now)?.into_iter());
-        }
-        if lanes.is_empty() {
-            return Ok(Heads::default());
+    /// Claims up to `max` heads, as far as there are places: of each channel the longest due first, the channels taking
+    /// turns.
+    pub(super) fn claim_heads(&mut self, asks: &[Ask], max: usize, now: UnixMillis) -> Result<Heads, Failure> {
+        let mut queues = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let channel = self.channel_id(ask.channel.as_str())?;
+            queues.push(Queue {
+                channel,
+                lanes: self.due_lanes(channel, ask.places, max, now)?.into_iter(),
+                places: ask.places,
+            });
         }
         self.memory.rotation = self.memory.rotation.wrapping_add(1);
-        let first = self.memory.rotation % lanes.len();
-        lanes.rotate_left(first);
+        let first = self.memory.rotation % queues.len().max(1);
+        queues.rotate_left(first);
         let mut heads = Heads::default();
-        while heads.claimed.len() < max {
-            let round: Vec<DueLane> = lanes.iter_mut().filter_map(Iterator::next).collect();
-            if round.is_empty() {
-                break;
-            }
-            for lane in round.into_iter().take(max - heads.claimed.len()) {
-                self.claim_lane(lane, now, &mut heads)?;
+        let mut has_more = true;
+        while has_more && heads.claimed.len() < max {
+            has_more = false;
+            for queue in &mut queues {
+                if let Some(lane) = queue.lanes.next() {
+                    self.claim_lane(lane, now, &mut queue.places, &mut heads)?;
+                    has_more = true;
+                }
+                if heads.claimed.len() == max {
+                    heads.next_due = Some(now);
+                    return Ok(heads);
+                }
             }
         }
-        heads.next_due = if heads.claimed.len() < max {
-            self.next_head_due(channels)?
-        } else {
-            Some(now)
-        };
+        for queue in queues {
+            let due = self.next_due_within(queue.channel, queue.places)?;
+            heads.next_due = heads.next_due.into_iter().chain(due).min();
+        }
         Ok(heads)
     }
 
-    fn due_lanes(&mut self, channel: &str, max: usize, now: UnixMillis) -> Result<Vec<DueLane>, Failure> {
-        let channel = self.channel_id(channel)?;
-        let sql =
-            "SELECT id, floor_at > ?2, due_at FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
+    /// Returns lanes of a channel with something to do, the longest due first: at least `max` for which there are places,
+    /// where there are so many.
+    fn due_lanes(
+        &mut self,
+        channel: i64,
+        places: Places,
+        max: usize,
+        now: UnixMillis,
+    ) -> Result<Vec<DueLane>, Failure> {
+        let mut lanes = self.due_settled_lanes(channel, false, places.all.min(max), now)?;
+        if places.has(Standing::Tried) {
+            lanes.extend(self.due_settled_lanes(channel, true, places.tried.min(max), now)?);
+        }
+        for (is_proven, places) in [(true, places.all), (false, places.unproven)] {
+            let fresh = self.memory.fresh.due(channel, is_proven, now).take(places.min(max));
+            lanes.extend(fresh.map(|(due_at, id)| DueLane {
+                id,
+                is_held: false,
+                due_at,
+            }));
+        }
+        lanes.sort_by_key(|lane| lane.due_at);
+        Ok(lanes)
+    }
+
+    fn due_settled_lanes(
+        &self,
+        channel: i64,
+        tried: bool,
+        max: usize,
+        now: UnixMillis,
+    ) -> Result<Vec<DueLane>, Failure> {
+        let sql = "SELECT id, floor_at > ?3, due_at FROM lane
+            WHERE channel = ?1 AND tried = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4";
         let looked_at = max.saturating_add(self.memory.in_flight());
         let mut statement = self.sql(sql)?;
-        let mut rows = statement.query(params![channel, now, count(looked_at)])?;
+        let mut rows = statement.query(params![channel, tried, now, count(looked_at)])?;
         let mut lanes = Vec::new();
         while let Some(row) = rows.next()? {
             let lane = DueLane {
@@ -253,30 +303,45 @@ impl Work<'_> {
                 lanes.push(lane);
             }
         }
-        let fresh = self.memory.fresh.due(channel, now).take(max);
-        lanes.extend(fresh.map(|(due_at, id)| DueLane {
-            id,
-            is_held: false,
-            due_at,
-        }));
-        lanes.sort_by_key(|lane| lane.due_at);
-        lanes.truncate(max);
         Ok(lanes)
     }
 
-    /// Claims what a due lane would send next, after burying what has expired.
-    fn claim_lane(&mut self, lane: DueLane, now: UnixMillis, heads: &mut Heads) -> Result<(), Failure> {
+    /// Claims what a due lane would send next, after burying what has expired, where there is a place for it.
+    fn claim_lane(
+        &mut self,
+        lane: DueLane,
+        now: UnixMillis,
+        places: &mut Places,
+        heads: &mut Heads,
+    ) -> Result<(), Failure> {
+        if self
+            .memory
+            .fresh
+            .standing(lane.id)
+            .is_some_and(|standing| !places.has(standing))
+        {
+            return Ok(());
+        }
         if let Some(claimed) = self.claim_fresh(lane.id, now)? {
+            places.take(claimed.standing);
             heads.claimed.push(claimed);
             return Ok(());
         }
+        let expired_before = heads.expired.len();
         while let Some(next) = self.candidate(lane.id, now)? {
             if next.expires_at > now {
                 if lane.is_held {
                     break;
                 }
-                heads.claimed.push(self.take(lane.id, next)?);
-                return Ok(());
+                if places.has(next.claimed.standing) {
+                    places.take(next.claimed.standing);
+                    heads.claimed.push(self.take(lane.id, next)?);
+                    return Ok(());
+                }
+                if heads.expired.len() == expired_before {
+                    return Ok(());
+                }
+                break;
             }
             if heads.has_buried_enough() {
                 return Ok(());
@@ -297,7 +362,8 @@ impl Work<'_> {
         let head = "SELECT seq, state, due_at, expires_at, created_at, attempts, attempt_at, ambiguous, ambiguous_at,
                 parts, body
             FROM outbox LEFT JOIN outbox_body USING (seq) WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1";
-        let found = self.sql(head)?.query_row([lane], candidate).optional()?;
+        let of_lane = |row: &Row<'_>| candidate(row, lane, &self.memory.proven);
+        let found = self.sql(head)?.query_row([lane], of_lane).optional()?;
         let head = found.filter(|head| head.due_at <= now);
         if self.memory.counts.awaiting == 0 {
             return Ok(head);
@@ -307,10 +373,7 @@ impl Work<'_> {
                 parts, body
             FROM outbox INDEXED BY outbox_wait LEFT JOIN outbox_body USING (seq)
             WHERE lane = ?1 AND state = 3 AND due_at <= ?2 ORDER BY seq LIMIT 1";
-        let awaiting = self
-            .sql(awaiting)?
-            .query_row(params![lane, now], candidate)
-            .optional()?;
+        let awaiting = self.sql(awaiting)?.query_row(params![lane, now], of_lane).optional()?;
         Ok(head.into_iter().chain(awaiting).min_by_key(|row| row.seq))
     }
 
@@ -340,27 +403,45 @@ impl Work<'_> {
 
     /// Returns when the next lane of these channels falls due, leaving out those in flight.
     pub(super) fn next_head_due(&mut self, channels: &[String]) -> Result<Option<UnixMillis>, Failure> {
-        let mut next: Option<i64> = None;
+        let mut next = None;
         for channel in channels {
             let channel = self.channel_id(channel)?;
-            let mut earliest = |due: UnixMillis| next = Some(next.map_or(due, |other| other.min(due)));
-            self.memory.fresh.next_due(channel).into_iter().for_each(&mut earliest);
-            let sql = "SELECT due_at, id FROM lane WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at";
+            let due = self.next_due_within(channel, Places::UNBOUNDED)?;
+            next = next.into_iter().chain(due).min();
+        }
+        Ok(next)
+    }
+
+    /// Returns when the next lane of a channel falls due for which there is a place, leaving out those in flight.
+    fn next_due_within(&self, channel: i64, places: Places) -> Result<Option<UnixMillis>, Failure> {
+        let fresh = &self.memory.fresh;
+        let of = |standing, due: Option<UnixMillis>| due.filter(|_| places.has(standing));
+        let mut dues = [
+            of(Standing::Proven, fresh.next_due(channel, true)),
+            of(Standing::New, fresh.next_due(channel, false)),
+            None,
+            None,
+        ];
+        for (tried, next) in [false, true].into_iter().zip(&mut dues[2..]) {
+            let sql = "SELECT due_at, id FROM lane WHERE channel = ?1 AND tried = ?2 AND due_at IS NOT NULL
+                ORDER BY due_at LIMIT ?3";
+            let looked_at = places.all.saturating_add(self.memory.in_flight());
             let mut statement = self.sql(sql)?;
-            let mut rows = statement.query([channel])?;
+            let mut rows = statement.query(params![channel, tried, count(looked_at)])?;
             while let Some(row) = rows.next()? {
-                if !self.memory.is_in_flight(row.get(1)?) {
-                    earliest(row.get(0)?);
+                let lane = row.get(1)?;
+                if !self.memory.is_in_flight(lane) && places.has(self.memory.proven.standing(lane, tried)) {
+                    *next = row.get(0)?;
                     break;
                 }
             }
         }
-        Ok(next)
+        Ok(dues.into_iter().flatten().min())
     }
 }
 
-fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
-    let seq = row.get(0)?;
+fn candidate(row: &Row<'_>, lane: i64, proven: &Proven) -> rusqlite::Result<Candidate> {
+    let (seq, state) = (row.get(0)?, row.get(1)?);
     let claimed = Claimed {
         claim: DeliveryClaim {
             row: seq,
@@ -370,9 +451,10 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
         ambiguous_at_ms: row.get(8)?,
         created_at_ms: row.get(4)?,
         parts: row.get(9)?,
+        standing: proven.standing(lane, state == TRIED || state == AWAITING),
         body: row.get::<_, Option<Arc<str>>>(10)?.unwrap_or_default(),
     };
-    let (state, due_at, expires_at, attempt_at) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(6)?);
+    let (due_at, expires_at, attempt_at) = (row.get(2)?, row.get(3)?, row.get(6)?);
     Ok(Candidate {
         seq,
         state,

@@ -18,7 +18,7 @@ use crate::clock::UnixMillis;
 use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{Attempted, DeliveryState, Dispatch, Error, EventStore, Marks, Quota};
+use crate::store::{Ask, Attempted, DeliveryState, Dispatch, Error, EventStore, Marks, Quota};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -70,7 +70,10 @@ fn receipt() -> Receipt {
 }
 
 async fn claim(store: &SqliteStore) -> Result<Vec<Dispatch>, Error> {
-    Ok(store.lazy_claim_heads(&[family()], 9, NOW).await?.dispatches)
+    Ok(store
+        .lazy_claim_heads(&[Ask::unbounded(family())], 9, NOW)
+        .await?
+        .dispatches)
 }
 
 /// A store that counts its flushes.
@@ -381,7 +384,7 @@ fn what_is_kept_of_fresh_lanes_is_bounded_and_nothing_is_forgotten() {
         store.enqueue(events, NOW).await.expect("enqueue");
         assert_eq!(fresh().await, limit::FRESH_ROWS_MAX);
         let claimed = store
-            .lazy_claim_heads(&[family()], usize::MAX, NOW)
+            .lazy_claim_heads(&[Ask::unbounded(family())], usize::MAX, NOW)
             .await
             .expect("claim");
         let mut found: Vec<_> = claimed.dispatches.iter().map(|one| one.event.key.as_str()).collect();
@@ -420,7 +423,7 @@ fn a_sign_of_life_costs_the_same_however_many_other_lanes_are_stuck() {
             let events = (0..=stuck).map(|n| event(&n.to_string())).collect();
             store.enqueue(events, NOW).await.expect("enqueue");
             let heads = store
-                .lazy_claim_heads(&[family()], usize::MAX, NOW)
+                .lazy_claim_heads(&[Ask::unbounded(family())], usize::MAX, NOW)
                 .await
                 .expect("claim");
             assert_eq!(heads.dispatches.len(), stuck + 1);
@@ -450,8 +453,8 @@ fn every_search_of_a_hot_path_uses_an_index() {
     let plans = store.write(Answer::Lazy, 0, |work| {
         let mut scans = Vec::new();
         for sql in [
-            "SELECT id FROM lane WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
-            "SELECT due_at, id FROM lane WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at",
+            "SELECT id FROM lane WHERE channel = ?1 AND tried = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4",
+            "SELECT due_at, id FROM lane WHERE channel = ?1 AND tried = ?2 AND due_at IS NOT NULL ORDER BY due_at LIMIT ?3",
             "SELECT seq FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1",
             "SELECT seq FROM inbox WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1",
             "SELECT id FROM session WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2",

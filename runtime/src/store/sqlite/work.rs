@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::flusher::Lsn;
 use super::fresh::{Fresh, Marks};
+use super::standing::Proven;
 use super::texts::Texts;
 use super::waiting::{self, Waiting};
 use super::writer::Failure;
@@ -104,6 +105,7 @@ pub(super) struct Memory {
     sessions: HashSet<i64>,
     undo: Vec<Undo>,
     pub(super) fresh: Fresh,
+    pub(super) proven: Proven,
     pub(super) texts: Texts,
     pub(super) marks: Marks,
     waiting: Waiting,
@@ -160,7 +162,8 @@ impl Memory {
             turns: HashMap::new(),
             sessions: HashSet::new(),
             undo: Vec::new(),
-            fresh: Fresh::load(db, |_| false)?,
+            fresh: Fresh::load(db, &Proven::default(), |_| false)?,
+            proven: Proven::default(),
             texts: Texts::default(),
             marks: Marks::default(),
             waiting: Waiting::load(db)?,
@@ -184,7 +187,7 @@ impl Memory {
 
     /// Reads what is fresh again, after a rollback.
     pub(super) fn reload_fresh(&mut self, db: &Connection) -> rusqlite::Result<()> {
-        self.fresh = Fresh::load(db, |row| self.is_row_in_flight(row))?;
+        self.fresh = Fresh::load(db, &self.proven, |row| self.is_row_in_flight(row))?;
         Ok(())
     }
 
