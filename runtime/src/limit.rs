@@ -194,8 +194,12 @@ pub const RECHECK_PAUSE_MIN: Duration = Duration::from_millis(50);
 
 // ---- turns
 
-/// Turns that run at once: each holds a model request or a child process.
-pub const TURNS_RUNNING_MAX: usize = 32;
+/// Turns that run at once, over all channels: each holds a model request or a child process.
+pub const TURNS_RUNNING_MAX: usize = 48;
+/// Turns of one channel that run at once, so that one whose model hangs leaves room for the others.
+pub const TURNS_PER_CHANNEL_MAX: usize = 32;
+/// Turns that a channel may run whatever the others run, so that no number of models that hang stops it.
+pub const TURNS_PER_CHANNEL_MIN: usize = 2;
 /// The longest turn.
 pub const TURN_TIMEOUT: Duration = Duration::from_secs(600);
 /// The wait before run n + 1 of a turn after run n failed, jittered by ±20 %: together nearly two hours, which covers the

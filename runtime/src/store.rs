@@ -316,11 +316,12 @@ pub trait EventStore: Send + Sync + 'static {
 
     // ---- turns
 
-    /// Claims up to `max` due turns, the longest due first, at most one for each session that has none running.
+    /// Claims up to `max` due turns, at most one for each session that has none running, and of no channel more than run to
+    /// `of_channel` with it: the longest due first, the channels taking turns.
     ///
     /// What is handed out is durable. The turns of a session run in the order of their events: one that is postponed
     /// holds up those after it.
-    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<ClaimedTurns, Error>;
+    async fn claim_turns(&self, max: usize, of_channel: usize, now: UnixMillis) -> Result<ClaimedTurns, Error>;
 
     /// Stores the finished answer of a running turn, so that a crash before its commit does not ask the agent again.
     async fn lazy_record_answer(&self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Error>;

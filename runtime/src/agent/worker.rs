@@ -114,17 +114,13 @@ impl AgentWorker {
     /// Claims what is due as far as there is room. Returns how long to wait for more.
     async fn claim(&mut self) -> Result<Duration, store::Error> {
         loop {
-            let room = limit::TURNS_RUNNING_MAX.saturating_sub(self.turns.len());
-            if room == 0 {
-                // Only a turn that ends makes room: its end is waited for in any case.
-                return Ok(limit::RECHECK_PERIOD);
-            }
             if self.context.store.pressure().turns.is_some() {
                 // Whoever watches the marks wakes this worker when there is room.
                 return Ok(limit::RECHECK_PERIOD);
             }
             let now = self.context.clock.now_ms();
-            let claimed = self.context.store.claim_turns(room, now).await?;
+            let (max, of_channel) = places(self.turns.len());
+            let claimed = self.context.store.claim_turns(max, of_channel, now).await?;
             let has_more = !claimed.turns.is_empty() && claimed.next_due.is_some_and(|due| due <= now);
             claimed.turns.into_iter().for_each(|turn| self.begin(turn));
             if !has_more {
@@ -150,4 +146,15 @@ impl AgentWorker {
             error!(error = %failed, "a turn ended without an outcome");
         }
     }
+}
+
+/// Returns how many turns to claim where so many run, and how many of one channel may run then: the fewer are left, the
+/// fewer, but always some.
+fn places(running: usize) -> (usize, usize) {
+    let left = limit::TURNS_RUNNING_MAX.saturating_sub(running);
+    let of_channel = left.saturating_mul(2);
+    (
+        left.max(limit::TURNS_PER_CHANNEL_MIN),
+        of_channel.clamp(limit::TURNS_PER_CHANNEL_MIN, limit::TURNS_PER_CHANNEL_MAX),
+    )
 }

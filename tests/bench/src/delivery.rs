@@ -132,7 +132,11 @@ async fn run_turns(store: Arc<SqliteStore>, wake: Arc<Notify>, count: usize) -> 
     let (mut done, mut running) = (0, JoinSet::new());
     while done < count {
         // A turn that is committed and not yet durable counts: its session is free already, its client is not.
-        for turn in store.claim_turns(CLIENTS - running.len(), now()).await?.turns {
+        for turn in store
+            .claim_turns(CLIENTS - running.len(), usize::MAX, now())
+            .await?
+            .turns
+        {
             let (store, wake) = (Arc::clone(&store), Arc::clone(&wake));
             running.spawn(async move {
                 let committed = store.commit_turn(turn.fence, outcome(&turn), now()).await;
@@ -211,7 +215,7 @@ async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyh
     let mut unclaimed = count;
     for _ in 0..count {
         let free = unclaimed.min(clients - running.len());
-        for turn in store.claim_turns(free, now()).await?.turns {
+        for turn in store.claim_turns(free, usize::MAX, now()).await?.turns {
             unclaimed -= 1;
             let store = Arc::clone(store);
             running.spawn(async move {
@@ -230,7 +234,7 @@ async fn commits(store: &Arc<SqliteStore>, clients: usize, count: usize) -> anyh
 async fn parts(store: &Arc<SqliteStore>, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let (mut empty, mut lazy) = (Sample::default(), Sample::default());
     let turn = store
-        .claim_turns(1, now())
+        .claim_turns(1, usize::MAX, now())
         .await?
         .turns
         .pop()

@@ -38,7 +38,12 @@ async fn messages_out_of_bounds_are_refused_whole_and_nothing_of_them_is_stored(
 async fn names_that_are_only_shown_are_cut() {
     let rig = Rig::new().ample_cpu().up().await;
     assert_eq!(rig.report("publish name").await, "Ok([Outcome::Accepted])");
-    let turns = rig.store.claim_turns(1, i64::MAX / 2).await.expect("claimed").turns;
+    let turns = rig
+        .store
+        .claim_turns(1, usize::MAX, i64::MAX / 2)
+        .await
+        .expect("claimed")
+        .turns;
     let name = turns[0].event.message.sender.name.as_deref().expect("a name");
     assert_eq!(name.len(), limit::DISPLAY_NAME_BYTES_MAX);
     rig.survived().await;
@@ -60,7 +65,12 @@ async fn the_host_stamps_channel_and_session_whatever_the_conversation_is_called
     ] {
         let rig = Rig::new().ample_cpu().up().await;
         assert_eq!(rig.report(&format!("publish {what}")).await, "Ok([Outcome::Accepted])");
-        let turns = rig.store.claim_turns(1, i64::MAX / 2).await.expect("claimed").turns;
+        let turns = rig
+            .store
+            .claim_turns(1, usize::MAX, i64::MAX / 2)
+            .await
+            .expect("claimed")
+            .turns;
         let event = &turns[0].event;
         assert_eq!(
             (event.channel.as_str(), event.message.conversation.id.as_str()),

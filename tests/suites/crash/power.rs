@@ -122,7 +122,7 @@ async fn broken(first: &FirstLife, time: Option<Instant>, data: &Path) -> Vec<St
             faults.push(format!("{id:?} was confirmed, and is lost"));
         }
     }
-    let turns = store.claim_turns(1000, LATER).await.expect("turns").turns;
+    let turns = store.claim_turns(1000, usize::MAX, LATER).await.expect("turns").turns;
     for reply in first.delivered_until(time) {
         let key = DeliveryKey::from_trusted(reply.key.clone());
         if store.delivery(&key).await.expect("a delivery").is_none() {

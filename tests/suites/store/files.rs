@@ -115,11 +115,12 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn lanes_of_an_older_schema_keep_what_is_known_of_them() {
+fn what_waits_in_an_older_schema_waits_in_the_new_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open(dir.path());
     block_on(async {
         enqueue(&store, &[("tried", "ada"), ("new", "bob")], NOW).await;
+        accept(&store, &[("turn", "ada")], NOW).await;
         for dispatch in claim(&store, NOW).await {
             if dispatch.event.conversation.id == "ada" {
                 retry_at(&store, &dispatch, NOW).await;
@@ -130,8 +131,11 @@ fn lanes_of_an_older_schema_keep_what_is_known_of_them() {
     drop(store);
     sql(
         dir.path(),
-        "DROP INDEX lane_due; ALTER TABLE lane DROP COLUMN tried; PRAGMA user_version = 2;
-        CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL",
+        "DROP INDEX lane_due; ALTER TABLE lane DROP COLUMN tried;
+        CREATE INDEX lane_due ON lane (channel, due_at) WHERE due_at IS NOT NULL;
+        DROP INDEX session_due; ALTER TABLE session DROP COLUMN channel;
+        CREATE INDEX session_due ON session (due_at) WHERE due_at IS NOT NULL;
+        PRAGMA user_version = 2",
     );
     let store = open(dir.path());
     let claimed = block_on(claim(&store, NOW));
@@ -141,6 +145,7 @@ fn lanes_of_an_older_schema_keep_what_is_known_of_them() {
         .collect();
     standings.sort_by_key(|(name, _)| *name);
     assert_eq!(standings, [("new", Standing::New), ("tried", Standing::Tried)]);
+    assert_eq!(block_on(claim_turns(&store, NOW)).len(), 1);
 }
 
 #[test]

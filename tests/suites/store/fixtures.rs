@@ -144,7 +144,11 @@ pub(crate) fn names(claimed: &[Dispatch]) -> Vec<&str> {
 }
 
 pub(crate) async fn claim_turns(store: &dyn EventStore, now: UnixMillis) -> Vec<ClaimedTurn> {
-    store.claim_turns(100, now).await.expect("claim turns").turns
+    store
+        .claim_turns(100, usize::MAX, now)
+        .await
+        .expect("claim turns")
+        .turns
 }
 
 /// The platform's ids of claimed events.

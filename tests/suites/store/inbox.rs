@@ -78,7 +78,7 @@ pub(crate) async fn an_event_that_starts_no_turn_is_only_remembered(open: Open<'
 pub(crate) async fn a_session_runs_one_turn_at_a_time(open: Open<'_>) {
     let store = open();
     accept(&*store, &[("1", "ada"), ("2", "ada"), ("3", "bob"), ("4", "eve")], NOW).await;
-    let first = store.claim_turns(2, NOW).await.expect("claim");
+    let first = store.claim_turns(2, usize::MAX, NOW).await.expect("claim");
     assert_eq!(first.next_due, Some(NOW), "there may be more");
     let first = first.turns;
     assert_eq!(first.len(), 2, "no more than asked for");
@@ -107,12 +107,55 @@ pub(crate) async fn the_longest_due_turn_comes_first(open: Open<'_>) {
     accept(&*store, &[("late", "ada")], NOW + 5).await;
     accept(&*store, &[("early", "bob")], NOW).await;
     assert_eq!(
-        ids(&store.claim_turns(1, NOW + 9).await.expect("claim").turns),
+        ids(&store.claim_turns(1, usize::MAX, NOW + 9).await.expect("claim").turns),
         ["early"]
     );
     assert_eq!(
-        ids(&store.claim_turns(1, NOW + 9).await.expect("claim").turns),
+        ids(&store.claim_turns(1, usize::MAX, NOW + 9).await.expect("claim").turns),
         ["late"]
+    );
+}
+
+pub(crate) async fn channels_take_turns_at_the_agent(open: Open<'_>) {
+    let store = open();
+    let flood: Vec<_> = (0..20)
+        .map(|n| inbound(&format!("f{n}"), &format!("place{n}")))
+        .collect();
+    store
+        .accept(&channel("family"), flood, None, NOW)
+        .await
+        .expect("accept");
+    let other = (0..2).map(|n| {
+        let mut event = inbound(&format!("w{n}"), &format!("place{n}"));
+        event.channel = channel("work");
+        event.session = SessionKey::from_trusted(format!("work/place{n}"));
+        event
+    });
+    store
+        .accept(&channel("work"), other.collect(), None, NOW + 5)
+        .await
+        .expect("accept");
+    let claimed = store.claim_turns(4, usize::MAX, NOW + 5).await.expect("claim").turns;
+    let of = |name: &str| claimed.iter().filter(|one| one.event.channel == channel(name)).count();
+    assert_eq!(
+        (of("family"), of("work")),
+        (2, 2),
+        "a flood in one channel leaves room for the other"
+    );
+    let more = store.claim_turns(9, 3, NOW + 5).await.expect("claim");
+    assert_eq!(more.turns.len(), 1, "with those that run, three of a channel");
+    assert_eq!(more.next_due, None, "for the others there is no room");
+    for turn in claimed.iter().chain(&more.turns) {
+        store
+            .commit_turn(turn.fence, end_of(turn, Vec::new()), NOW + 5)
+            .await
+            .expect("commit");
+    }
+    assert_eq!(store.claim_turns(99, 9, NOW + 5).await.expect("claim").turns.len(), 9);
+    assert_eq!(
+        store.next_turn_due().await.expect("next"),
+        Some(NOW),
+        "whatever the room"
     );
 }
 
@@ -441,7 +484,7 @@ pub(crate) async fn the_next_due_turn_is_known(open: Open<'_>) {
     accept(&*store, &[("1", "ada")], NOW).await;
     accept(&*store, &[("2", "bob")], NOW + 3).await;
     assert_eq!(store.next_turn_due().await.expect("next"), Some(NOW));
-    let claimed = store.claim_turns(9, NOW).await.expect("claim");
+    let claimed = store.claim_turns(9, usize::MAX, NOW).await.expect("claim");
     let next = store.next_turn_due().await.expect("next");
     assert_eq!(next, Some(NOW + 3), "running turns do not count");
     assert_eq!(claimed.next_due, next, "a claim of all that is due says when more is");

@@ -53,6 +53,7 @@ on_each_backend! {
         an_event_that_starts_no_turn_is_only_remembered,
         a_session_runs_one_turn_at_a_time,
         the_longest_due_turn_comes_first,
+        channels_take_turns_at_the_agent,
         a_turn_ends_in_one_transaction,
         a_turn_of_an_earlier_process_is_stale,
         a_recorded_answer_comes_back_after_a_restart,

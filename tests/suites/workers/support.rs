@@ -158,7 +158,7 @@ macro_rules! with_faults {
 with_faults! {
     fn accept(channel: &ChannelName, events: Vec<InboundEvent>, cursor: Option<String>, now: UnixMillis) -> Vec<Accepted>;
     fn cursor(channel: &ChannelName) -> Option<String>;
-    fn claim_turns(max: usize, now: UnixMillis) -> ClaimedTurns;
+    fn claim_turns(max: usize, of_channel: usize, now: UnixMillis) -> ClaimedTurns;
     fn lazy_record_answer(fence: TurnFence, event: &EventId, answer: &str) -> ();
     fn commit_turn(fence: TurnFence, commit: TurnCommit, now: UnixMillis) -> ();
     fn postpone_turn(fence: TurnFence, event: &EventId, due: UnixMillis, floor: bool, reason: &str, notice: Option<OutboundEvent>, now: UnixMillis) -> ();
@@ -248,8 +248,12 @@ pub(crate) fn outbound(to: &str, conversation_id: &str, text: &str) -> OutboundE
 }
 
 pub(crate) async fn accept(store: &TestStore, events: Vec<InboundEvent>, clock: &TestClock) {
+    accept_in(store, "family", events, clock).await;
+}
+
+pub(crate) async fn accept_in(store: &TestStore, name: &str, events: Vec<InboundEvent>, clock: &TestClock) {
     store
-        .accept(&channel("family"), events, None, clock.now_ms())
+        .accept(&channel(name), events, None, clock.now_ms())
         .await
         .unwrap();
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sluicegate::agent::echo::Echo;
-use sluicegate::agent::{Agent, AgentError, Growing, Presence, Turn};
+use sluicegate::agent::{Agent, AgentError, AgentTable, AgentWorker, Growing, Presence, Turn};
 use sluicegate::bus::{Bus, Event, Received};
 use sluicegate::clock::Clock;
-use sluicegate::event::{Conversation, OutboundEvent};
+use sluicegate::event::{Conversation, InboundEvent, OutboundEvent};
 use sluicegate::id::{ChannelName, DeliveryKey, SessionKey};
 use sluicegate::limit;
 use sluicegate::store::{EventStore, Role};
@@ -111,7 +111,7 @@ async fn turns_of_a_session_run_one_after_another_and_sessions_beside_each_other
             Ok(text)
         }
     });
-    let sessions = limit::TURNS_RUNNING_MAX * 2;
+    let sessions = limit::TURNS_PER_CHANNEL_MAX * 2;
     let messages = (0..3).flat_map(|n| (0..sessions).map(move |s| inbound(&format!("c{s}"), &format!("{s}/{n}"))));
     accept(&store, messages.collect(), &clock).await;
     let began = Instant::now();
@@ -120,8 +120,8 @@ async fn turns_of_a_session_run_one_after_another_and_sessions_beside_each_other
     running.stop().await;
     assert_eq!(
         *most.lock().unwrap(),
-        limit::TURNS_RUNNING_MAX,
-        "all the room is used, and no more"
+        limit::TURNS_PER_CHANNEL_MAX,
+        "all the room of the channel is used, and no more"
     );
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     let asked = agent.asked.lock().unwrap();
@@ -133,6 +133,60 @@ async fn turns_of_a_session_run_one_after_another_and_sessions_beside_each_other
         assert_eq!(of_session.len(), 3);
         assert!(of_session.is_sorted(), "{of_session:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_number_of_channels_whose_agent_hangs_stops_the_turns_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let agent = ScriptedAgent::new(|text, _| async move {
+        match text.as_str() {
+            "hangs" => std::future::pending().await,
+            _ => Ok(text),
+        }
+    });
+    let agents = AgentTable::new();
+    let slow: Vec<String> = (0..12).map(|n| format!("slow{n}")).collect();
+    for name in slow.iter().map(String::as_str).chain(["family"]) {
+        agents.set(channel(name), Arc::clone(&agent) as _);
+    }
+    for name in &slow {
+        let events = (0..100).map(|n| in_channel(name, inbound(&format!("{name}-{n}"), "hangs")));
+        accept_in(&store, name, events.collect(), &clock).await;
+    }
+    let worker = AgentWorker::new(
+        Arc::clone(&store) as _,
+        Bus::new(),
+        Arc::clone(&clock) as _,
+        agents,
+        Arc::new(NoPresence),
+    );
+    let task = tokio::spawn(worker.run(CancellationToken::new()));
+    let hanging = || {
+        agent
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|text| *text == "hangs")
+            .count()
+    };
+    until("they hang", || hanging() >= limit::TURNS_RUNNING_MAX).await;
+    let began = Instant::now();
+    let quick = (0..20).map(|n| inbound(&format!("c{n}"), "quick"));
+    accept(&store, quick.collect(), &clock).await;
+    until("the others are answered", || store.depth().outbox == 20).await;
+    assert!(began.elapsed() < limit::RECHECK_PERIOD * 2, "{:?}", began.elapsed());
+    let in_all = limit::TURNS_RUNNING_MAX + slow.len() * limit::TURNS_PER_CHANNEL_MIN;
+    assert!(hanging() <= in_all, "{} of {in_all}", hanging());
+    task.abort();
+}
+
+/// Moves an event to another channel, with its session.
+fn in_channel(name: &str, mut event: InboundEvent) -> InboundEvent {
+    event.channel = channel(name);
+    event.session = SessionKey::from_trusted(format!("{name}/{}", event.message.conversation.id));
+    event
 }
 
 #[tokio::test(start_paused = true)]

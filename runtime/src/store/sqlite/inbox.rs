@@ -124,8 +124,8 @@ impl Work<'_> {
             self.sql("INSERT INTO inbox_body (seq, body) VALUES (?1, ?2)")?
                 .execute(params![seq, body])?;
             self.memory.inbox_changes(id, 1);
-            let idle = "UPDATE session SET due_at = max(floor_at, ?2) WHERE id = ?1 AND due_at IS NULL";
-            if self.sql(idle)?.execute(params![session, now])? == 0 {
+            let idle = "UPDATE session SET channel = ?3, due_at = max(floor_at, ?2) WHERE id = ?1 AND due_at IS NULL";
+            if self.sql(idle)?.execute(params![session, now, id])? == 0 {
                 self.hasten_turn(session, now)?;
             }
         }
@@ -177,7 +177,7 @@ impl Work<'_> {
 
     /// Sets when a session next has a turn to run, from its first one that waits.
     pub(super) fn refresh_session(&mut self, session: i64) -> Result<(), Failure> {
-        let sql = "UPDATE session SET due_at = (SELECT max(session.floor_at, inbox.due_at)
+        let sql = "UPDATE session SET (channel, due_at) = (SELECT inbox.channel, max(session.floor_at, inbox.due_at)
                 FROM inbox WHERE inbox.session = ?1 AND state = 0 ORDER BY seq LIMIT 1)
             WHERE id = ?1";
         self.sql(sql)?.execute([session])?;
@@ -186,41 +186,73 @@ impl Work<'_> {
 
     // ---- turns
 
-    /// Claims due turns, the longest due first, one for each session that has none running.
-    pub(super) fn claim_turns(&mut self, max: usize, now: UnixMillis) -> Result<ClaimedRows, Failure> {
-        let mut rows = Vec::new();
-        for session in self.due_sessions(max, now)? {
-            let sql = "SELECT seq, event_id, failures, body, answer FROM inbox INDEXED BY inbox_waiting
-                JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1";
-            let found = self.sql(sql)?.query_row([session], |row| {
-                let event_id = EventId::from_trusted(row.get::<_, String>(1)?);
-                let turn = ClaimedRow {
-                    event_id,
-                    failures: row.get(2)?,
-                    body: row.get(3)?,
-                    answer: row.get(4)?,
-                };
-                Ok((row.get(0)?, turn))
-            });
-            let Some((seq, turn)) = found.optional()? else { continue };
-            self.memory
-                .take_turn(turn.event_id.clone(), RunningTurn { seq, session });
-            self.seen_seq = self.seen_seq.max(seq);
-            rows.push(turn);
+    /// Claims due turns, one for each session that has none running: of each channel the longest due first, the channels
+    /// taking turns.
+    pub(super) fn claim_turns(
+        &mut self,
+        max: usize,
+        of_channel: usize,
+        now: UnixMillis,
+    ) -> Result<ClaimedRows, Failure> {
+        let mut queues = Vec::new();
+        for (channel, left) in self.memory.channels_with_turns(of_channel) {
+            queues.push(self.due_sessions(channel, left.min(max), now)?.into_iter());
         }
-        let next_due = if rows.len() < max {
-            self.next_turn_due()?
-        } else {
-            Some(now)
-        };
+        self.memory.turn_rotation = self.memory.turn_rotation.wrapping_add(1);
+        let first = self.memory.turn_rotation % queues.len().max(1);
+        queues.rotate_left(first);
+        let mut rows = Vec::new();
+        let mut has_more = true;
+        while has_more {
+            has_more = false;
+            for queue in &mut queues {
+                if rows.len() == max {
+                    return Ok(ClaimedRows {
+                        rows,
+                        next_due: Some(now),
+                    });
+                }
+                if let Some(session) = queue.next() {
+                    rows.extend(self.claim_turn_of(session)?);
+                    has_more = true;
+                }
+            }
+        }
+        let next_due = self.next_turn_due(of_channel)?;
         Ok(ClaimedRows { rows, next_due })
     }
 
-    fn due_sessions(&self, max: usize, now: UnixMillis) -> Result<Vec<i64>, Failure> {
-        let sql = "SELECT id FROM session WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
+    /// Claims the first turn that waits in a session.
+    fn claim_turn_of(&mut self, session: i64) -> Result<Option<ClaimedRow>, Failure> {
+        let sql = "SELECT seq, event_id, failures, body, answer, channel FROM inbox INDEXED BY inbox_waiting
+            JOIN inbox_body USING (seq) WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1";
+        let found = self.sql(sql)?.query_row([session], |row| {
+            let turn = ClaimedRow {
+                event_id: EventId::from_trusted(row.get::<_, String>(1)?),
+                failures: row.get(2)?,
+                body: row.get(3)?,
+                answer: row.get(4)?,
+            };
+            let running = RunningTurn {
+                seq: row.get(0)?,
+                session,
+                channel: row.get(5)?,
+            };
+            Ok((turn, running))
+        });
+        let Some((turn, running)) = found.optional()? else {
+            return Ok(None);
+        };
+        self.memory.take_turn(turn.event_id.clone(), running);
+        self.seen_seq = self.seen_seq.max(running.seq);
+        Ok(Some(turn))
+    }
+
+    fn due_sessions(&self, channel: i64, max: usize, now: UnixMillis) -> Result<Vec<i64>, Failure> {
+        let sql = "SELECT id FROM session WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
         let looked_at = max.saturating_add(self.memory.running());
         let mut statement = self.sql(sql)?;
-        let mut rows = statement.query(params![now, count(looked_at)])?;
+        let mut rows = statement.query(params![channel, now, count(looked_at)])?;
         let mut sessions = Vec::new();
         while let Some(row) = rows.next()? {
             let session = row.get(0)?;
@@ -231,15 +263,22 @@ impl Work<'_> {
         Ok(sessions)
     }
 
-    pub(super) fn next_turn_due(&self) -> Result<Option<UnixMillis>, Failure> {
-        let mut statement = self.sql("SELECT due_at, id FROM session WHERE due_at IS NOT NULL ORDER BY due_at")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if !self.memory.is_running(row.get(1)?) {
-                return Ok(Some(row.get(0)?));
+    /// Returns when the next turn falls due that does not run, of a channel of which fewer than `of_channel` do.
+    pub(super) fn next_turn_due(&self, of_channel: usize) -> Result<Option<UnixMillis>, Failure> {
+        let mut next: Option<UnixMillis> = None;
+        for (channel, _) in self.memory.channels_with_turns(of_channel) {
+            let sql = "SELECT due_at, id FROM session WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at";
+            let mut statement = self.sql(sql)?;
+            let mut rows = statement.query([channel])?;
+            while let Some(row) = rows.next()? {
+                if !self.memory.is_running(row.get(1)?) {
+                    let due = row.get(0)?;
+                    next = Some(next.map_or(due, |other| other.min(due)));
+                    break;
+                }
             }
         }
-        Ok(None)
+        Ok(next)
     }
 
     pub(super) fn record_answer(&mut self, fence: TurnFence, event: &EventId, answer: &str) -> Result<(), Failure> {

@@ -77,9 +77,9 @@ impl EventStore for SqliteStore {
         Ok(found)
     }
 
-    async fn claim_turns(&self, max: usize, now: UnixMillis) -> Result<ClaimedTurns, Error> {
+    async fn claim_turns(&self, max: usize, of_channel: usize, now: UnixMillis) -> Result<ClaimedTurns, Error> {
         let claimed = self
-            .write(Answer::Claim, 0, move |work| work.claim_turns(max, now))
+            .write(Answer::Claim, 0, move |work| work.claim_turns(max, of_channel, now))
             .await?;
         let mut turns = Vec::with_capacity(claimed.rows.len());
         for row in claimed.rows {
@@ -176,7 +176,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn next_turn_due(&self) -> Result<Option<UnixMillis>, Error> {
-        self.write(Answer::Lazy, 0, |work| work.next_turn_due()).await
+        self.write(Answer::Lazy, 0, |work| work.next_turn_due(usize::MAX)).await
     }
 
     async fn enqueue(&self, events: Vec<OutboundEvent>, now: UnixMillis) -> Result<(), Error> {

@@ -23,7 +23,7 @@ const CACHE_KIB_NEGATIVE: i64 = -16_384;
 const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_time.sql"),
-    include_str!("migrations/0003_standing.sql"),
+    include_str!("migrations/0003_places.sql"),
 ];
 
 /// Why a data directory could not be opened.

@@ -457,7 +457,8 @@ fn every_search_of_a_hot_path_uses_an_index() {
             "SELECT due_at, id FROM lane WHERE channel = ?1 AND tried = ?2 AND due_at IS NOT NULL ORDER BY due_at LIMIT ?3",
             "SELECT seq FROM outbox WHERE lane = ?1 AND state <= 2 ORDER BY seq LIMIT 1",
             "SELECT seq FROM inbox WHERE session = ?1 AND state = 0 ORDER BY seq LIMIT 1",
-            "SELECT id FROM session WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2",
+            "SELECT id FROM session WHERE channel = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3",
+            "SELECT due_at, id FROM session WHERE channel = ?1 AND due_at IS NOT NULL ORDER BY due_at",
             "SELECT seq FROM outbox WHERE state = 5 ORDER BY finished_at DESC, seq DESC LIMIT ?1",
             "SELECT seq FROM inbox WHERE state = 2 ORDER BY finished_at DESC, seq DESC LIMIT ?1",
         ] {

@@ -39,6 +39,14 @@ impl Waiting {
         self.names.insert(channel, name.to_owned());
     }
 
+    /// Returns the channels of which anything waits.
+    pub(super) fn channels(&self) -> impl Iterator<Item = i64> {
+        self.rows
+            .iter()
+            .filter(|(_, rows)| **rows > 0)
+            .map(|(channel, _)| *channel)
+    }
+
     pub(super) fn add(&mut self, channel: i64, rows: i64) {
         *self.rows.entry(channel).or_default() += rows;
         self.touched.insert(channel);

@@ -73,6 +73,7 @@ pub(super) struct Counts {
 pub(super) struct RunningTurn {
     pub(super) seq: i64,
     pub(super) session: i64,
+    pub(super) channel: i64,
 }
 
 enum Undo {
@@ -114,8 +115,10 @@ pub(super) struct Memory {
     session_ids: HashMap<String, i64>,
     /// The newest line of sessions' histories.
     last_lines: HashMap<i64, Option<i64>>,
-    /// Whose turn it is among the channels.
+    /// Whose turn it is among the channels, at a claim of lane heads.
     pub(super) rotation: usize,
+    /// The same, at a claim of turns.
+    pub(super) turn_rotation: usize,
     /// Where the last sweep of each table stopped.
     pub(super) swept: Swept,
     pub(super) is_cursor_touched: bool,
@@ -172,6 +175,7 @@ impl Memory {
             session_ids: HashMap::new(),
             last_lines: HashMap::new(),
             rotation: 0,
+            turn_rotation: 0,
             swept: Swept::default(),
             is_cursor_touched: false,
             is_state_touched: false,
@@ -355,6 +359,19 @@ impl Memory {
 
     pub(super) fn running(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Returns the channels in which turns wait, and how many of each may be claimed where `max` may run at once.
+    pub(super) fn channels_with_turns(&self, max: usize) -> Vec<(i64, usize)> {
+        let left = |channel| {
+            let running = self.turns.values().filter(|turn| turn.channel == channel);
+            (channel, max.saturating_sub(running.count()))
+        };
+        self.waiting
+            .channels()
+            .map(left)
+            .filter(|(_, left)| *left > 0)
+            .collect()
     }
 
     pub(super) fn turn(&self, event: &EventId) -> Option<RunningTurn> {
