@@ -4,10 +4,11 @@
 //! are the first to go. Only the draft that is on its way when the answer is finished is waited for, shortly, so that
 //! the answer can replace it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,6 +16,7 @@ use super::{Presence, TurnCounters};
 use crate::bus::{Bus, Event};
 use crate::clock::Clock;
 use crate::event::{InboundEvent, OutboundEvent};
+use crate::id::ChannelName;
 use crate::limit;
 
 /// What all turns share for their signs of life.
@@ -23,8 +25,45 @@ pub(super) struct Signs {
     pub(super) bus: Bus,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<TurnCounters>,
-    /// Bounds the calls into channels that run at once.
-    pub(super) calls: Semaphore,
+    pub(super) calls: Calls,
+}
+
+/// The calls into channels that run, counted for each: one whose presence hangs takes no place of another's.
+#[derive(Default)]
+pub(super) struct Calls(Mutex<HashMap<ChannelName, usize>>);
+
+/// A call that runs, until it is dropped.
+struct Call<'a> {
+    calls: &'a Calls,
+    channel: &'a ChannelName,
+}
+
+impl Calls {
+    /// Begins a call, where fewer run than may.
+    fn begin<'a>(&'a self, channel: &'a ChannelName) -> Option<Call<'a>> {
+        let mut running = self.lock();
+        let count = running.entry(channel.clone()).or_default();
+        (*count < limit::DRAFTS_IN_FLIGHT_MAX).then(|| {
+            *count += 1;
+            Call { calls: self, channel }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut running = self.calls.lock();
+        if let Some(count) = running.get_mut(self.channel) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.channel);
+            }
+        }
+    }
 }
 
 /// The signs of one running turn. They end when this is dropped.
@@ -130,7 +169,7 @@ impl Signs {
     async fn keep_typing(&self, answer: &OutboundEvent) {
         sleep(limit::TYPING_DELAY).await;
         loop {
-            if let Ok(_permit) = self.calls.try_acquire() {
+            if let Some(_call) = self.calls.begin(&answer.channel) {
                 let typing = self.presence.typing(&answer.channel, &answer.conversation);
                 // A channel that is too slow to show it shows nothing.
                 let _shown = timeout(limit::PRESENCE_TIMEOUT, typing).await;
@@ -175,7 +214,8 @@ impl Signs {
             text: growing.text.clone(),
             at_ms,
         });
-        let Ok(_permit) = self.calls.try_acquire() else {
+        let channel = growing.channel.clone();
+        let Some(_call) = self.calls.begin(&channel) else {
             count(&self.counters.drafts_dropped);
             return;
         };

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::presence::Signs;
+use super::presence::{Calls, Signs};
 use super::turn::Context;
 use super::{AgentTable, Presence, TurnCounters};
 use crate::bus::Bus;
@@ -56,7 +55,7 @@ impl AgentWorker {
             bus: bus.clone(),
             clock: Arc::clone(&clock),
             counters: Arc::clone(&counters),
-            calls: Semaphore::new(limit::DRAFTS_IN_FLIGHT_MAX),
+            calls: Calls::default(),
         });
         let context = Context {
             store,

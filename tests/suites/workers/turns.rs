@@ -365,6 +365,8 @@ async fn a_shutdown_takes_no_more_turns_and_waits_for_the_running_one() {
 #[derive(Default)]
 struct Screen {
     delay: Duration,
+    /// The channel that never shows anything.
+    hangs: Option<ChannelName>,
     typing: Mutex<Vec<Duration>>,
     drafts: Mutex<Vec<(Duration, OutboundEvent)>>,
     began: Mutex<Option<Instant>>,
@@ -374,17 +376,25 @@ impl Screen {
     fn elapsed(&self) -> Duration {
         self.began.lock().unwrap().get_or_insert_with(Instant::now).elapsed()
     }
+
+    async fn hang_for(&self, channel: &ChannelName) {
+        if self.hangs.as_ref() == Some(channel) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[async_trait]
 impl Presence for Screen {
-    async fn typing(&self, _channel: &ChannelName, _conversation: &Conversation) {
+    async fn typing(&self, channel: &ChannelName, _conversation: &Conversation) {
+        self.hang_for(channel).await;
         let at = self.elapsed();
         self.typing.lock().unwrap().push(at);
         tokio::time::sleep(self.delay).await;
     }
 
     async fn draft(&self, growing: OutboundEvent) {
+        self.hang_for(&growing.channel).await;
         tokio::time::sleep(self.delay).await;
         let at = self.elapsed();
         self.drafts.lock().unwrap().push((at, growing));
@@ -473,6 +483,30 @@ async fn a_screen_that_hangs_delays_the_answer_no_longer_than_the_bound() {
     assert!(screen.drafts.lock().unwrap().is_empty());
     let bound = Duration::from_secs(5) + limit::DRAFT_SETTLE_MAX + Duration::from_millis(300);
     assert!(took <= bound, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_whose_drafts_hang_takes_no_place_of_anothers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (TestStore::open(dir.path()), TestClock::starting_at(1_000_000));
+    let screen = Arc::new(Screen {
+        hangs: Some(channel("slow")),
+        ..Screen::default()
+    });
+    let agents = AgentTable::new();
+    for name in ["slow", "family"] {
+        agents.set(channel(name), Arc::new(Talker { words: 100 }));
+    }
+    let hanging = (0..limit::TURNS_PER_CHANNEL_MAX).map(|n| in_channel("slow", inbound(&format!("s{n}"), "talk")));
+    accept_in(&store, "slow", hanging.collect(), &clock).await;
+    accept(&store, vec![inbound("c1", "talk")], &clock).await;
+    let (bus, presence) = (Bus::new(), Arc::clone(&screen) as _);
+    let worker = AgentWorker::new(Arc::clone(&store) as _, bus, Arc::clone(&clock) as _, agents, presence);
+    let task = tokio::spawn(worker.run(CancellationToken::new()));
+    no_turn_left(&store).await;
+    task.abort();
+    let shown = screen.drafts.lock().unwrap().len();
+    assert!(shown >= 3, "{shown} drafts of the channel that shows them at once");
 }
 
 #[tokio::test(start_paused = true)]
