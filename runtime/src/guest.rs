@@ -30,6 +30,6 @@ pub use relay::Relay;
 pub(crate) use relay::RelayError;
 pub use services::{Held, Services};
 pub use share::{Crowd, Share};
-pub(crate) use share::{FileRoom, Used};
+pub(crate) use share::{Errand, FileRoom, Used};
 pub use usage::{Counter, Usage};
 pub(crate) use wasi_http::words::bound as bound_http_words;

@@ -414,6 +414,13 @@ pub const CHANNEL_CPU_LONG_DEBT_MAX: Duration = Duration::from_millis(20);
 /// What the death of an instance is booked as beside what it used: taking it apart, telling of it and starting anew cost
 /// the host more than the guest, and who dies in a loop is of no use to anyone.
 pub const TRAP_CPU: Duration = Duration::from_millis(10);
+/// What a guest's question to the store, or a small write, is booked as: another thread's work, and the way there and back.
+pub const STORE_CALL_CPU: Duration = Duration::from_micros(50);
+/// What a file that a guest stores is booked as, beside its bytes: two flushes that nobody shares.
+pub const FILE_CPU: Duration = Duration::from_micros(500);
+/// What a byte of such a file is booked as, nanoseconds: a channel that stores files without end is slowed down to some
+/// 12 MB a second, which a small server's disk bears.
+pub const FILE_BYTE_NS: u64 = 40;
 /// The part of each core that all channels use together before the machine counts as crowded, in percent: below it, one
 /// that is busy takes nothing that another wants.
 pub const CROWD_CPU_PERCENT: u32 = 15;
@@ -441,6 +448,9 @@ pub const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DESCRIBE_CPU_MAX: Duration = Duration::from_secs(1);
 /// Calls of one channel that run at once, over all exports, where the operator says nothing.
 pub const CALLS_PER_CHANNEL_DEFAULT: u32 = 64;
+/// Calls of one channel that wait for their turn, over all exports. With those that run this bounds how many of
+/// [`CONNECTIONS_ASKING_MAX`] the callers of one slow channel can hold.
+pub const CALLS_WAITING_PER_CHANNEL_MAX: usize = 64;
 /// How long a call may wait for its turn before it is refused as busy.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long a component is tried out with nothing granted: what it does first, and once more after it failed.

@@ -1,7 +1,7 @@
 //! `blobs`: files that go with messages, kept by the host for a while.
 
-use crate::guest::Guest;
 use crate::guest::bindings::sluicegate::channel::blobs::Host;
+use crate::guest::{Errand, Guest};
 use crate::limit;
 
 impl Host for Guest {
@@ -12,12 +12,13 @@ impl Host for Guest {
         if media_type.len() > limit::PLATFORM_ID_BYTES_MAX {
             return Ok(Err(format!("a media type of {} bytes", media_type.len())));
         }
-        let now = services.clock.now_ms();
-        Ok(services
+        let (errand, now) = (Errand::file(bytes.len()), services.clock.now_ms());
+        let put = services
             .store
             .blob_put(&services.name, &media_type, bytes, services.quota, now)
-            .await
-            .map_err(|error| error.to_string()))
+            .await;
+        services.pay(errand).await;
+        Ok(put.map_err(|error| error.to_string()))
     }
 
     async fn get(&mut self, blob: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
@@ -25,7 +26,9 @@ impl Host for Guest {
         let (Some(services), Some(mut room)) = (&self.services, room) else {
             return Ok(Err(super::NO_CAPABILITY.into()));
         };
-        Ok(match services.store.blob_get(&services.name, &blob).await {
+        let found = services.store.blob_get(&services.name, &blob).await;
+        services.pay(Errand::call()).await;
+        Ok(match found {
             Ok(Some((_, bytes))) => {
                 room.shrink(bytes.len());
                 self.in_hand = Some(room);

@@ -4,7 +4,7 @@ mod place;
 
 use self::place::{Place, PutError};
 use crate::guest::bindings::sluicegate::channel::folder::{Content, FolderError, Host};
-use crate::guest::{Guest, Services, printable};
+use crate::guest::{Errand, Guest, Services, printable};
 use crate::limit;
 
 impl From<PutError> for FolderError {
@@ -73,6 +73,7 @@ impl Host for Guest {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
+        let errand = Errand::file(bytes.len());
         let unanswered = match self.evidence.begin().await {
             Ok(unanswered) => unanswered,
             Err(error) => return Ok(Err(FolderError::Failed(error.to_string()))),
@@ -90,6 +91,7 @@ impl Host for Guest {
             Err(PutError::Interrupted(_)) => drop(unanswered),
             Err(_) => unanswered.withdraw(),
         }
+        services.pay(errand).await;
         Ok(written.map_err(Into::into))
     }
 }

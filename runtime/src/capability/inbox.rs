@@ -3,7 +3,7 @@
 use crate::clock::millis;
 use crate::event::{self, InboundEvent};
 use crate::guest::bindings::sluicegate::channel::inbox::{Host, InboundMessage, Outcome, PublishError};
-use crate::guest::{Guest, Held, Level, Services};
+use crate::guest::{Errand, Guest, Held, Level, Services};
 use crate::id::EventId;
 use crate::limit;
 use crate::store::{Accepted, Error};
@@ -47,11 +47,9 @@ impl Host for Guest {
             return Ok(None);
         };
         // A store that can't be read is going down; without its cursor the guest must not go on.
-        services
-            .store
-            .cursor(&services.name)
-            .await
-            .map_err(wasmtime::Error::msg)
+        let cursor = services.store.cursor(&services.name).await;
+        services.pay(Errand::call()).await;
+        cursor.map_err(wasmtime::Error::msg)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::bus::{self, Letter};
 use crate::clock::UnixMillis;
 use crate::event::{self, SentPart};
 use crate::guest::bindings::sluicegate::channel::progress::{DeliveryError, Host};
-use crate::guest::{Guest, Services};
+use crate::guest::{Errand, Guest, Services};
 use crate::id::DeliveryKey;
 use crate::limit;
 use crate::store::DeliveryRecord;
@@ -27,6 +27,7 @@ impl Host for Guest {
             }
             services.bus.deliveries_due().wake();
         }
+        services.pay(Errand::call()).await;
         Ok(())
     }
 
@@ -36,6 +37,7 @@ impl Host for Guest {
         };
         let Some(key) = key(delivery_key) else { return Ok(None) };
         let record = services.store.delivery(&key).await.map_err(wasmtime::Error::msg)?;
+        services.pay(Errand::call()).await;
         let event = record
             .filter(|record| record.finished_at_ms.is_none())
             .and_then(|record| record.event);
@@ -60,6 +62,7 @@ impl Host for Guest {
             .await
             .map_err(wasmtime::Error::msg)?;
         self.evidence.account_for_answers();
+        services.pay(Errand::call()).await;
         Ok(())
     }
 
@@ -77,6 +80,7 @@ impl Host for Guest {
             .await;
         reached.map_err(wasmtime::Error::msg)?;
         services.bus.deliveries_due().wake();
+        services.pay(Errand::call()).await;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! `state`: small durable values, shared by a channel's instances and seen by no other channel.
 
 use crate::guest::bindings::sluicegate::channel::state::Host;
-use crate::guest::{Guest, Services};
+use crate::guest::{Errand, Guest, Services};
 use crate::limit;
 use crate::store::Error;
 
@@ -27,11 +27,9 @@ impl Host for Guest {
         let Some(services) = &self.services else {
             return Ok(None);
         };
-        services
-            .store
-            .state_get(&services.name, &key)
-            .await
-            .map_err(wasmtime::Error::msg)
+        let value = services.store.state_get(&services.name, &key).await;
+        services.pay(Errand::call()).await;
+        value.map_err(wasmtime::Error::msg)
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Result<(), String>> {
@@ -63,6 +61,7 @@ impl Host for Guest {
             return Ok(Vec::new());
         };
         let listed = services.store.state_keys(&services.name, &prefix).await;
+        services.pay(Errand::call()).await;
         let keys = listed.map_err(wasmtime::Error::msg)?;
         room.shrink(keys.iter().map(|key| key.len() + size_of::<String>()).sum());
         self.in_hand = Some(room);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Instance;
@@ -78,6 +78,8 @@ pub struct Channel {
     pub(super) component: Arc<LoadedComponent>,
     bounds: ChannelBounds,
     calls: Semaphore,
+    /// Bounds the calls that wait for a permit of `calls`.
+    waiting: Semaphore,
     pub(super) status: RwLock<Status>,
     /// Ends the listener that runs now; a new one has a new token.
     pub(super) listening: Mutex<CancellationToken>,
@@ -91,6 +93,7 @@ impl Channel {
             component,
             bounds,
             calls: Semaphore::new(bounds.calls_max as usize),
+            waiting: Semaphore::new(limit::CALLS_WAITING_PER_CHANNEL_MAX),
             status: RwLock::new(Status::Starting),
             listening: Mutex::default(),
         }
@@ -390,10 +393,7 @@ impl Channel {
     {
         let usage = &self.services.usage;
         usage.calls.add(1);
-        let _permit = tokio::time::timeout(limit::CALL_WAIT_MAX, self.calls.acquire())
-            .await
-            .map_err(|_| CallError::Busy)?
-            .map_err(|_| CallError::Busy)?;
+        let _permit = self.turn().await?;
         self.earn().await?;
         let bounds = Bounds {
             memory_bytes_max: self.bounds.memory_bytes_max,
@@ -436,6 +436,18 @@ impl Channel {
         // Through the channel's own log: whoever can make it trap must not fill the disk.
         self.services.log(Level::Warn, &format!("a call failed: {outcome}"));
         Err(outcome)
+    }
+
+    /// Waits for a call's turn, where fewer wait than may.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        if let Ok(permit) = self.calls.try_acquire() {
+            return Ok(permit);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| CallError::Busy)?;
+        tokio::time::timeout(limit::CALL_WAIT_MAX, self.calls.acquire())
+            .await
+            .map_err(|_| CallError::Busy)?
+            .map_err(|_| CallError::Busy)
     }
 
     /// Waits until the channel has earned what its calls before this one used.

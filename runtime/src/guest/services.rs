@@ -13,7 +13,7 @@ use super::allowance::Allowance;
 use super::clients::Clients;
 use super::output::{ChannelLog, Level, near_start, printable};
 use super::relay::Relay;
-use super::share::{Share, Used};
+use super::share::{Errand, Share, Used};
 use super::usage::Usage;
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -99,6 +99,16 @@ impl Services {
             .cpu_ns
             .add(u64::try_from(used.cpu.as_nanos()).unwrap_or(u64::MAX));
         self.share.use_cpu(used)
+    }
+
+    /// Lets a guest pay for what the host did for it: it rests where the channel used up its share.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the rest; what was done is booked.
+    pub(crate) async fn pay(&self, errand: Errand) {
+        if let Some(rest) = self.share.book(errand) {
+            tokio::time::sleep(rest).await;
+        }
     }
 
     /// Counts the death of an instance, and books it.

@@ -55,6 +55,24 @@ pub(crate) struct Used {
     pub is_long: bool,
 }
 
+/// Work that the host did for a guest on other threads than the guest's: its price is fixed, so that no guest pays for a
+/// slow disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Errand(Duration);
+
+impl Errand {
+    /// A question to the store, or a small write.
+    pub(crate) fn call() -> Self {
+        Self(limit::STORE_CALL_CPU)
+    }
+
+    /// A file of so many bytes.
+    pub(crate) fn file(bytes: usize) -> Self {
+        let of_bytes = (bytes as u64).saturating_mul(limit::FILE_BYTE_NS);
+        Self(limit::FILE_CPU + Duration::from_nanos(of_bytes))
+    }
+}
+
 impl Crowd {
     /// Makes a crowd for a machine with so many cores.
     pub fn on_cores(cores: usize) -> Self {
@@ -105,6 +123,14 @@ impl Share {
         self.brief_cpu.spend_and_forget(cpu_s);
         let of_long = if used.is_long { cpu_s } else { 0.0 };
         self.cpu.spend_and_owe(cpu_s).max(self.rest_of_long(of_long))
+    }
+
+    /// Books what the host did for a guest. Returns how long that guest must rest, where the channel used up its share.
+    pub(super) fn book(&self, errand: Errand) -> Option<Duration> {
+        self.use_cpu(Used {
+            cpu: errand.0,
+            is_long: true,
+        })
     }
 
     /// Books the death of an instance: on the channel's own accounts, because the machine is no busier for it.

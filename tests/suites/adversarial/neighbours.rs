@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use harness::{Record, Setup, TempFolder, TestGateway, WsClient};
 use serde_json::json;
+use sluicegate::limit;
 use sluicegate::secret::{Redactor, Secret};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::{HOSTILE, SECRET, encoded};
 
@@ -176,6 +179,42 @@ async fn a_delivery_that_spins_is_retried_and_holds_up_nobody_else() {
         let took = round_trip(&mut client, number).await;
         assert!(took < ROUND_TRIP_MAX, "{took:?}");
     }
+    silent(&mut gateway);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stores_files_without_end_is_slowed_down() {
+    /// As many as the attack stores at once, and calls of it.
+    const FILES: u32 = 100;
+    const CALLS: u32 = 70;
+    let mut gateway = gateway("").await;
+    let hook = gateway.hook("hostile").await;
+    let began = Instant::now();
+    for _ in 0..CALLS {
+        let answer = gateway.request("POST", &format!("{hook}/blob_flood"), &[], b"").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let over = limit::FILE_CPU * FILES * CALLS - limit::CHANNEL_CPU_BURST;
+    let at_least = over * 100 / limit::CHANNEL_CPU_PERCENT_DEFAULT;
+    assert!(began.elapsed() > at_least, "{:?}, not {at_least:?}", began.elapsed());
+    silent(&mut gateway);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_a_webhook_that_hangs_keep_nobody_else_out() {
+    let mut gateway = gateway("").await;
+    let hook = gateway.hook("hostile").await;
+    let mut held = Vec::new();
+    for _ in 0..limit::CONNECTIONS_ASKING_MAX {
+        let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
+        let request = format!("POST {hook}/sleep HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it is asked");
+        held.push(stream);
+    }
+    // Before those that wait for their turn give up.
+    let answered = tokio::time::timeout(limit::CALL_WAIT_MAX / 2, gateway.get("/live")).await;
+    assert_eq!(answered.expect("at once").status, 200);
+    drop(held);
     silent(&mut gateway);
 }
 
