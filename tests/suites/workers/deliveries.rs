@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::*;
 
-const FAMILY: &[&str] = &["family"];
+pub(crate) const FAMILY: &[&str] = &["family"];
 
 /// A store in a folder of its own, with a clock.
-struct Scene {
+pub(crate) struct Scene {
     store: Arc<TestStore>,
     clock: Arc<TestClock>,
     _dir: tempfile::TempDir,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_faults(|_| Fault::None)
     }
 
@@ -38,7 +38,7 @@ impl Scene {
         }
     }
 
-    async fn enqueue(&self, messages: Vec<OutboundEvent>) {
+    pub(crate) async fn enqueue(&self, messages: Vec<OutboundEvent>) {
         self.store.enqueue(messages, self.clock.now_ms()).await.unwrap();
     }
 
@@ -46,7 +46,7 @@ impl Scene {
         delivery_worker(&self.store, &self.clock, platform, bus, drafts)
     }
 
-    fn run(&self, platform: &Arc<Platform>) -> Running {
+    pub(crate) fn run(&self, platform: &Arc<Platform>) -> Running {
         Running::new().deliveries(&self.store, &self.clock, platform)
     }
 
@@ -213,97 +213,6 @@ async fn a_stuck_lane_delays_no_other_and_a_slow_channel_no_other_channel() {
         .count();
     let places = limit::DELIVERIES_PER_CHANNEL_MAX * limit::DELIVERIES_UNPROVEN_PERCENT / 100;
     assert_eq!(hanging, places);
-    running.kill().await;
-}
-
-/// Messages to so many conversations, each of its own.
-fn one_each(channel: &str, places: std::ops::Range<usize>, prefix: &str) -> Vec<OutboundEvent> {
-    places
-        .map(|n| outbound(channel, &format!("{prefix}{n}"), prefix))
-        .collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn conversations_that_hang_take_no_place_of_those_that_deliver() {
-    let scene = Scene::new();
-    let platform = Platform::new(FAMILY, CAREFUL, |request, _| async move {
-        match request.event.text.as_str() {
-            "hangs" => std::future::pending().await,
-            _ => taken(),
-        }
-    });
-    let running = scene.run(&platform);
-    scene.enqueue(one_each("family", 0..8, "known")).await;
-    until("they are known to deliver", || platform.texts_taken().len() == 8).await;
-    scene.enqueue(one_each("family", 0..1000, "hangs")).await;
-    until("they hang", || platform.attempts.lock().unwrap().len() > 8).await;
-    let began = Instant::now();
-    for round in 2..=10 {
-        scene.enqueue(one_each("family", 0..8, "known")).await;
-        until("the others are out", || platform.texts_taken().len() == 8 * round).await;
-    }
-    assert!(
-        began.elapsed() < limit::RECHECK_PERIOD * 10,
-        "{:?} for nine rounds",
-        began.elapsed()
-    );
-    running.kill().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn conversations_that_hang_again_take_no_place_of_new_ones() {
-    let scene = Scene::new();
-    let platform = Platform::new(FAMILY, CAREFUL, |request, before| async move {
-        match (request.event.text.as_str(), before) {
-            ("hangs", 0) => unavailable(),
-            ("hangs", _) => std::future::pending().await,
-            _ => taken(),
-        }
-    });
-    let running = scene.run(&platform);
-    scene.enqueue(one_each("family", 0..1000, "hangs")).await;
-    let again = || {
-        platform
-            .attempts
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|it| it.attempt > 1)
-            .count()
-    };
-    let places = limit::DELIVERIES_PER_CHANNEL_MAX * limit::DELIVERIES_TRIED_PERCENT / 100;
-    until("the second attempts hang", || again() >= places).await;
-    let began = Instant::now();
-    scene.enqueue(one_each("family", 0..100, "new")).await;
-    until("the new ones are out", || platform.texts_taken().len() == 100).await;
-    assert!(began.elapsed() < limit::RECHECK_PERIOD * 2, "{:?}", began.elapsed());
-    assert_eq!(again(), places, "no more than their places");
-    running.kill().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_number_of_channels_that_hang_stops_another() {
-    let scene = Scene::new();
-    let slow: Vec<String> = (0..12).map(|n| format!("slow{n}")).collect();
-    let channels: Vec<&str> = slow.iter().map(String::as_str).chain(["family"]).collect();
-    let platform = Platform::new(&channels, CAREFUL, |request, _| async move {
-        match request.event.text.as_str() {
-            "hangs" => std::future::pending().await,
-            _ => taken(),
-        }
-    });
-    for channel in &slow {
-        scene.enqueue(one_each(channel, 0..100, "hangs")).await;
-    }
-    let running = scene.run(&platform);
-    until("they hang", || {
-        platform.attempts.lock().unwrap().len() >= limit::DELIVERIES_IN_FLIGHT_MAX
-    })
-    .await;
-    let began = Instant::now();
-    scene.enqueue(one_each("family", 0..100, "new")).await;
-    until("the new ones are out", || platform.texts_taken().len() == 100).await;
-    assert!(began.elapsed() < limit::RECHECK_PERIOD * 2, "{:?}", began.elapsed());
     running.kill().await;
 }
 

@@ -7,5 +7,6 @@
 mod agents;
 mod crash;
 mod deliveries;
+mod hanging;
 mod support;
 mod turns;
