@@ -5,6 +5,7 @@
 //! and name it in the list below; one that is not named does not compile without a warning.
 
 mod archive;
+mod claims;
 mod files;
 mod fixtures;
 mod inbox;
@@ -71,11 +72,16 @@ on_each_backend! {
         an_attempt_cut_short_is_ambiguous,
         a_claim_of_which_nothing_left_never_was,
         a_mark_changes_only_the_attempt_that_it_is_of;
+    claims:
+        channels_take_turns,
+        the_longest_due_lane_comes_first,
+        only_the_named_channels_are_served,
+        the_next_due_head_is_known,
+        a_claim_stays_within_the_places_for_each_standing,
+        a_lane_that_fails_is_no_longer_known_to_deliver;
     outbox:
         a_lane_is_sent_in_order_one_at_a_time,
         a_stuck_lane_delays_no_other,
-        a_claim_stays_within_the_places_for_each_standing,
-        a_lane_that_fails_is_no_longer_known_to_deliver,
         a_known_key_is_never_stored_again,
         an_old_claim_is_stale,
         attempts_count_as_they_ended,
@@ -93,11 +99,7 @@ on_each_backend! {
         a_part_of_nothing_in_flight_changes_nothing,
         a_dead_letter_can_be_redriven,
         a_dropped_dead_letter_stays_dropped,
-        dead_letters_come_newest_first,
-        channels_take_turns,
-        the_longest_due_lane_comes_first,
-        only_the_named_channels_are_served,
-        the_next_due_head_is_known;
+        dead_letters_come_newest_first;
     operator:
         the_outbox_lists_what_waits_oldest_first,
         the_outbox_lists_one_channel,
