@@ -31,8 +31,8 @@ pub use listener::Ended;
 pub use loaded::LoadedComponent;
 pub use status::Status;
 
-use crate::guest::{printable, printable_within};
 use crate::limit;
+use crate::shown::{printable, printable_within};
 
 /// Why a component can't be used. The texts are for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -35,6 +35,7 @@ pub mod event;
 pub mod id;
 pub mod limit;
 pub mod retry;
+pub mod shown;
 
 pub mod admin;
 

@@ -4,8 +4,9 @@ mod place;
 
 use self::place::{Place, PutError};
 use crate::guest::bindings::sluicegate::channel::folder::{Content, FolderError, Host};
-use crate::guest::{Errand, Guest, Services, printable};
+use crate::guest::{Errand, Guest, Services};
 use crate::limit;
+use crate::shown::printable;
 
 impl From<PutError> for FolderError {
     fn from(error: PutError) -> Self {

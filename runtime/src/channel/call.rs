@@ -499,6 +499,6 @@ pub(super) fn trap_reason(error: &wasmtime::Error) -> String {
         Some(Trap::StackOverflow) => "it ran out of stack".into(),
         Some(Trap::UnreachableCodeReached) => "it panicked (unreachable code)".into(),
         Some(trap) => trap.to_string(),
-        None => crate::guest::printable(&error.root_cause().to_string()),
+        None => crate::shown::printable(&error.root_cause().to_string()),
     }
 }

@@ -120,7 +120,7 @@ fn pause(duration: Duration) {
 pub(super) fn plain(error: &wasmtime::Error) -> String {
     let (first, root) = (error.to_string(), error.root_cause().to_string());
     // A component's own names are in it.
-    crate::guest::printable(&if first == root {
+    crate::shown::printable(&if first == root {
         first
     } else {
         format!("{first}: {root}")

@@ -317,7 +317,7 @@ fn host(host: String) -> Result<String, Error> {
     if inner.is_empty() || inner.len() > limit::DESCRIPTION_WORD_BYTES_MAX * 4 || !inner.bytes().all(plain) {
         return Err(Error::Description(format!(
             "`{}` is no host",
-            crate::guest::printable(&host)
+            crate::shown::printable(&host)
         )));
     }
     Ok(host)
@@ -327,7 +327,7 @@ fn host(host: String) -> Result<String, Error> {
 fn word(what: &str, text: String) -> Result<String, Error> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
     if text.is_empty() || text.len() > limit::DESCRIPTION_WORD_BYTES_MAX || !text.bytes().all(plain) {
-        let shown = crate::guest::printable(&text);
+        let shown = crate::shown::printable(&text);
         return Err(Error::Description(format!(
             "its {what} `{shown}` is not a plain word of at most 64 characters"
         )));
@@ -340,7 +340,7 @@ fn line(what: &str, text: String) -> Result<String, Error> {
     if text.len() > limit::DESCRIPTION_LINE_BYTES_MAX {
         return Err(Error::Description(format!("its {what} has {} bytes", text.len())));
     }
-    if crate::guest::printable(&text) != text {
+    if crate::shown::printable(&text) != text {
         return Err(Error::Description(format!("its {what} has control characters")));
     }
     Ok(text)

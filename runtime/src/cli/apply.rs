@@ -98,7 +98,7 @@ pub(super) fn report(changed: Option<&ChannelChanged>) -> String {
     };
     let mut text = format!("{}\n", words(changed.done));
     for note in &changed.notes {
-        text.push_str(&format!("note: {}\n", crate::guest::printable(note)));
+        text.push_str(&format!("note: {}\n", crate::shown::printable(note)));
     }
     text
 }

@@ -92,7 +92,7 @@ fn verdict(faults: &[String], text: String) -> Result<String, Failure> {
         return Ok(text);
     }
     let remedy = "stop the gateway, keep a copy of the data directory, and start from the last `sluicegate db backup`";
-    let listed: Vec<String> = faults.iter().map(|fault| crate::guest::printable(fault)).collect();
+    let listed: Vec<String> = faults.iter().map(|fault| crate::shown::printable(fault)).collect();
     let message = format!("the store is damaged:\n  {}", listed.join("\n  "));
     Err(Failure::new(Kind::Failed, message, remedy))
 }

@@ -13,7 +13,7 @@ use super::text::{cell, cell_or_dash, from_now, table, utc};
 use crate::admin::{Changed, DeliveryState, DeliveryView};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::Sources;
-use crate::guest::printable;
+use crate::shown::printable;
 use crate::telemetry::tell;
 
 /// Does what stands after `outbox`.

@@ -221,7 +221,7 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Failure {
     let words = said.as_ref().and_then(|said| said["error"].as_str()).map(|words| {
         words
             .lines()
-            .map(crate::guest::printable)
+            .map(crate::shown::printable)
             .collect::<Vec<_>>()
             .join("\n")
     });

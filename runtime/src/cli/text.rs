@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::clock::UnixMillis;
-use crate::guest::printable;
+use crate::shown::printable;
 
 /// Characters of a cell; longer texts are cut.
 const CELL_CHARS_MAX: usize = 48;

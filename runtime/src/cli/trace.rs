@@ -12,7 +12,7 @@ use super::text::{cell, from_now, utc};
 use crate::admin::{DeliveryState, DeliveryView, List, TraceView, TurnState, TurnView};
 use crate::clock::{Clock as _, SystemClock, UnixMillis};
 use crate::config::Sources;
-use crate::guest::printable;
+use crate::shown::printable;
 
 /// Traces a message by any of its ids.
 pub(super) fn trace(sources: &Sources, id: &str, as_json: bool) -> Result<String, Failure> {

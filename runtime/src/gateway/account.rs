@@ -113,5 +113,5 @@ impl Configured<'_> {
 
 /// The names are the component's own, which may be a stranger's.
 fn quoted(name: &str) -> String {
-    format!("`{}`", crate::guest::printable(name))
+    format!("`{}`", crate::shown::printable(name))
 }

@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use super::allowance::Allowance;
 use super::services::Services;
 use crate::limit;
+use crate::shown::printable_within;
 
 /// How urgent a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,40 +93,12 @@ impl ChannelLog {
     }
 }
 
-/// Cuts words to what a person is shown, and escapes what could drive a terminal or forge a line.
-pub fn printable(message: &str) -> String {
-    printable_within(message, limit::SHOWN_BYTES_MAX)
-}
-
-/// The same, cut to so many bytes.
-pub(crate) fn printable_within(message: &str, bytes_max: usize) -> String {
-    let end = message.floor_char_boundary(bytes_max);
-    let mut line = String::with_capacity(end);
-    for character in message[..end].chars() {
-        if is_unsafe_to_print(character) {
-            line.extend(character.escape_unicode());
-        } else {
-            line.push(character);
-        }
-    }
-    if end < message.len() {
-        line.push('…');
-    }
-    line
-}
-
 /// Cuts what a guest said to what can be shown of it, with room for a secret that begins there: a redactor finds only whole
 /// ones. Redacting all of ten megabytes for four kilobytes of them would stop the neighbours.
 pub(super) fn near_start(message: &str, bytes_max: usize) -> &str {
     /// Percent-encoding triples a secret.
     const ENCODED: usize = 3;
     &message[..message.floor_char_boundary(bytes_max + ENCODED * limit::SECRET_BYTES_MAX)]
-}
-
-/// Control characters, and the marks that turn the direction of text around (Unicode TR 36, "bidirectional text spoofing").
-fn is_unsafe_to_print(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 /// Stdout or stderr of a guest: each line goes to the channel's log.
@@ -236,18 +209,6 @@ impl Drop for LineWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_can_neither_drive_a_terminal_nor_forge_another_line() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d");
-    }
-
-    #[test]
-    fn a_long_line_is_cut_at_a_character() {
-        let cut = printable(&"ä".repeat(limit::SHOWN_BYTES_MAX));
-        assert!(cut.len() <= limit::SHOWN_BYTES_MAX + "…".len(), "{} bytes", cut.len());
-        assert!(cut.ends_with('…'));
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_and_the_log_comes_back() {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::allowance::Allowance;
 use super::clients::Clients;
-use super::output::{ChannelLog, Level, near_start, printable};
+use super::output::{ChannelLog, Level, near_start};
 use super::relay::Relay;
 use super::share::{Errand, Share, Used};
 use super::usage::Usage;
@@ -22,6 +22,7 @@ use crate::event::Conversation;
 use crate::id::{ChannelName, SessionKey};
 use crate::limit;
 use crate::policy::Access;
+use crate::shown::printable;
 use crate::store::{EventStore, Full, Quota};
 
 /// Everything that the guests of one channel share.

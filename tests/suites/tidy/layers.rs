@@ -7,13 +7,14 @@ struct Layer(&'static str, &'static [&'static str]);
 
 /// The stages name no other stage: what they need of one another stands in a trait that `gateway` fills. The one
 /// exception is the plain data of a delivery attempt, which `channel` carries out.
-const LAYERS: [Layer; 24] = [
+const LAYERS: [Layer; 25] = [
     // Words: nothing below them.
     Layer("limit", &[]),
     Layer("clock", &["limit"]),
     Layer("id", &["limit"]),
     Layer("event", &["clock", "id", "limit"]),
     Layer("file", &[]),
+    Layer("shown", &["limit"]),
     Layer("component", &["file", "id", "limit"]),
     // What connects and restrains.
     Layer("store", WORDS),
@@ -70,12 +71,12 @@ const LAYERS: [Layer; 24] = [
             "component",
             "config",
             "gateway",
-            "guest",
             "id",
             "limit",
             "policy",
             "process",
             "secret",
+            "shown",
             "telemetry",
         ],
     ),
@@ -84,11 +85,11 @@ const LAYERS: [Layer; 24] = [
 const WORDS: &[&str] = &["clock", "event", "id", "limit"];
 
 const GUEST: &[&str] = &[
-    "bus", "clock", "egress", "event", "id", "ingress", "limit", "policy", "store",
+    "bus", "clock", "egress", "event", "id", "ingress", "limit", "policy", "shown", "store",
 ];
 
 const CAPABILITY: &[&str] = &[
-    "bus", "clock", "egress", "event", "guest", "id", "limit", "secret", "store",
+    "bus", "clock", "egress", "event", "guest", "id", "limit", "secret", "shown", "store",
 ];
 
 const CHANNEL: &[&str] = &[
@@ -107,6 +108,7 @@ const CHANNEL: &[&str] = &[
     "process",
     "retry",
     "secret",
+    "shown",
 ];
 
 /// Modules that may know every other.
