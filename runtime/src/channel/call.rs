@@ -214,11 +214,14 @@ impl Channel {
             .await?
             .ok_or(CallError::NotOffered("webhook"))?;
         let header_bytes: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if !(200..600).contains(&reply.status)
-            || reply.body.len() > limit::WEBHOOK_BODY_BYTES_MAX
-            || header_bytes > limit::REPLY_HEADER_BYTES_MAX
-        {
-            return Err(self.out_of_bounds(&format!("an answer with status {}", reply.status)));
+        let beyond = [
+            (!(200..600).contains(&reply.status)).then(|| format!("the status {}", reply.status)),
+            past(reply.body.len(), limit::WEBHOOK_BODY_BYTES_MAX, "bytes of body"),
+            past(reply.headers.len(), limit::REPLY_HEADERS_MAX, "headers"),
+            past(header_bytes, limit::REPLY_HEADER_BYTES_MAX, "bytes of headers"),
+        ];
+        if let Some(what) = beyond.into_iter().flatten().next() {
+            return Err(self.out_of_bounds(&format!("an answer to a webhook with {what}")));
         }
         Ok(WebhookReply {
             status: reply.status,
@@ -484,6 +487,11 @@ impl DeliveryError {
             Self::Unauthorized(text) => Self::Unauthorized(clean(text)),
         }
     }
+}
+
+/// Says how many there are where there may not be as many.
+fn past(count: usize, max: usize, what: &str) -> Option<String> {
+    (count > max).then(|| format!("{count} {what}, of {max} that it may have"))
 }
 
 fn frames_fit(frames: &[String]) -> bool {

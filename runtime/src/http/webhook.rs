@@ -153,7 +153,7 @@ fn refuse(refusal: &Refusal) -> Response {
 fn into_response(reply: WebhookReply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    for (name, value) in reply.headers.into_iter().take(limit::REPLY_HEADERS_MAX) {
+    for (name, value) in reply.headers {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
             continue;
         };
