@@ -75,7 +75,7 @@ fn discard_on_signal(place: CopyPlace) -> Result<tokio::runtime::Runtime, Failur
             true => tell("the copy was cut short; nothing is left of it"),
             false => tell("the copy is whole and in its place; only the rest of the command was cut short"),
         }
-        std::process::exit(gateway::INTERRUPTED);
+        std::process::exit(gateway::INTERRUPTED.into());
     });
     Ok(runtime)
 }

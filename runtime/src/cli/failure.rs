@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Configuration,
     /// Another process has what is needed, such as the port or the data directory: 4.
     Busy,
+    /// A signal cut it short: as where a second Ctrl-C ends a process.
+    Interrupted,
 }
 
 impl From<Kind> for ExitCode {
@@ -26,6 +28,7 @@ impl From<Kind> for ExitCode {
             Kind::Usage => Self::from(2),
             Kind::Configuration => Self::from(3),
             Kind::Busy => Self::from(4),
+            Kind::Interrupted => Self::from(gateway::INTERRUPTED),
         }
     }
 }
@@ -52,6 +55,14 @@ impl Failure {
     /// Returns it as a warning, where something else goes on.
     pub(super) fn as_warning(&self) -> String {
         self.to_string().replacen("error: ", "warning: ", 1)
+    }
+
+    /// Makes the failure of a command that was told to stop.
+    pub(super) fn interrupted(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Interrupted,
+            ..Self::plain(message)
+        }
     }
 
     /// Makes a failure of which no more can be said.

@@ -13,7 +13,7 @@ use super::run::start_runtime;
 use crate::channel::Compilation;
 use crate::component::Inspection;
 use crate::config::GatewayConfig;
-use crate::gateway::{Entry, Findings, REVEAL, TrialError, try_out};
+use crate::gateway::{Entry, Findings, REVEAL, TrialError, told_to_stop, try_out};
 use crate::limit;
 use crate::policy::{Endpoint, Grant, GrantEntry, Host};
 use crate::secret::SecretSource;
@@ -59,8 +59,14 @@ pub(super) fn learn(
         let compilation = Compilation::by_own_executable(gateway.compile);
         let compilation = compilation.map_err(|error| Failure::plain(error.to_string()))?;
         let trial = try_out(&wasm, settings.clone(), limit::TRIAL_TIME_MAX, compilation);
-        let tried = start_runtime()?.block_on(trial);
-        tried.map_err(not_tried)?
+        let tried = start_runtime()?.block_on(async {
+            tokio::select! {
+                tried = trial => tried.map_err(not_tried),
+                // Dropped, it takes its folder with it.
+                () = told_to_stop() => Err(Failure::interrupted("the trial was cut short; nothing is left of it")),
+            }
+        });
+        tried?
     };
     // Whether a secret will be there is not known yet; what it may reveal is proposed only where it tried.
     let secrets = it.secrets.iter();

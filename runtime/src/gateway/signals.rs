@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The exit code of a process that a second Ctrl-C ended: 128 + SIGINT, as shells have it.
-pub const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// Begins to listen, and returns what ends at the first signal. From then on the next SIGINT or SIGTERM ends the process at
 /// once. A SIGHUP does not: a terminal that goes away sends it more than once, and nobody is impatient there.
@@ -23,7 +23,7 @@ pub fn first() -> impl Future<Output = ()> {
         }
         tokio::spawn(async move {
             either(&mut interrupt, &mut terminate).await;
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use harness::{Program, Signal, TempFolder, eventually, sluicegate_binary};
 use sluicegate::config::SettingValue;
 use sluicegate::gateway::{Findings, try_out};
+use tokio::process::Command;
 
 use crate::support::{HOSTILE, compilation};
 
@@ -77,4 +79,24 @@ async fn a_trial_ends_in_its_time_whatever_the_component_does() {
         let took = began.elapsed();
         assert!(took < TIME_MAX + Duration::from_secs(60), "{attack}: {took:?}");
     }
+}
+
+#[tokio::test]
+async fn a_trial_that_a_signal_cuts_short_leaves_nothing() {
+    let (folder, temporary) = (TempFolder::new(), TempFolder::new());
+    std::fs::write(folder.path().join("strange.wasm"), HOSTILE).expect("the component is written");
+    let is_empty = || std::fs::read_dir(temporary.path()).expect("a folder").next().is_none();
+    let mut command = Command::new(sluicegate_binary());
+    command
+        .args(["channel", "add", "./strange.wasm", "strange", "--open", "--learn"])
+        .args(["--set", "listener=spin"])
+        .current_dir(folder.path())
+        .env("TMPDIR", temporary.path());
+    let mut program = Program::spawn(command);
+    eventually("the trial has its folder", async || (!is_empty()).then_some(())).await;
+    program.signal(Signal::Interrupt);
+    let (code, output, errors) = program.outcome().await;
+    assert_eq!((code, output.as_str()), (Some(130), ""), "{errors}");
+    assert!(errors.contains("cut short"), "{errors}");
+    assert!(is_empty(), "something is left of it");
 }
