@@ -12,7 +12,7 @@ use super::json_text;
 use super::running::Running;
 use super::text::{cell, cell_or_dash, table, utc};
 use crate::admin::{ChannelView, EgressView, List, UsageView};
-use crate::component;
+use crate::component::{self, Shelf};
 use crate::config::{Access, ChannelConfig, ComponentSource, Config, Editor, Reading, Sources, nearest};
 use crate::id::ChannelName;
 use crate::policy::GrantEntry;
@@ -38,7 +38,7 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
             let mut entry = entry(&config, name, channel);
             entry["status"] = json!(live_of(name).map(|view| &view.status));
             entry["waiting_for_review"] =
-                json!(live_of(name).map_or_else(|| is_changed(channel), |it| it.review.is_some()));
+                json!(live_of(name).map_or_else(|| is_changed(&config, name, channel), |it| it.review.is_some()));
             entry["status_reason"] = json!(live_of(name).and_then(|view| view.reason.as_ref()));
             entry
         });
@@ -58,7 +58,7 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
         [
             name.to_string(),
             channel.component.to_string(),
-            live_of(name).map_or_else(|| configured_status(channel).to_owned(), status_text),
+            live_of(name).map_or_else(|| configured_status(&config, name, channel).to_owned(), status_text),
             channel.agent.clone(),
             access_text(channel),
             grants_text(channel),
@@ -110,8 +110,8 @@ fn status_text(view: &ChannelView) -> String {
 }
 
 /// Returns what can be said of a channel that does not run.
-fn configured_status(channel: &ChannelConfig) -> &'static str {
-    if is_changed(channel) {
+fn configured_status(config: &Config, name: &ChannelName, channel: &ChannelConfig) -> &'static str {
+    if is_changed(config, name, channel) {
         "waiting for review"
     } else if channel.paused {
         "paused"
@@ -120,13 +120,14 @@ fn configured_status(channel: &ChannelConfig) -> &'static str {
     }
 }
 
-/// Returns whether the component's file is another than the one that was reviewed.
-fn is_changed(channel: &ChannelConfig) -> bool {
+/// Returns whether the component's file is another than the one that was reviewed: a start says so too.
+fn is_changed(config: &Config, name: &ChannelName, channel: &ChannelConfig) -> bool {
     let ComponentSource::File(path) = &channel.component else {
         return false;
     };
-    let found = std::fs::read(path).map(|wasm| component::digest(&wasm));
-    found.is_ok_and(|found| channel.sha256.as_deref() != Some(found.as_str()))
+    let reviewed = Shelf::of(&config.gateway.data).reviewed(name, channel.sha256.as_deref());
+    let found = component::read(path).map(|wasm| component::digest(&wasm));
+    reviewed.is_some_and(|reviewed| found.is_ok_and(|found| found != reviewed))
 }
 
 /// Pauses a channel, or puts it back to work.

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
+use sluicegate::component::{Shelf, digest};
+use sluicegate::id::ChannelName;
 
 use crate::binary::{self, Outcome};
 
@@ -325,6 +327,27 @@ fn a_trial_shows_what_was_tried_and_proposes_the_narrowest_grants_and_writes_not
 /// An ordinary program with a socket, and a channel that has one besides.
 const FOREIGN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/foreign.wasm"));
 const WITH_SOCKETS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));
+
+#[test]
+fn a_channel_waits_for_a_review_where_its_file_is_another_than_the_one_that_ran_first() {
+    let folder = folder();
+    let component = folder.path().join("mine.wasm");
+    std::fs::write(&component, WITH_SOCKETS).expect("the component is written");
+    let config = "[channels.mine]\ncomponent = \"./mine.wasm\"\naccess = \"open\"\n";
+    std::fs::write(folder.path().join("sluicegate.toml"), config).expect("the configuration is written");
+    let waits = || json(&binary::run(folder.path(), ["channel", "list", "--json"]))[0]["waiting_for_review"].clone();
+    assert_eq!(waits(), false, "the first that runs counts as reviewed");
+    let name = ChannelName::parse("mine").expect("a name");
+    let shelf = Shelf::of(&folder.path().join("data"));
+    shelf
+        .note_first(&name, &digest(WITH_SOCKETS))
+        .expect("it is noted, as a start does");
+    assert_eq!(waits(), false);
+    std::fs::write(&component, FOREIGN).expect("another component is written");
+    assert_eq!(waits(), true);
+    let list = binary::run(folder.path(), ["channel", "list"]);
+    assert!(list.out.contains("waiting for review"), "{}", list.out);
+}
 
 #[test]
 fn a_component_that_wants_sockets_is_told_that_they_lead_nowhere_and_what_to_use() {
