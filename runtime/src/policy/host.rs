@@ -141,11 +141,6 @@ impl HostPattern {
             (Self::Exact(_), Self::Below(_)) => false,
         }
     }
-
-    /// Whether this is a wildcard.
-    pub fn is_wildcard(&self) -> bool {
-        matches!(self, Self::Below(_))
-    }
 }
 
 impl fmt::Display for HostPattern {

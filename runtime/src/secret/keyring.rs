@@ -9,10 +9,11 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::Secret;
 use super::redact::Redactor;
 use super::signing::{self, Signing};
 use super::template::{self, Piece};
-use super::{Secret, SecretSource};
+use crate::limit;
 use crate::policy::{Grants, Host, HostPattern};
 
 /// Where a value may be put in.
@@ -246,10 +247,7 @@ impl Keyring {
     pub fn named_in<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = &'t str> {
         let starts = text.windows(2).enumerate().filter(|(_, window)| *window == b"{{");
         starts.filter_map(|(start, _)| {
-            let after = &text[start + 2..];
-            let length = after.iter().take(65).position(|byte| *byte == b'}')?;
-            let name = std::str::from_utf8(&after[..length]).ok()?;
-            after[length..].starts_with(b"}}").then_some(())?;
+            let name = placeholder(&text[start..])?;
             self.secrets.get_key_value(name).map(|(name, _)| name.as_str())
         })
     }
@@ -286,28 +284,10 @@ impl Placements {
     }
 }
 
-/// Loads the secrets of one channel, and returns all that failed, by name.
-///
-/// # Errors
-/// Every secret that could not be loaded, with its remedy.
-pub fn load_all(
-    sources: &BTreeMap<String, SecretSource>,
-) -> Result<BTreeMap<String, Secret>, Vec<(String, super::SecretError)>> {
-    let (mut loaded, mut failed) = (BTreeMap::new(), Vec::new());
-    for (name, source) in sources {
-        match source.load() {
-            Ok(secret) => {
-                loaded.insert(name.clone(), secret);
-            }
-            Err(error) => failed.push((name.clone(), error)),
-        }
-    }
-    if failed.is_empty() { Ok(loaded) } else { Err(failed) }
-}
-
 /// Whether a text can be the name of a secret.
 pub(super) fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    (1..=limit::DESCRIPTION_WORD_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 /// Returns a guest's name for an error message: only if it is one.
@@ -315,16 +295,21 @@ fn shown(name: &str) -> String {
     if is_name(name) { name.to_owned() } else { "?".to_owned() }
 }
 
+/// Returns the name in the `{{name}}` that a text begins with.
+fn placeholder(text: &[u8]) -> Option<&str> {
+    let rest = text.strip_prefix(b"{{")?;
+    // No further: a text may hold many beginnings and no end.
+    let mut searched = rest.iter().take(limit::DESCRIPTION_WORD_BYTES_MAX + 1);
+    let (name, behind) = rest.split_at(searched.position(|byte| *byte == b'}')?);
+    let name = std::str::from_utf8(name).ok().filter(|name| is_name(name))?;
+    behind.starts_with(b"}}").then_some(name)
+}
+
 /// Returns the name in `"{{name}}"` at `start`, and where its closing quote stands.
 fn placeholder_string(json: &[u8], start: usize) -> Option<(&str, usize)> {
-    let after = &json[start + 3..];
-    let length = after.iter().take(65).position(|byte| *byte == b'}')?;
-    let name = std::str::from_utf8(&after[..length])
-        .ok()
-        .filter(|name| is_name(name))?;
-    after[length..]
-        .starts_with(b"}}\"")
-        .then_some((name, start + 3 + length + 2))
+    let name = placeholder(&json[start + 1..])?;
+    let end = start + 1 + "{{}}".len() + name.len();
+    (json.get(end) == Some(&b'"')).then_some((name, end))
 }
 
 /// How a value is written in each place.
