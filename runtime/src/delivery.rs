@@ -68,6 +68,8 @@ pub enum Failure {
     DeadlineExceeded,
     /// The channel was not up, so nothing was tried.
     NotUp,
+    /// The gateway itself had no place for a request of it: too many others of the channel were in flight.
+    NoPlace,
 }
 
 /// What came of an attempt, and what the host saw of it.

@@ -192,6 +192,9 @@ impl NetError {
 pub struct EgressLimits {
     /// Requests and response streams at once.
     pub in_flight_max: usize,
+    /// How long a request waits for its place among them. A stream, which may be kept for as long as its guest likes, does
+    /// not wait.
+    pub place_wait_max: Duration,
     /// Sockets at once.
     pub sockets_max: usize,
     /// The body of one request, bytes.
@@ -210,6 +213,7 @@ impl Default for EgressLimits {
     fn default() -> Self {
         Self {
             in_flight_max: limit::HTTP_IN_FLIGHT_DEFAULT,
+            place_wait_max: limit::HTTP_PLACE_WAIT_MAX,
             sockets_max: limit::SOCKETS_DEFAULT,
             request_body_bytes_max: limit::HTTP_REQUEST_BODY_BYTES_MAX,
             response_body_bytes_max: limit::HTTP_RESPONSE_BODY_BYTES_DEFAULT,

@@ -574,6 +574,9 @@ pub const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Requests and response streams of one channel at once, where the operator says nothing: an adapter polls, delivers to a few lanes and shows its work.
 pub const HTTP_IN_FLIGHT_DEFAULT: usize = 16;
+/// How long a request waits for its place among those of its channel: more deliveries may run at once than requests. A
+/// platform that answers makes room long before; behind one that does not, the call should end before its own time is up.
+pub const HTTP_PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// WebSockets and byte streams of one channel at once, where the operator says nothing.
 pub const SOCKETS_DEFAULT: usize = 16;
 /// Bytes of one channel, in and out together, in one minute, where the operator says nothing: a few large files, not a

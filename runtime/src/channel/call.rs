@@ -129,10 +129,17 @@ impl Channel {
             .await;
         let result = match called {
             Ok(Ok(receipt)) => Ok(receipt.into()),
+            // The guest can't tell a platform that has no room from a gateway that has none.
+            Ok(Err(exports::delivery::DeliveryError::Unavailable(_))) if evidence.is_unplaced() => {
+                Err(Failure::NoPlace)
+            }
             Ok(Err(error)) => Err(Failure::Reported(
                 DeliveryError::from(error).presentable(&self.services),
             )),
             Err(CallError::Trapped(reason)) => Err(Failure::Trapped(reason)),
+            Err(CallError::DeadlineExceeded(_)) if evidence.is_unplaced() && !evidence.anything_left() => {
+                Err(Failure::NoPlace)
+            }
             Err(CallError::DeadlineExceeded(_)) => Err(Failure::DeadlineExceeded),
             Err(CallError::Busy | CallError::NotOffered(_)) => Err(Failure::NotUp),
         };

@@ -9,7 +9,7 @@
 //! | `unauthorized` | the channel pauses; the message waits |
 //! | anything else, and bytes left without an answer | the outcome is unknown: [`Repeat`] |
 //! | `rate-limited` | the conversation or the channel waits; costs no attempt |
-//! | the channel was not up | tried again soon; costs no attempt |
+//! | the channel was not up, or the gateway had no place for its request | tried again soon; costs no attempt |
 //! | anything else, and nothing left unanswered | failed: tried again by the schedule, until the store lets it expire |
 
 use std::time::Duration;
@@ -197,6 +197,13 @@ pub fn after_attempt(attempt: Attempt, dispatch: &Dispatch, guarantees: &Guarant
             ChannelEffect::None,
             false,
         ),
+        failed @ Failure::NoPlace if !unanswered => not_tried(
+            retry::after(tried.now, limit::NOT_UP_WAIT),
+            false,
+            failure_reason(&failed),
+            ChannelEffect::None,
+            false,
+        ),
         failed => {
             let reason = failure_reason(&failed);
             if unanswered {
@@ -304,6 +311,7 @@ fn failure_reason(failure: &Failure) -> String {
         Failure::Trapped(why) => format!("the component trapped: {why}"),
         Failure::DeadlineExceeded => "the component took too long".to_owned(),
         Failure::NotUp => "the channel is not up".to_owned(),
+        Failure::NoPlace => "too many other requests of the channel wait for their answers".to_owned(),
     }
 }
 

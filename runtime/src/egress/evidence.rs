@@ -25,6 +25,8 @@ struct Seen {
     unanswered: AtomicU32,
     /// Answered completely, and the guest did not say yet what came of it.
     answered: AtomicU32,
+    /// Wanted a place in the gate, and did not get one.
+    unplaced: AtomicU32,
     /// None where the end of the process leaves nothing to find out, such as for what a listener sends.
     mark: Option<Mark>,
     /// Set once the mark is made.
@@ -36,6 +38,7 @@ impl fmt::Debug for Seen {
         f.debug_struct("Seen")
             .field("unanswered", &self.unanswered)
             .field("answered", &self.answered)
+            .field("unplaced", &self.unplaced)
             .field("is_marked", &self.marked.initialized())
             .finish_non_exhaustive()
     }
@@ -63,6 +66,22 @@ impl Evidence {
     /// could say what the answer meant.
     pub fn anything_left(&self) -> bool {
         self.bytes_left() || self.0.answered.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a request was not sent since too many others of its channel were in flight, or still waits for its place
+    /// among them: no fault of the platform's.
+    pub fn is_unplaced(&self) -> bool {
+        self.0.unplaced.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes that a request needs a place.
+    pub(super) fn note_unplaced(&self) {
+        self.0.unplaced.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that it has one.
+    pub(super) fn note_placed(&self) {
+        self.0.unplaced.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Notes that something reached a peer by another way than a request, such as the terminal.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName};
+use tokio::sync::SemaphorePermit;
 
 use super::address::ResolveError;
 use super::counters::Denial;
@@ -46,7 +47,7 @@ impl ChannelEgress {
         body_bytes_max: usize,
     ) -> Result<Response, HttpError> {
         let prepared = self.prepare(request)?;
-        let _permit = self.in_flight.try_acquire().map_err(|_| HttpError::Busy)?;
+        let _place = self.place(evidence).await?;
         let (timeout, place) = (prepared.timeout, prepared.target.to_string());
         let work = async {
             let answer = self.dispatch(prepared, evidence).await?;
@@ -59,6 +60,15 @@ impl ChannelEgress {
                 timeout.as_millis()
             ))),
         }
+    }
+
+    /// Waits for a place among the requests in flight, in the order of asking.
+    async fn place(&self, evidence: &Evidence) -> Result<SemaphorePermit<'_>, HttpError> {
+        evidence.note_unplaced();
+        let placed = tokio::time::timeout(self.limits.place_wait_max, self.in_flight.acquire()).await;
+        let place = placed.map_err(|_| HttpError::Busy)?.map_err(|_| HttpError::Busy)?;
+        evidence.note_placed();
+        Ok(place)
     }
 
     /// Sends the request and waits for the head of its answer.

@@ -38,9 +38,11 @@ impl ResponseStream {
         evidence: &Evidence,
     ) -> Result<Self, HttpError> {
         let prepared = channel.prepare(request)?;
+        evidence.note_unplaced();
         let permit = Arc::clone(&channel.in_flight)
             .try_acquire_owned()
             .map_err(|_| HttpError::Busy)?;
+        evidence.note_placed();
         let (timeout, target) = (prepared.timeout, prepared.target.clone());
         let Answer {
             response,

@@ -181,7 +181,7 @@ async fn deliver(channel: &Channel) -> String {
             Err(Failure::Reported(error)) => error.to_string(),
             Err(Failure::Trapped(reason)) => format!("it died: {reason}"),
             Err(Failure::DeadlineExceeded) => "it gave no answer in time".to_owned(),
-            Err(Failure::NotUp) => "it took no call".to_owned(),
+            Err(Failure::NotUp | Failure::NoPlace) => "it took no call".to_owned(),
         };
         if !channel.services().egress.log(1).is_empty() {
             break;

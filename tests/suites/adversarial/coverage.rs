@@ -237,7 +237,7 @@ const GROUPS: [(&str, &[&str]); 34] = [
     ("absurd time limits", &["a_timeout_beyond_the_limit_is_clamped"]),
     (
         "thousands of requests at once",
-        &["requests_beyond_the_limit_in_flight_are_refused_at_once"],
+        &["requests_beyond_the_limit_in_flight_wait_and_are_refused_in_time"],
     ),
     (
         "frame floods, huge frames, half-open sockets, reconnect storms",

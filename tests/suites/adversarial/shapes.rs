@@ -245,7 +245,7 @@ fn delivered(attempt: Attempt) -> &'static str {
             assert!(longest.unwrap_or(0) <= limit::PLATFORM_ID_BYTES_MAX);
             "a receipt"
         }
-        Err(Failure::Reported(_)) => "an error",
+        Err(Failure::Reported(_) | Failure::NoPlace) => "an error",
         Err(Failure::Trapped(reason)) => {
             assert!(!reason.contains("the host failed"), "{reason}");
             assert!(reason.len() < 5000 && !reason.contains(char::is_control), "{reason:?}");

@@ -153,7 +153,7 @@ async fn a_request_beyond_its_limits_is_not_sent() {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_limit_in_flight_are_refused_at_once() {
+async fn requests_beyond_the_limit_in_flight_wait_and_are_refused_in_time() {
     let (arrived_tx, mut arrived_rx) = tokio::sync::mpsc::channel(1);
     let go = std::sync::Arc::new(tokio::sync::Notify::new());
     let gate = std::sync::Arc::clone(&go);
@@ -170,32 +170,42 @@ async fn requests_beyond_the_limit_in_flight_are_refused_at_once() {
         }
     })
     .await;
-    let mut setup = small(&server);
-    setup.limits.in_flight_max = 1;
-    let channel = setup.build();
-    let first = tokio::spawn({
-        let (channel, request) = (channel.clone(), get(server.url("/")));
-        async move { channel.send(request, &Evidence::default()).await }
-    });
+    let waiting_at_most = |place_wait_max| {
+        let mut setup = small(&server);
+        setup.limits.in_flight_max = 1;
+        setup.limits.place_wait_max = place_wait_max;
+        setup.build()
+    };
+    let impatient = waiting_at_most(Duration::from_millis(50));
+    let send = |channel: &std::sync::Arc<sluicegate::egress::ChannelEgress>| {
+        let (channel, request, evidence) = (channel.clone(), post(server.url("/"), "x"), Evidence::default());
+        tokio::spawn(async move {
+            let sent = channel.send(request, &evidence).await;
+            (
+                sent.map(|answer| answer.status),
+                evidence.is_unplaced(),
+                evidence.bytes_left(),
+            )
+        })
+    };
+    let first = send(&impatient);
     arrived_rx.recv().await.unwrap();
     assert_eq!(
-        channel
-            .send(get(server.url("/")), &Evidence::default())
-            .await
-            .unwrap_err(),
-        HttpError::Busy
+        send(&impatient).await.unwrap(),
+        (Err(HttpError::Busy), true, false),
+        "none became free in time"
     );
     go.notify_one();
-    assert_eq!(first.await.unwrap().unwrap().status, 204);
-    go.notify_one();
-    assert_eq!(
-        channel
-            .send(get(server.url("/")), &Evidence::default())
-            .await
-            .unwrap()
-            .status,
-        204
-    );
+    assert_eq!(first.await.unwrap(), (Ok(204), false, false));
+
+    let patient = waiting_at_most(sluicegate::limit::HTTP_PLACE_WAIT_MAX);
+    let (first, second) = (send(&patient), send(&patient));
+    for _ in 0..2 {
+        arrived_rx.recv().await.unwrap();
+        go.notify_one();
+    }
+    assert_eq!(first.await.unwrap(), (Ok(204), false, false));
+    assert_eq!(second.await.unwrap(), (Ok(204), false, false));
 }
 
 #[tokio::test]

@@ -182,6 +182,35 @@ async fn a_conversation_whose_attempts_hang_delays_no_other() {
     assert_eq!(hung_before, 1, "one attempt of a conversation at a time");
 }
 
+/// More conversations than the channel may have requests: who finds no place waits for one, as long as that takes.
+#[tokio::test]
+async fn a_request_that_waits_for_its_place_costs_no_attempt() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new()
+        .echo()
+        .section(&format!(
+            "[channels.hook]\ncomponent = \"webhook\"\naccess = \"open\"\nsettings = {{ url = \"{}\" }}\n\
+             grant = [\"{}\"]\nlimits = {{ requests_in_flight = 1, call_timeout_s = 1 }}",
+            platform.url(),
+            platform.endpoint()
+        ))
+        .start()
+        .await;
+    platform.next("hung", [Act::AcceptThenHang]);
+    gateway.tell("hook", "h1", "hung", "x").await;
+    platform.wait_for_arrived("hung", 1).await;
+    for n in 0..4 {
+        let conversation = format!("c{n}");
+        gateway.tell("hook", &format!("m{n}"), &conversation, "through").await;
+    }
+    for n in 0..4 {
+        let taken = platform.wait_for_accepted(&format!("c{n}"), 1).await;
+        assert_eq!(taken[0].body["attempt"], json!(1), "{taken:?}");
+    }
+    let failed = gateway.metric("sluicegate_delivery_failed_total", "").await;
+    assert!(failed.abs() < 0.5, "{failed} attempts failed that never began");
+}
+
 #[tokio::test]
 async fn someone_who_writes_again_is_not_left_waiting_for_an_old_backoff() {
     let platform = FakePlatform::start_down();

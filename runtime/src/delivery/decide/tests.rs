@@ -277,6 +277,18 @@ fn a_channel_that_is_not_up_costs_no_attempt() {
 }
 
 #[test]
+fn a_request_that_the_gateway_had_no_place_for_costs_no_attempt() {
+    let first = dispatch(4, 0, 0);
+    check(failed(Failure::NoPlace, false), &first, &NOTHING, "NotAtAll +1000");
+    check(
+        failed(Failure::NoPlace, true),
+        &dispatch(1, 0, 0),
+        &NOTHING,
+        "Ambiguous +2000",
+    );
+}
+
+#[test]
 fn unknown_outcomes_are_repeated_as_far_as_copies_are_removed_found_or_allowed() {
     let cut = || reported(ambiguous(), true);
     // Attempt, earlier unknown ones, age of the last; what the channel promises; what follows.
