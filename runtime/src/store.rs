@@ -35,7 +35,7 @@ pub enum Error {
     #[error("the store stopped after a failed commit: {0}")]
     Poisoned(String),
     /// Too much is waiting to be written. Wait and try again.
-    #[error("the store is busy")]
+    #[error("the store is busy, or its disk is full: try again")]
     Busy,
     /// A quota of the channel is used up (state, blobs).
     #[error("quota used up: {0}")]

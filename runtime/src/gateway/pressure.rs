@@ -30,6 +30,12 @@ pub(super) async fn watch(
         if let Err(error) = store.measure().await {
             tracing::warn!(%error, "the store's size could not be measured");
         }
+        if store.pressure().turns == Some(Full::Refused) {
+            // Little else writes now: this finds out whether there is room again, which the store notes.
+            if let Err(error) = store.lazy_note_time(clock.now_ms()).await {
+                tracing::debug!(%error, "there is no room yet");
+            }
+        }
         let pressure = store.pressure();
         if is_news(told.intake, pressure.intake) || is_news(told.turns, pressure.turns) {
             told = pressure;

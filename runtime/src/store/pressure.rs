@@ -82,6 +82,8 @@ pub enum Full {
     Store(u64),
     /// The disk has too few bytes left.
     Disk(u64),
+    /// The last write found no room on the disk, whatever is said to be left.
+    Refused,
 }
 
 impl fmt::Display for Full {
@@ -93,6 +95,7 @@ impl fmt::Display for Full {
             Self::Outbox(rows) => write!(f, "{rows} messages wait to be delivered"),
             Self::Store(bytes) => write!(f, "the store has {} MiB", mib(bytes)),
             Self::Disk(free) => write!(f, "the disk has {} MiB left", mib(free)),
+            Self::Refused => f.write_str("the disk is full"),
         }
     }
 }

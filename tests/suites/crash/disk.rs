@@ -78,8 +78,16 @@ async fn a_full_disk_takes_nothing_in_and_goes_on_when_there_is_room() {
     assert!(matches!(refused.status, 429 | 503), "come back later, not {refused:?}");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     assert_eq!(scene.gateway.get("/live").await.status, 200);
+    // Once a write has found no room nothing is tried any more, and everyone is told.
+    scene.gateway.wait_for_log(&["the disk is full"]).await;
+    let refused = scene.post("m2", "two").await.expect("an answer");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    let ready = scene.gateway.get("/ready").await;
+    let words = "nothing is taken in: the disk is full\n";
+    assert_eq!((ready.status, ready.text().as_str()), (503, words));
 
     scene.disk.fail(Fault::None);
+    scene.gateway.wait_for_metric("sluicegate_intake_open", 1.0).await;
     assert_eq!(scene.post("m2", "two").await.map(|answer| answer.status), Some(200));
     let taken = scene.platform.wait_for_accepted("c1", 2).await;
     assert_eq!(taken[1].text, "re: two");

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ pub(super) struct Durability {
     changed: Condvar,
     flushed: watch::Sender<Lsn>,
     flushed_seq: AtomicI64,
+    /// Whether the newest transaction found no room on the disk.
+    is_full: AtomicBool,
     poison: OnceLock<String>,
 }
 
@@ -59,6 +61,7 @@ impl Durability {
             changed: Condvar::new(),
             flushed: watch::Sender::new(0),
             flushed_seq: AtomicI64::new(next_seq),
+            is_full: AtomicBool::default(),
             poison: OnceLock::new(),
         })
     }
@@ -95,6 +98,23 @@ impl Durability {
         queue.wanted = queue.wanted.max(lsn);
         drop(queue);
         self.changed.notify_all();
+    }
+
+    /// Notes that a transaction found no room on the disk. It is said once: what is refused meanwhile would fill a log.
+    pub(super) fn note_full(&self) {
+        if !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::error!("the disk is full: nothing is stored until there is room");
+        }
+    }
+
+    /// Notes that a transaction found room.
+    pub(super) fn note_room(&self) {
+        self.is_full.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the newest transaction found no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// Stops the store: every write from now on is refused, with the first reason given.

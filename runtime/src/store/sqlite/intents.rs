@@ -467,7 +467,15 @@ impl EventStore for SqliteStore {
     }
 
     fn pressure(&self) -> Pressure {
-        self.gauges.pressure(self.board.depth())
+        let marked = self.gauges.pressure(self.board.depth());
+        if self.durability.is_full() {
+            let turns = marked.turns.or(Some(Full::Refused));
+            return Pressure {
+                intake: marked.intake.or(turns),
+                turns,
+            };
+        }
+        marked
     }
 
     fn intake(&self, channel: &ChannelName) -> Option<Full> {

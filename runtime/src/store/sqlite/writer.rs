@@ -152,6 +152,8 @@ enum Abort {
     Dirty,
     /// Nothing of it was written; all its commands get this answer.
     Undone(Error),
+    /// As `Undone`: the disk is full.
+    NoRoom,
     /// It is not known what was written.
     Unknown(String),
 }
@@ -218,6 +220,10 @@ impl Writer {
         match self.transact(&mut batch) {
             Ok(outcomes) => self.conclude(batch, outcomes),
             Err(Abort::Undone(error)) => answer_all(batch, &error),
+            Err(Abort::NoRoom) => {
+                self.durability.note_full();
+                answer_all(batch, &Error::Busy);
+            }
             Err(Abort::Unknown(reason)) => {
                 self.durability.poison(reason);
                 answer_all(batch, &self.durability.error());
@@ -327,6 +333,9 @@ impl Writer {
 
     /// Answers the commands of a committed transaction, now or after the flush that they depend on.
     fn conclude(&mut self, batch: Vec<Entry>, outcomes: Vec<Outcome>) {
+        if outcomes.iter().any(|outcome| outcome.wrote) {
+            self.durability.note_room();
+        }
         if batch
             .iter()
             .zip(&outcomes)
@@ -388,7 +397,7 @@ fn refusal(failure: Failure) -> Result<Error, Abort> {
 /// back). A constraint concerns one command. After anything else it is not known what reached the disk.
 fn abort(error: &rusqlite::Error) -> Abort {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => full(),
+        Some(ErrorCode::DiskFull) => Abort::NoRoom,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Abort::Undone(Error::Busy),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) | None => Abort::Dirty,
         Some(_) => Abort::Unknown(error.to_string()),
@@ -399,13 +408,7 @@ fn abort(error: &rusqlite::Error) -> Abort {
 /// written, so no recovery will ever take it for complete.
 fn abort_commit(error: &rusqlite::Error) -> Abort {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => full(),
+        Some(ErrorCode::DiskFull) => Abort::NoRoom,
         _ => Abort::Unknown(format!("a commit failed: {error}")),
     }
-}
-
-/// Says that the disk is full, each time: it needs the operator, and nothing goes on without.
-fn full() -> Abort {
-    tracing::error!("the disk is full: nothing is taken in until there is room");
-    Abort::Undone(Error::Busy)
 }
