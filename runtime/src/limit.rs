@@ -543,6 +543,9 @@ pub const OPEN_FILES_WANTED: u64 = 16_384;
 pub const OPEN_FILES_BESIDES: usize = 256;
 /// Clients that are let in however few files may be open.
 pub const CLIENTS_MIN: usize = 16;
+/// How long a connection that has just come need not make room for others: the way of its first head from far away, over a
+/// bad line. Whoever comes on top waits as long at most.
+pub const CONNECTION_NEW: Duration = Duration::from_secs(2);
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// The wait before the next connection is accepted where the system refused one, such as for want of file descriptors.

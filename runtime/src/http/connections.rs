@@ -1,7 +1,8 @@
 //! The connections that requests come on: bounded in number, and in the time in which each must ask.
 //!
 //! Where the bound is reached, the connection on which nothing was asked for the longest time makes room: so those who
-//! only hold connections keep nobody out who asks. A request is asked when its body has come.
+//! only hold connections keep nobody out who asks. A request is asked when its body has come. A connection that has only
+//! just come is given the time to ask: of a thousand clients that all connect again at once, none is turned away.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -122,11 +124,21 @@ impl Room {
                 }
             }
         };
-        if self.free.available_permits() == 0 {
-            self.silent.end_longest();
+        Some((stream, self.permit().await?))
+    }
+
+    /// Waits for a free place, and sees that there is one soon.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let mut look_in = Duration::ZERO;
+        let free = Arc::clone(&self.free).acquire_owned();
+        tokio::pin!(free);
+        loop {
+            tokio::select! {
+                biased;
+                permit = free.as_mut() => return permit.ok(),
+                () = tokio::time::sleep(look_in) => look_in = self.silent.end_longest(),
+            }
         }
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-        Some((stream, permit))
     }
 }
 
@@ -137,7 +149,14 @@ struct Silent(Mutex<Order>);
 #[derive(Default)]
 struct Order {
     next: u64,
-    waiting: BTreeMap<u64, CancellationToken>,
+    waiting: BTreeMap<u64, Silence>,
+}
+
+/// A connection on which nothing is asked.
+struct Silence {
+    /// Until when it is given the time to ask its first question; none where it had that.
+    new_until: Option<Instant>,
+    end: CancellationToken,
 }
 
 impl Silent {
@@ -146,10 +165,20 @@ impl Silent {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn end_longest(&self) {
-        if let Some((_, end)) = self.change(|order| order.waiting.pop_first()) {
-            end.cancel();
-        }
+    /// Ends the longest silent connection that is not new. Returns when to do so again, if no place is free by then.
+    fn end_longest(&self) -> Duration {
+        let now = Instant::now();
+        self.change(|order| {
+            let is_new = |silence: &Silence| silence.new_until.is_some_and(|until| until > now);
+            let longest = order.waiting.iter().find(|(_, silence)| !is_new(silence));
+            let longest = longest.map(|(since, _)| *since);
+            if let Some(ended) = longest.and_then(|since| order.waiting.remove(&since)) {
+                ended.end.cancel();
+                return limit::CONNECTION_NEW;
+            }
+            let first_due = order.waiting.values().filter_map(|silence| silence.new_until).min();
+            first_due.map_or(limit::CONNECTION_NEW, |due| due.duration_since(now))
+        })
     }
 }
 
@@ -169,14 +198,19 @@ impl Place {
             since: Mutex::default(),
             end: CancellationToken::new(),
         };
-        place.is_silent();
+        place.wait(Some(Instant::now() + limit::CONNECTION_NEW));
         Arc::new(place)
     }
 
     fn is_silent(&self) {
+        self.wait(None);
+    }
+
+    fn wait(&self, new_until: Option<Instant>) {
+        let end = self.end.clone();
         let since = self.silent.change(|order| {
             order.next += 1;
-            order.waiting.insert(order.next, self.end.clone());
+            order.waiting.insert(order.next, Silence { new_until, end });
             order.next
         });
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;

@@ -82,6 +82,24 @@ async fn connections_that_never_ask_keep_nobody_out_and_are_ended() {
     }
 }
 
+/// As after a restart of the gateway, when all of its clients come again.
+#[tokio::test]
+async fn more_connections_at_once_than_there_is_room_for_are_all_answered() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let mut storm = Vec::new();
+    for _ in 0..limit::CONNECTIONS_ASKING_MAX + 100 {
+        storm.push(TcpStream::connect(gateway.address()).await.expect("a connection"));
+    }
+    for stream in &mut storm {
+        let head = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(head).await.expect("it still stands");
+    }
+    for stream in storm {
+        let answer = http::receive(stream).await.expect("nobody had to make room");
+        assert_eq!(answer.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_pings_and_does_not_read_is_not_kept_everything_for() {
     const PINGS: usize = 400_000;
