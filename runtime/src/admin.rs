@@ -185,6 +185,9 @@ pub struct DeliveryView {
     /// When it was stored, or last redriven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at_ms: Option<UnixMillis>,
+    /// Whether it was redriven then. Only where one message is asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_redriven: bool,
     /// When it is due next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at_ms: Option<UnixMillis>,

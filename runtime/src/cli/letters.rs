@@ -197,8 +197,9 @@ fn letter_text(letter: &DeliveryView, what: &str) -> String {
             letter.attempts, letter.ambiguous
         ),
     );
+    let stored = if letter.was_redriven { "put back" } else { "stored" };
     for (key, at) in [
-        ("stored", letter.created_at_ms),
+        (stored, letter.created_at_ms),
         ("last attempt", letter.attempt_at_ms),
         ("due", letter.due_at_ms),
         ("expires", letter.expires_at_ms),

@@ -98,7 +98,12 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView, now: UnixMillis) {
         state_word(delivery.state)
     );
     if let Some(at) = delivery.created_at_ms {
-        step(text, at, "stored");
+        let what = if delivery.was_redriven {
+            "put back by the operator"
+        } else {
+            "stored"
+        };
+        step(text, at, what);
     }
     if let Some(at) = delivery.attempt_at_ms {
         // One that ended with a request to wait, or found its channel down, is not counted.

@@ -368,6 +368,7 @@ fn delivery_view(record: DeliveryRecord, text_bytes_max: usize) -> DeliveryView 
         attempts: record.attempts,
         ambiguous: record.ambiguous,
         created_at_ms: Some(record.created_at_ms),
+        was_redriven: record.was_redriven,
         due_at_ms: record.due_at_ms,
         behind: record.behind,
         channel_waits: None,

@@ -53,6 +53,8 @@ pub struct DeliveryRecord {
     pub ambiguous: u32,
     /// When it was stored, or last redriven.
     pub created_at_ms: UnixMillis,
+    /// Whether it was redriven then. Only where one message is asked for, and as long as that change is kept.
+    pub was_redriven: bool,
     /// When it is due next, rate limits included; none where nothing more is to be done.
     pub due_at_ms: Option<UnixMillis>,
     /// The head of its lane, where that is another one: it goes first.

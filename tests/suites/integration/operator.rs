@@ -118,6 +118,11 @@ async fn a_dead_letter_is_seen_put_back_and_delivered_with_the_same_key() {
     let taken = platform.wait_for_accepted("c1", 1).await;
     assert_eq!((taken[0].key.as_str(), &taken[0].body["attempt"]), (key, &json!(1)));
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    let traced = done(&gateway, &["trace", key]).await;
+    assert!(
+        traced.contains("  put back by the operator\n") && !traced.contains("  stored\n"),
+        "its time is not when the answer was stored: {traced}"
+    );
     assert_eq!(json_of(&gateway, &["dead", "list"]).await, json!([]));
     for verb in ["redrive", "drop", "show"] {
         let said = fails(gateway.folder(), &["dead", verb, key], 1).await;

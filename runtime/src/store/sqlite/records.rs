@@ -255,7 +255,14 @@ fn trace_of(db: &Connection, turn: Stored<TurnRecord>) -> rusqlite::Result<Trace
 
 fn delivery_by_key(db: &Connection, key: &str) -> rusqlite::Result<Option<Stored<DeliveryRecord>>> {
     let sql = deliveries!("WHERE key = ?1");
-    db.prepare_cached(sql)?.query_row([key], delivery_row).optional()
+    let mut found = db.prepare_cached(sql)?.query_row([key], delivery_row).optional()?;
+    if let Some(Stored { record, .. }) = &mut found {
+        // The row and the change were written in one transaction, with one time. A change of many does not name each.
+        let sql =
+            "SELECT 1 FROM change WHERE at = ?1 AND verb = 'redrive' AND (subject = ?2 OR subject NOT LIKE 'dlv_%')";
+        record.was_redriven = db.prepare_cached(sql)?.exists(params![record.created_at_ms, key])?;
+    }
+    Ok(found)
 }
 
 fn turn_by_seq(db: &Connection, seq: i64) -> rusqlite::Result<Option<Stored<TurnRecord>>> {
@@ -386,6 +393,7 @@ fn delivery_row(row: &Row<'_>) -> rusqlite::Result<Stored<DeliveryRecord>> {
             attempts: row.get(4)?,
             ambiguous: row.get(5)?,
             created_at_ms: row.get(6)?,
+            was_redriven: false,
             due_at_ms: row.get(7)?,
             behind: row.get::<_, Option<String>>(15)?.map(DeliveryKey::from_trusted),
             expires_at_ms: row.get(8)?,
