@@ -544,10 +544,12 @@ pub const OPEN_FILES_BESIDES: usize = 256;
 /// Clients that are let in however few files may be open.
 pub const CLIENTS_MIN: usize = 16;
 /// How long a connection that has just come need not make room for others: the way of its first head from far away, over a
-/// bad line. Whoever comes on top waits as long at most.
+/// bad line. Who comes on top waits until one of them has asked, or no longer is new.
 pub const CONNECTION_NEW: Duration = Duration::from_secs(2);
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon behind the first signal another one is the same, passed on twice: less than a person takes to press a key again.
+pub const SIGNAL_ECHO: Duration = Duration::from_millis(250);
 /// The wait before the next connection is accepted where the system refused one, such as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 

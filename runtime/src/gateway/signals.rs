@@ -2,11 +2,15 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::limit;
+
 /// The exit code of a process that a second Ctrl-C ended: 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
 /// Begins to listen, and returns what ends at the first signal. From then on the next SIGINT or SIGTERM ends the process at
-/// once. A SIGHUP does not: a terminal that goes away sends it more than once, and nobody is impatient there.
+/// once, unless it comes right behind the first: programs such as `timeout` give a signal to the process and then to its
+/// group, so that it comes twice. A SIGHUP never does: a terminal that goes away sends it more than once, and nobody is
+/// impatient there.
 pub fn first() -> impl Future<Output = ()> {
     let listening = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let mut hangup = (!hangups_are_ignored())
@@ -22,6 +26,12 @@ pub fn first() -> impl Future<Output = ()> {
             () = hung_up(hangup.as_mut()) => {}
         }
         tokio::spawn(async move {
+            let echoes = async {
+                loop {
+                    either(&mut interrupt, &mut terminate).await;
+                }
+            };
+            let _over: Result<(), _> = tokio::time::timeout(limit::SIGNAL_ECHO, echoes).await;
             either(&mut interrupt, &mut terminate).await;
             std::process::exit(INTERRUPTED.into());
         });
