@@ -269,7 +269,7 @@ pub const COMMAND_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Attempts in flight at once, over all channels: of what waits in some of them, the others have so much left.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 128;
 /// Attempts in flight at once of one channel, so that a slow platform leaves room for the others.
-pub const DELIVERIES_PER_CHANNEL_MAX: usize = 32;
+pub const DELIVERIES_PER_CHANNEL_MAX: usize = 24;
 /// Attempts in flight that a channel may have whatever the others have, so that no number of platforms that hang stops it.
 pub const DELIVERIES_PER_CHANNEL_MIN: usize = 4;
 /// The percentage of its places that a channel gives to lanes of which it is not known that they deliver. The others are
@@ -548,8 +548,9 @@ pub const CLIENTS_MIN: usize = 16;
 pub const CONNECTION_NEW: Duration = Duration::from_secs(2);
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How soon behind the first signal another one is the same, passed on twice: less than a person takes to press a key again.
-pub const SIGNAL_ECHO: Duration = Duration::from_millis(250);
+/// How soon behind the first signal another one is the same, passed on twice: far less than a person, or a script that means
+/// it, takes to say so again.
+pub const SIGNAL_ECHO: Duration = Duration::from_millis(50);
 /// The wait before the next connection is accepted where the system refused one, such as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
@@ -577,10 +578,11 @@ pub const HTTP_STREAM_READ_BYTES_MAX: usize = MIB;
 pub const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The whole of one request, whatever the guest says: long polls take up to 60 seconds.
 pub const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(120);
-/// Requests and response streams of one channel at once, where the operator says nothing: an adapter polls, delivers to a few lanes and shows its work.
-pub const HTTP_IN_FLIGHT_DEFAULT: usize = 16;
-/// How long a request waits for its place among those of its channel: more deliveries may run at once than requests. A
-/// platform that answers makes room long before; behind one that does not, the call should end before its own time is up.
+/// Requests and response streams of one channel at once, where the operator says nothing: one for each delivery, so that
+/// those that hang take none of the others', and some for polls, webhooks and signs of life.
+pub const HTTP_IN_FLIGHT_DEFAULT: usize = DELIVERIES_PER_CHANNEL_MAX + 8;
+/// How long a request waits for its place among those of its channel. A platform that answers makes room long before;
+/// behind one that does not, the call should end before its own time is up.
 pub const HTTP_PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// WebSockets and byte streams of one channel at once, where the operator says nothing.
 pub const SOCKETS_DEFAULT: usize = 16;

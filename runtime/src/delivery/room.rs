@@ -104,9 +104,9 @@ mod tests {
     fn an_idle_channel_has_places_for_every_standing() {
         let places = left(&Room::default(), "a");
         let expected = Places {
-            all: 32,
-            unproven: 24,
-            tried: 16,
+            all: 24,
+            unproven: 18,
+            tried: 12,
         };
         assert_eq!(places, expected);
     }
@@ -114,13 +114,13 @@ mod tests {
     #[test]
     fn attempts_that_hang_leave_places_for_the_lanes_that_are_better_known() {
         let mut room = Room::default();
-        fill(&mut room, "slow", Standing::Tried, 16);
+        fill(&mut room, "slow", Standing::Tried, 12);
         let places = left(&room, "slow");
         assert!(!places.has(Standing::Tried) && places.has(Standing::New));
-        fill(&mut room, "slow", Standing::New, 8);
+        fill(&mut room, "slow", Standing::New, 6);
         let places = left(&room, "slow");
         assert!(!places.has(Standing::New) && places.has(Standing::Proven));
-        fill(&mut room, "slow", Standing::Proven, 8);
+        fill(&mut room, "slow", Standing::Proven, 6);
         assert_eq!(room.asks(vec![name("slow")]), []);
         room.leave(&name("slow"), Standing::New);
         assert!(

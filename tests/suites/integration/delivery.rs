@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use harness::{Act, Delivery, FakePlatform, Setup, TestGateway};
 use serde_json::json;
+use sluicegate::limit;
 
 async fn echoing(platform: &FakePlatform) -> TestGateway {
     Setup::new().echo().webhook("hook", platform).start().await
@@ -180,6 +181,33 @@ async fn a_conversation_whose_attempts_hang_delays_no_other() {
         .count();
     platform.wait_for_accepted("free", 1).await;
     assert_eq!(hung_before, 1, "one attempt of a conversation at a time");
+}
+
+/// As many conversations hang as may that are not known to deliver.
+#[tokio::test]
+async fn a_conversation_that_delivers_goes_on_beside_as_many_as_hang() {
+    let hanging = limit::DELIVERIES_PER_CHANNEL_MAX * limit::DELIVERIES_UNPROVEN_PERCENT / 100;
+    let platform = FakePlatform::start().await;
+    let gateway = echoing(&platform).await;
+    gateway.tell("hook", "k0", "known", "through").await;
+    platform.wait_for_accepted("known", 1).await;
+    for n in 0..2 * hanging {
+        let conversation = format!("hung{n}");
+        platform.next(&conversation, [Act::AcceptThenHang]);
+        gateway.tell("hook", &format!("h{n}"), &conversation, "x").await;
+    }
+    let began = std::time::Instant::now();
+    for n in 1..=3 {
+        gateway.tell("hook", &format!("k{n}"), "known", "through").await;
+        platform.wait_for_accepted("known", n + 1).await;
+    }
+    assert!(began.elapsed() < limit::HTTP_PLACE_WAIT_MAX, "{:?}", began.elapsed());
+    let arrived = platform.arrived().all();
+    let hung = arrived
+        .iter()
+        .filter(|one| one.conversation.starts_with("hung"))
+        .count();
+    assert!(hung <= hanging, "{hung} of {hanging} places");
 }
 
 /// More conversations than the channel may have requests: who finds no place waits for one, as long as that takes.
