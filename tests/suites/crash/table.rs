@@ -164,15 +164,19 @@ impl Scene {
     async fn die_at(&mut self, row: &Row) {
         match row.point {
             Point::Posted => {
+                // Nothing gets to its delivery, however late the death comes.
+                self.model.hold();
                 let mut streams = Vec::new();
                 for side in &self.sides {
                     let body = body(row, side, "one");
                     let sent = http::send(self.gateway.address(), "POST", &side.hook, &[], body.as_bytes());
                     streams.push(sent.await.expect("the request is written"));
                 }
-                return self.gateway.crash().await;
+                self.gateway.kill().await;
+                self.model.release();
+                return self.gateway.restart().await;
             }
-            Point::Asked => self.model.hold(),
+            Point::Confirmed | Point::Asked => self.model.hold(),
             Point::Arrived(act) => {
                 for side in &self.sides {
                     side.platform.next(&format!("c{}", row.number), [act]);
@@ -183,7 +187,7 @@ impl Scene {
                 self.gateway.crash().await;
                 self.sides.iter().for_each(|side| side.front.close());
             }
-            Point::Confirmed | Point::Answered => {}
+            Point::Answered => {}
         }
         let connected = self.sides.each_ref().map(|side| side.front.connected.len());
         for side in &self.sides {
