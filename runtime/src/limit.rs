@@ -278,6 +278,12 @@ pub const DELIVERIES_UNPROVEN_PERCENT: usize = 75;
 /// The percentage of its places that a channel gives to attempts that are not the first: what failed before may fail again,
 /// and what is new need not wait for it.
 pub const DELIVERIES_TRIED_PERCENT: usize = 50;
+/// A channel's retry budget: this many retries may fail one right after the other. What failed for a thousand conversations is
+/// not sent a thousand times in a moment: neither the platform nor the channel's healthy conversations should feel it.
+pub const RETRY_BUDGET: u32 = 12;
+/// How long a retry that failed counts against the budget of its channel: a platform that refuses everything is asked again at
+/// most 100 times a second. A retry that arrives costs nothing, so what waits is soon sent once a platform is back.
+pub const RETRY_BUDGET_REFILL: Duration = Duration::from_millis(10);
 /// Lanes that are known to deliver; above it all are unproven again, until their next delivery.
 pub const DELIVERIES_PROVEN_LANES_MAX: usize = 16_384;
 /// Lane heads that one claim asks for: so that no claim holds up the writer, and none takes long to begin.

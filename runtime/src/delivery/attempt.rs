@@ -26,27 +26,38 @@ pub(super) struct Context {
     pub(super) counters: Arc<DeliveryCounters>,
 }
 
+/// What an attempt means for those after it.
+pub(super) struct Carried {
+    /// Until when its whole channel must wait, if it must.
+    pub(super) held_until: Option<UnixMillis>,
+    /// Whether it is to be made again.
+    pub(super) comes_again: bool,
+}
+
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Context {
-    /// Carries a claimed message through one attempt. Returns until when its whole channel must wait, if it must.
+    /// Carries a claimed message through one attempt.
     #[tracing::instrument(name = "delivery.attempt", skip_all, fields(
         channel = %dispatch.event.channel, key = %dispatch.event.key, attempt = dispatch.claim.attempt))]
-    pub(super) async fn carry(&self, mut dispatch: Dispatch) -> Option<UnixMillis> {
+    pub(super) async fn carry(&self, mut dispatch: Dispatch) -> Carried {
         let decision = self.decide(&mut dispatch).await;
-        let held = match &decision {
-            Decision::Again(Again {
-                channel: ChannelEffect::HoldUntil(until),
-                ..
-            }) => Some(*until),
-            _ => None,
+        let carried = Carried {
+            held_until: match &decision {
+                Decision::Again(Again {
+                    channel: ChannelEffect::HoldUntil(until),
+                    ..
+                }) => Some(*until),
+                _ => None,
+            },
+            comes_again: matches!(decision, Decision::Again(_)),
         };
         if let Err(failed) = self.settle(&dispatch, decision).await {
             report(&failed);
         }
-        held
+        carried
     }
 
     async fn decide(&self, dispatch: &mut Dispatch) -> Decision {

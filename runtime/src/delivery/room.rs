@@ -2,6 +2,9 @@
 //!
 //! A conversation whose platform hangs holds a place until its attempt's time is up. So a channel's places are not for
 //! whoever comes first: a part is kept for what was not tried before, and a part for lanes that are known to deliver.
+//!
+//! One whose platform refuses at once comes back by the schedule, with all others that were refused in the same moment. So
+//! a channel has a budget of retries that fail.
 
 use std::collections::HashMap;
 
@@ -19,6 +22,9 @@ pub(super) struct Room {
     total: usize,
     /// Channels that asked to wait, until when.
     held: HashMap<ChannelName, UnixMillis>,
+    /// Until when the newest of a channel's failed retries counts against its budget; each is for
+    /// [`limit::RETRY_BUDGET_REFILL`], one after the other.
+    spent: HashMap<ChannelName, UnixMillis>,
 }
 
 impl Room {
@@ -37,6 +43,22 @@ impl Room {
                 self.in_flight.remove(channel);
             }
         }
+    }
+
+    /// Counts a retry that failed.
+    pub(super) fn charge_retry(&mut self, channel: &ChannelName, now: UnixMillis) {
+        let spent = self.spent.entry(channel.clone()).or_insert(now);
+        *spent = (*spent).max(now).saturating_add(millis(limit::RETRY_BUDGET_REFILL));
+    }
+
+    /// Returns when a channel whose budget is used up may make its next retry, the first of them.
+    pub(super) fn retries_from(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+        let (one, all) = (millis(limit::RETRY_BUDGET_REFILL), retry_budget_span());
+        // One that lies further ahead than any may was made before the clock was set back.
+        self.spent
+            .retain(|_, until| *until > now && *until <= now.saturating_add(2 * all));
+        let used_up = self.spent.values().map(|until| until.saturating_sub(all - one));
+        used_up.filter(|from| *from > now).min()
     }
 
     /// Sends nothing of a channel until then.
@@ -59,16 +81,16 @@ impl Room {
     }
 
     /// Returns what to ask the store for: the open channels that have places left.
-    pub(super) fn asks(&self, open: Vec<ChannelName>) -> Vec<Ask> {
+    pub(super) fn asks(&self, open: Vec<ChannelName>, now: UnixMillis) -> Vec<Ask> {
         let asks = open.into_iter().map(|channel| Ask {
-            places: self.left(&channel),
+            places: self.left(&channel, now),
             channel,
         });
         asks.filter(|ask| ask.places.all > 0).collect()
     }
 
     /// Returns how many more attempts of a channel may begin.
-    fn left(&self, channel: &ChannelName) -> Places {
+    fn left(&self, channel: &ChannelName, now: UnixMillis) -> Places {
         let taken = self.in_flight.get(channel).copied().unwrap_or_default();
         let elsewhere = self.total - taken.all;
         let all = limit::DELIVERIES_IN_FLIGHT_MAX
@@ -77,10 +99,25 @@ impl Room {
         let places = Places {
             all,
             unproven: all * limit::DELIVERIES_UNPROVEN_PERCENT / 100,
-            tried: all * limit::DELIVERIES_TRIED_PERCENT / 100,
+            tried: (all * limit::DELIVERIES_TRIED_PERCENT / 100).min(self.retry_budget(channel, now)),
         };
         places.less(taken)
     }
+
+    /// Returns how many more retries of a channel may fail now.
+    fn retry_budget(&self, channel: &ChannelName, now: UnixMillis) -> usize {
+        let spent = self
+            .spent
+            .get(channel)
+            .map_or(0, |until| until.saturating_sub(now).max(0));
+        let left = (retry_budget_span() - spent) / millis(limit::RETRY_BUDGET_REFILL);
+        usize::try_from(left).unwrap_or(0)
+    }
+}
+
+/// Returns how far ahead a budget that is used up reaches, ms.
+fn retry_budget_span() -> UnixMillis {
+    millis(limit::RETRY_BUDGET_REFILL * limit::RETRY_BUDGET)
 }
 
 #[cfg(test)]
@@ -96,7 +133,11 @@ mod tests {
     }
 
     fn left(room: &Room, channel: &str) -> Places {
-        let asks = room.asks(vec![name(channel)]);
+        left_at(room, channel, 0)
+    }
+
+    fn left_at(room: &Room, channel: &str, now: UnixMillis) -> Places {
+        let asks = room.asks(vec![name(channel)], now);
         asks.first().map(|ask| ask.places).unwrap_or_default()
     }
 
@@ -121,7 +162,7 @@ mod tests {
         let places = left(&room, "slow");
         assert!(!places.has(Standing::New) && places.has(Standing::Proven));
         fill(&mut room, "slow", Standing::Proven, 6);
-        assert_eq!(room.asks(vec![name("slow")]), []);
+        assert_eq!(room.asks(vec![name("slow")], 0), []);
         room.leave(&name("slow"), Standing::New);
         assert!(
             left(&room, "slow").has(Standing::New),
@@ -142,6 +183,35 @@ mod tests {
         assert!(room.total <= in_all, "{} of {in_all}", room.total);
         let places = left(&room, "other");
         assert!(places.has(Standing::Tried) && places.has(Standing::New) && places.has(Standing::Proven));
+    }
+
+    #[test]
+    fn retries_that_fail_use_up_a_budget_that_refills_one_by_one() {
+        let mut room = Room::default();
+        for failed in 0..12 {
+            assert_eq!(left_at(&room, "a", 1000).tried, 12 - failed, "after {failed} failures");
+            room.charge_retry(&name("a"), 1000);
+        }
+        let places = left_at(&room, "a", 1000);
+        assert!(!places.has(Standing::Tried) && places.has(Standing::New), "{places:?}");
+        assert!(
+            left_at(&room, "b", 1000).has(Standing::Tried),
+            "each channel has its own"
+        );
+        let from = room.retries_from(1000);
+        assert_eq!(from, Some(1010), "the first refill");
+        assert_eq!(left_at(&room, "a", 1009).tried, 0);
+        assert_eq!(left_at(&room, "a", 1010).tried, 1);
+        assert_eq!(room.retries_from(1010), None, "there is one left: nothing to wait for");
+        assert_eq!(left_at(&room, "a", 1120).tried, 12);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_the_retry_budget_back() {
+        let mut room = Room::default();
+        (0..12).for_each(|_| room.charge_retry(&name("a"), 5_000_000));
+        assert_eq!(room.retries_from(1000), None);
+        assert_eq!(left_at(&room, "a", 1000).tried, 12);
     }
 
     #[test]

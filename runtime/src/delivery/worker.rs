@@ -8,11 +8,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::attempt::Context;
+use super::attempt::{Carried, Context};
 use super::room::Room;
 use super::{DeliveryCounters, Dispatcher, Drafts};
 use crate::bus::Bus;
-use crate::clock::{Clock, UnixMillis};
+use crate::clock::Clock;
 use crate::id::ChannelName;
 use crate::limit;
 use crate::retry;
@@ -23,8 +23,7 @@ struct Finished {
     channel: ChannelName,
     /// As it was when the attempt began.
     standing: Standing,
-    /// Until when the channel must wait.
-    held_until: Option<UnixMillis>,
+    carried: Carried,
 }
 
 /// Brings committed outbound events to their platforms: see the module.
@@ -103,7 +102,8 @@ impl DeliveryWorker {
         loop {
             let now = self.context.clock.now_ms();
             let (open, held_until) = self.room.open(self.context.dispatcher.ready(), now);
-            let asks = self.room.asks(open);
+            let retries_from = self.room.retries_from(now);
+            let asks = self.room.asks(open, now);
             if asks.is_empty() {
                 // Only an attempt that ends makes room: its end is waited for in any case.
                 return Ok(retry::recheck_wait(held_until, now));
@@ -119,7 +119,7 @@ impl DeliveryWorker {
                 .into_iter()
                 .for_each(|letter| self.context.tell_of_expired(letter));
             heads.dispatches.into_iter().for_each(|head| self.begin(head));
-            let next_due = held_until.into_iter().chain(heads.next_due).min();
+            let next_due = [held_until, retries_from, heads.next_due].into_iter().flatten().min();
             if claimed == 0 || next_due.is_none_or(|due| due > now) {
                 return Ok(retry::recheck_wait(next_due, now));
             }
@@ -132,11 +132,11 @@ impl DeliveryWorker {
         self.room.enter(&channel, standing);
         context.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         let attempt = async move {
-            let held_until = context.carry(head).await;
+            let carried = context.carry(head).await;
             Finished {
                 channel,
                 standing,
-                held_until,
+                carried,
             }
         };
         self.attempts.spawn(attempt);
@@ -147,7 +147,10 @@ impl DeliveryWorker {
         match finished {
             Ok(ended) => {
                 self.room.leave(&ended.channel, ended.standing);
-                if let Some(until) = ended.held_until {
+                if ended.standing == Standing::Tried && ended.carried.comes_again {
+                    self.room.charge_retry(&ended.channel, self.context.clock.now_ms());
+                }
+                if let Some(until) = ended.carried.held_until {
                     self.room.hold(ended.channel, until);
                 }
             }
