@@ -10,6 +10,7 @@ mod edit;
 mod fault;
 mod model;
 mod section;
+mod shape;
 mod staged;
 
 use std::collections::BTreeMap;
@@ -286,7 +287,8 @@ fn read_marks(gateway: &mut Section<'_>) -> Marks {
     marks
 }
 
-/// Reads a file of at most [`FILE_BYTES_MAX`].
+/// Reads a file of at most [`FILE_BYTES_MAX`]. One that is read and is no configuration at all is
+/// [`std::io::ErrorKind::InvalidData`].
 fn read_bounded(path: &Path) -> std::io::Result<String> {
     use std::os::unix::fs::FileTypeExt as _;
     // Opening a named pipe waits for its writer. What a shell makes of `<(…)` has one, and no name.
@@ -298,11 +300,13 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
         .take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!(
-            "it has more than {FILE_BYTES_MAX} bytes"
-        )));
+        return Err(unfit(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8 text"))
+    String::from_utf8(bytes).map_err(|_| unfit("it is not UTF-8 text".to_owned()))
+}
+
+fn unfit(why: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, why)
 }
 
 fn unreadable(path: &Path, problem: String, bundled: &[&str]) -> Reading {

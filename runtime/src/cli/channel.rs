@@ -23,16 +23,13 @@ use crate::telemetry::tell;
 pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> {
     let config = read_leniently(sources);
     let live = live_channels(sources);
+    let views = live.views();
     // What runs is listed whatever became of its configuration.
-    let unread: Vec<&ChannelView> = live
+    let unread: Vec<&ChannelView> = views
         .iter()
-        .flatten()
         .filter(|view| !config.channels.contains_key(&view.name))
         .collect();
-    let live_of = |name: &ChannelName| {
-        live.as_ref()
-            .and_then(|live| live.iter().find(|view| view.name == *name))
-    };
+    let live_of = |name: &ChannelName| views.iter().find(|view| view.name == *name);
     if as_json {
         let entries = config.channels.iter().map(|(name, channel)| {
             let mut entry = entry(&config, name, channel);
@@ -81,20 +78,42 @@ pub(super) fn list(sources: &Sources, as_json: bool) -> Result<String, Failure> 
     if config.channels_are_default {
         text.push_str("No channel is configured: these are the default ones.\n");
     }
-    if live.is_none() {
-        text.push_str("No gateway runs in this data directory, so there is no status.\n");
+    match live {
+        Live::Nowhere => text.push_str("No gateway runs in this data directory, so there is no status.\n"),
+        Live::Unasked => text.push_str("The gateway of this data directory can't be asked, so there is no status.\n"),
+        Live::Here(_) => {}
     }
     Ok(text)
 }
 
+/// What is known of the channels of the gateway in the data directory.
+enum Live {
+    /// None runs.
+    Nowhere,
+    /// One may run, and can't be asked; why was said.
+    Unasked,
+    /// It runs, and has these.
+    Here(Vec<ChannelView>),
+}
+
+impl Live {
+    fn views(&self) -> &[ChannelView] {
+        match self {
+            Self::Nowhere | Self::Unasked => &[],
+            Self::Here(views) => views,
+        }
+    }
+}
+
 /// Asks a running gateway for its channels. The configuration is listed without it as well, so a failure is only said.
-fn live_channels(sources: &Sources) -> Option<Vec<ChannelView>> {
+fn live_channels(sources: &Sources) -> Live {
     let asked = Running::find(sources).and_then(|running| running.map(|running| running.channels()).transpose());
     match asked {
-        Ok(list) => list,
+        Ok(Some(views)) => Live::Here(views),
+        Ok(None) => Live::Nowhere,
         Err(failure) => {
             tell(failure.as_warning());
-            None
+            Live::Unasked
         }
     }
 }
@@ -242,7 +261,8 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
     let config = read_leniently(sources);
     let channel = find(&config, name)?;
     let name = &ChannelName::from_trusted(name);
-    let live = live_channels(sources).and_then(|views| views.into_iter().find(|view| view.name == *name));
+    let live = live_channels(sources);
+    let live = live.views().iter().find(|view| view.name == *name);
     if as_json {
         let mut entry = entry(&config, name, channel);
         entry["live"] = json!(live);
@@ -297,7 +317,7 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
             limits.state_mib, limits.state_keys, limits.blobs_mib
         ),
     );
-    if let Some(live) = &live {
+    if let Some(live) = live {
         line("status", &status_text(live));
         if let Some(path) = &live.webhook {
             line("webhook", path);

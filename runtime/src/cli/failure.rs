@@ -97,6 +97,10 @@ impl From<EditError> for Failure {
         let message = error.to_string();
         let remedy = match error {
             EditError::File { .. } => "check the path and its permissions, or name another file with --config",
+            EditError::Unfit { .. } => "a configuration is UTF-8 text of at most 1 MiB; name such a file with --config",
+            EditError::Link { .. } => "make the file that the link leads to, or remove the link",
+            EditError::Owner { .. } => "run this as that user, or as root",
+            EditError::TooLong(_) => "remove something from it first, such as a channel that is not used any more",
             EditError::Syntax { .. } => "mend the syntax; `sluicegate config check` shows where",
             EditError::Outdated(_) => "see who changes it all the time, or holds a lock on its folder, as `flock` does",
             EditError::Exists(_) => "choose another name, or remove that one first with `sluicegate channel remove`",
@@ -104,9 +108,13 @@ impl From<EditError> for Failure {
             EditError::Form => "write each channel as a table of its own: [channels.NAME]",
         };
         let kind = match error {
-            EditError::File { .. } | EditError::Outdated(_) => Kind::Failed,
+            EditError::File { .. } | EditError::Owner { .. } | EditError::Outdated(_) => Kind::Failed,
             EditError::Exists(_) | EditError::Unknown(_) => Kind::Usage,
-            EditError::Syntax { .. } | EditError::Form => Kind::Configuration,
+            EditError::Unfit { .. }
+            | EditError::Link { .. }
+            | EditError::TooLong(_)
+            | EditError::Syntax { .. }
+            | EditError::Form => Kind::Configuration,
         };
         Self::new(kind, message, remedy)
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
+use super::shape::Shape;
 use super::staged::{Staged, text_of};
 use super::{Access, SettingValue};
 use crate::limit;
@@ -25,6 +26,37 @@ pub enum EditError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The file was read, and is no configuration at all.
+    #[error("{} can't be read: {source}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A symbolic link stands there, and no file is found through it.
+    #[error("{} is a symbolic link that can't be followed: {source}", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is somebody else's, and what is to replace it can't be.
+    #[error("{} belongs to user {user} and group {group}, and can't be replaced by one that does: {source}", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        user: u32,
+        /// Its group.
+        group: u32,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file would be longer than any that is read.
+    #[error("{} would have more than {} bytes, and could not be read any more", .0.display(), super::FILE_BYTES_MAX)]
+    TooLong(PathBuf),
     /// The file is no TOML.
     #[error("{} is not valid TOML: {source}", path.display())]
     Syntax {
@@ -81,22 +113,34 @@ impl Editor {
     /// Opens a file; one that does not exist is an empty one. A symbolic link is followed, so that it stays a link.
     ///
     /// # Errors
-    /// [`EditError::File`], also where something stands there that is no file, and [`EditError::Syntax`].
+    /// [`EditError::File`], also where something stands there that is no file, [`EditError::Link`], [`EditError::Unfit`]
+    /// and [`EditError::Syntax`].
     pub fn open(path: &Path) -> Result<Self, EditError> {
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let followed = std::fs::canonicalize(path);
         // A pipe or a device would be replaced by a file.
         if path.metadata().is_ok_and(|found| !found.is_file()) {
+            let path = followed.unwrap_or_else(|_| path.to_owned());
             let source = std::io::Error::other("it is not a regular file");
             let verb = "changed";
             return Err(EditError::File { path, verb, source });
         }
+        let path = match followed {
+            Ok(path) => path,
+            // The link would be replaced by a file, and its owner wanted that one to be somewhere else.
+            Err(source) if path.is_symlink() => {
+                let path = path.to_owned();
+                return Err(EditError::Link { path, source });
+            }
+            Err(_) => path.to_owned(),
+        };
         let text = text_of(&path)?;
-        match text.parse() {
-            Ok(document) => Ok(Self {
-                path,
-                document,
-                before: text,
-            }),
+        Self::of(path, text)
+    }
+
+    fn of(path: PathBuf, before: String) -> Result<Self, EditError> {
+        let parsed = Shape::of(&before).taken_off(&before).parse::<DocumentMut>();
+        match parsed {
+            Ok(document) => Ok(Self { path, document, before }),
             Err(source) => Err(EditError::Syntax { path, source }),
         }
     }
@@ -113,7 +157,7 @@ impl Editor {
 
     /// Returns the text as it would be saved.
     pub fn text(&self) -> String {
-        self.document.to_string()
+        Shape::of(&self.before).put_on(self.document.to_string())
     }
 
     /// Returns the names of the channels that stand in it.
@@ -139,7 +183,7 @@ impl Editor {
             table.set_implicit(true);
             Item::Table(table)
         });
-        let channels = channels.as_table_mut().ok_or(EditError::Form)?;
+        let channels = channels.as_table_like_mut().ok_or(EditError::Form)?;
         if channels.contains_key(&draft.name) {
             return Err(EditError::Exists(draft.name.clone()));
         }
@@ -147,8 +191,17 @@ impl Editor {
         if !(channels.is_empty() && self.path_is_new()) {
             table.decor_mut().set_prefix("\n");
         }
-        let channels = self.document["channels"].as_table_mut().ok_or(EditError::Form)?;
-        channels.insert(&draft.name, Item::Table(table));
+        match &mut self.document["channels"] {
+            Item::Table(channels) => {
+                channels.insert(&draft.name, Item::Table(table));
+            }
+            // In `channels = { … }` nothing has a heading of its own.
+            Item::Value(Value::InlineTable(channels)) => {
+                close_up(channels);
+                channels.insert(draft.name.as_str(), Value::from(table.into_inline_table()));
+            }
+            _ => return Err(EditError::Form),
+        }
         Ok(())
     }
 
@@ -159,7 +212,7 @@ impl Editor {
     pub fn remove_channel(&mut self, name: &str) -> Result<(), EditError> {
         let unknown = || EditError::Unknown(name.to_owned());
         let channels = self.document.get_mut("channels").ok_or_else(unknown)?;
-        let channels = channels.as_table_mut().ok_or(EditError::Form)?;
+        let channels = channels.as_table_like_mut().ok_or(EditError::Form)?;
         let removed = channels.remove(name).ok_or_else(unknown)?;
         if let Some(table) = removed.as_table() {
             let above = table
@@ -373,6 +426,21 @@ fn channel_table(draft: &Draft) -> Table {
     table
 }
 
+/// Takes away the space before the closing brace: what comes next has a comma before it.
+fn close_up(table: &mut InlineTable) {
+    if let Some((_, last)) = table.iter_mut().last() {
+        let is_space = |text: &str| text.trim_matches(' ').is_empty();
+        if last
+            .decor()
+            .suffix()
+            .and_then(|suffix| suffix.as_str())
+            .is_some_and(is_space)
+        {
+            last.decor_mut().set_suffix("");
+        }
+    }
+}
+
 fn inline<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> InlineTable {
     entries.into_iter().collect()
 }
@@ -415,11 +483,7 @@ mod tests {
                         [channels.family]\ncomponent = \"telegram\"\n\n[channels.notes]\ncomponent = \"webhook\"\n";
 
     fn editor(text: &str) -> Editor {
-        Editor {
-            path: "sluicegate.toml".into(),
-            document: text.parse().unwrap(),
-            before: text.to_owned(),
-        }
+        Editor::of("sluicegate.toml".into(), text.to_owned()).unwrap()
     }
 
     fn draft(name: &str) -> Draft {

@@ -1,12 +1,13 @@
 //! A configuration file is replaced whole or not at all, also where one process writes the new one and another, the
 //! gateway that runs by it, decides whether it takes its place.
 
-use std::fs::{File, TryLockError};
-use std::io::Write as _;
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use super::edit::EditError;
-use super::{FILE_NAME, read_bounded};
+use super::{FILE_BYTES_MAX, FILE_NAME, read_bounded};
 use crate::component;
 
 /// Random bytes in the name of a file that is staged.
@@ -32,15 +33,18 @@ impl Staged {
         }
     }
 
-    /// Writes a text beside the file that it is to replace, with the file's permissions. It was made from the text
-    /// `before`.
+    /// Writes a text beside the file that it is to replace, with the file's owner and permissions. It was made from the
+    /// text `before`.
     ///
     /// # Errors
-    /// [`EditError::File`].
+    /// [`EditError::File`], [`EditError::Owner`], and [`EditError::TooLong`] for a text that nobody could read again.
     pub(super) fn write(file: &Path, text: &str, before: &str) -> Result<Self, EditError> {
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(EditError::TooLong(file.to_owned()));
+        }
         let ticket = crate::id::random_hex::<TICKET_BYTES>();
         let staged = Self::named(file, &ticket, digest(before));
-        staged.fill(text).map_err(|source| staged.failed("written", source))?;
+        staged.fill(text)?;
         Ok(staged)
     }
 
@@ -61,7 +65,7 @@ impl Staged {
     /// # Errors
     /// [`EditError::File`].
     pub fn text(&self) -> Result<String, EditError> {
-        read_bounded(&self.path).map_err(|source| self.failed("read", source))
+        read_bounded(&self.path).map_err(|source| failed(&self.path, "read", source))
     }
 
     /// Returns the digest of the text that it was made from.
@@ -86,7 +90,7 @@ impl Staged {
     /// As [`Staged::check`], and [`EditError::Outdated`] where another one is just being put in its place; the old file is
     /// there as it was.
     pub fn commit(self) -> Result<(), EditError> {
-        let failed = |source| self.failed("written", source);
+        let failed = |source| failed(&self.file, "written", source);
         // Between the look and the change nobody else may change it. A file system without locks leaves that to chance. It
         // is not waited for: whoever may read the folder can lock it, for ever.
         let folder = File::open(folder_of(&self.file));
@@ -101,24 +105,27 @@ impl Staged {
         folder.and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
-    fn fill(&self, text: &str) -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&self.path)?;
-        if let Ok(old) = std::fs::metadata(&self.file) {
-            file.set_permissions(old.permissions())?;
+    fn fill(&self, text: &str) -> Result<(), EditError> {
+        let failed = |source| failed(&self.path, "written", source);
+        let old = std::fs::metadata(&self.file).ok();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        if old.is_some() {
+            // Until it has the old one's permissions, which may be as narrow.
+            options.mode(0o600);
         }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    }
-
-    fn failed(&self, verb: &'static str, source: std::io::Error) -> EditError {
-        EditError::File {
-            path: self.file.clone(),
-            verb,
-            source,
+        let mut file = options.open(&self.path).map_err(failed)?;
+        if let Some(old) = &old {
+            keep_owner(&file, old).map_err(|source| EditError::Owner {
+                path: self.file.clone(),
+                user: old.uid(),
+                group: old.gid(),
+                source,
+            })?;
+            file.set_permissions(old.permissions()).map_err(failed)?;
         }
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)
     }
 }
 
@@ -126,6 +133,37 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // After a commit there is none. One that can't be removed is one file of a known form, and no worse than that.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Gives a new file to whoever has the one that it is to replace: a gateway whose configuration an administrator changed
+/// is to read it still.
+///
+/// # Errors
+/// Where it can't be given, and somebody would lose the file or get to see it. What root had may become ours: root reads
+/// it all the same, and who may replace it is decided by its folder. A group that may do nothing loses nothing either.
+fn keep_owner(file: &File, old: &Metadata) -> std::io::Result<()> {
+    let new = file.metadata()?;
+    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
+        return Ok(());
+    }
+    let Err(refused) = fchown(file, Some(old.uid()), Some(old.gid())) else {
+        return Ok(());
+    };
+    let owner_is_right = new.uid() == old.uid() || old.uid() == 0;
+    let group_can_nothing = old.mode() & 0o070 == 0;
+    let group_is_right = || new.gid() == old.gid() || fchown(file, None, Some(old.gid())).is_ok();
+    if owner_is_right && (group_can_nothing || group_is_right()) {
+        return Ok(());
+    }
+    Err(refused)
+}
+
+fn failed(path: &Path, verb: &'static str, source: std::io::Error) -> EditError {
+    EditError::File {
+        path: path.to_owned(),
+        verb,
+        source,
     }
 }
 
@@ -142,12 +180,15 @@ fn digest(text: &str) -> String {
 /// Reads a configuration file; one that does not exist is an empty one.
 pub(super) fn text_of(path: &Path) -> Result<String, EditError> {
     match read_bounded(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        read => read.map_err(|source| EditError::File {
-            path: path.to_owned(),
-            verb: "read",
-            source,
-        }),
+        Ok(text) => Ok(text),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => Ok(String::new()),
+            ErrorKind::InvalidData => Err(EditError::Unfit {
+                path: path.to_owned(),
+                source: error,
+            }),
+            _ => Err(failed(path, "read", error)),
+        },
     }
 }
 
@@ -184,5 +225,29 @@ mod tests {
         assert!(matches!(second.commit(), Err(EditError::Outdated(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_nobody_could_read_again_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sluicegate.toml");
+        let longest = " ".repeat(usize::try_from(FILE_BYTES_MAX).unwrap());
+        Staged::write(&path, &longest, "").unwrap().commit().unwrap();
+        assert_eq!(text_of(&path).unwrap(), longest);
+        let longer = format!("{longest} ");
+        let refused = Staged::write(&path, &longer, &longest);
+        assert!(matches!(refused, Err(EditError::TooLong(file)) if file == path));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_staged_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nowhere/sluicegate.toml");
+        let Err(EditError::File { path, .. }) = Staged::write(&file, "new", "") else {
+            panic!("it was written");
+        };
+        assert_ne!(path, file);
+        assert_eq!(path.parent(), file.parent());
     }
 }
