@@ -7,5 +7,6 @@ mod binary;
 mod channel;
 mod chat;
 mod check;
+mod edits;
 mod golden;
 mod help;

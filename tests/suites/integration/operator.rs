@@ -526,3 +526,23 @@ async fn where_no_gateway_runs_the_operator_is_told_so() {
     let listed = done(&gateway, &["channel", "list"]).await;
     assert!(listed.contains("No gateway runs in this data directory"), "{listed}");
 }
+
+#[tokio::test]
+async fn a_gateway_that_does_not_answer_is_not_said_to_be_none() {
+    let gateway = Setup::new().echo().websocket().start().await;
+    let beacon = gateway.data().join("gateway.json");
+    let mut lit: Value = serde_json::from_slice(&std::fs::read(&beacon).expect("it is there")).expect("JSON");
+    // Nothing listens there: the port is given back at once.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    lit["address"] = json!(free.expect("a port").to_string());
+    std::fs::write(&beacon, lit.to_string()).expect("it is written");
+    let output = command(gateway.folder(), &["channel", "list"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(err.contains("the gateway does not answer"), "{err}");
+    assert!(out.contains("can't be asked, so there is no status"), "{out}");
+    assert!(!out.contains("No gateway runs"), "{out}");
+}
