@@ -281,7 +281,8 @@ impl Editor {
     /// again, to what stands there then.
     ///
     /// # Errors
-    /// Those of `change`, [`EditError::File`] and, where the others never rest, [`EditError::Outdated`].
+    /// Those of `change`, of [`Editor::open`] and [`Editor::stage`] and, where the others never rest,
+    /// [`EditError::Outdated`].
     pub fn edit(path: &Path, change: impl Fn(&mut Self) -> Result<(), EditError>) -> Result<(), EditError> {
         again_where_outdated(|| {
             let mut editor = Self::open(path)?;
@@ -293,7 +294,7 @@ impl Editor {
     /// Saves it, and tells that somebody else's change was faster from what is wrong.
     ///
     /// # Errors
-    /// [`EditError::File`].
+    /// As [`Editor::stage`].
     pub fn put(&self) -> Result<Put<()>, EditError> {
         match self.save() {
             Ok(()) => Ok(Put::Done(())),
@@ -305,7 +306,7 @@ impl Editor {
     /// Writes the file whole or not at all: a temporary file beside it, flushed, then renamed over it.
     ///
     /// # Errors
-    /// [`EditError::File`], and [`EditError::Outdated`] where someone else changed the file since it was opened.
+    /// As [`Editor::stage`], and [`EditError::Outdated`] where someone else changed the file since it was opened.
     pub fn save(&self) -> Result<(), EditError> {
         self.stage()?.commit()
     }
@@ -313,7 +314,7 @@ impl Editor {
     /// Writes the changed file beside the old one, for a gateway that is to make the change.
     ///
     /// # Errors
-    /// [`EditError::File`].
+    /// [`EditError::File`], [`EditError::Owner`] and [`EditError::TooLong`].
     pub fn stage(&self) -> Result<Staged, EditError> {
         Staged::write(&self.path, &self.text(), &self.before)
     }
