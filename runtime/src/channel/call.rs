@@ -33,6 +33,9 @@ pub enum CallError {
     /// Too many calls of this channel run already.
     #[error("the channel is busy")]
     Busy,
+    /// It was stopped or paused before the call began.
+    #[error("the channel is not up")]
+    NotUp,
     /// The guest trapped, or used up its bounds.
     #[error("the guest trapped: {0}")]
     Trapped(String),
@@ -122,7 +125,7 @@ impl Channel {
             ..self.context()
         };
         let called = self
-            .call(context, self.bounds.deliver_timeout, move |mut it| async move {
+            .call_up(context, self.bounds.deliver_timeout, move |mut it| async move {
                 let guest = it.component.exports.delivery.load(&mut it.store, &it.instance)?;
                 guest.call_deliver(&mut it.store, &request.into()).await
             })
@@ -141,11 +144,14 @@ impl Channel {
                 Err(Failure::NoPlace)
             }
             Err(CallError::DeadlineExceeded(_)) => Err(Failure::DeadlineExceeded),
-            Err(CallError::Busy | CallError::NotOffered(_)) => Err(Failure::NotUp),
+            Err(CallError::Busy | CallError::NotUp | CallError::NotOffered(_)) => Err(Failure::NotUp),
         };
-        // A guest that reports has weighed the answers that it got; one that died has not.
+        // A guest that reports has weighed the answers that it got; one that died has not, and one that could not read them
+        // says so.
         let bytes_left = match &result {
-            Err(Failure::Trapped(_) | Failure::DeadlineExceeded) => evidence.anything_left(),
+            Err(Failure::Trapped(_) | Failure::DeadlineExceeded | Failure::Reported(DeliveryError::Ambiguous(_))) => {
+                evidence.anything_left()
+            }
             _ => evidence.bytes_left(),
         };
         Attempt { result, bytes_left }
@@ -156,7 +162,7 @@ impl Channel {
         use exports::reconciliation::Finding as Found;
         let since_ms = u64::try_from(since).unwrap_or_default();
         let called = self
-            .call(self.context(), self.bounds.deliver_timeout, move |mut it| async move {
+            .call_up(self.context(), self.bounds.deliver_timeout, move |mut it| async move {
                 let Some(indices) = &it.component.exports.reconciliation else {
                     return Ok(Found::Unknown);
                 };
@@ -204,7 +210,7 @@ impl Channel {
     pub async fn webhook(&self, request: WebhookRequest) -> Result<WebhookReply, CallError> {
         let request = self.without_secrets(request);
         let reply = self
-            .call(self.context(), limit::WEBHOOK_TIMEOUT, move |mut it| async move {
+            .call_up(self.context(), limit::WEBHOOK_TIMEOUT, move |mut it| async move {
                 let Some(indices) = &it.component.exports.webhook else {
                     return Ok(None);
                 };
@@ -401,10 +407,42 @@ impl Channel {
         R: Send + 'static,
         F: Future<Output = wasmtime::Result<R>> + Send + 'static,
     {
-        let usage = &self.services.usage;
-        usage.calls.add(1);
-        let _permit = self.turn().await?;
+        let permit = self.turn().await?;
+        self.enter(permit, context, timeout, call).await
+    }
+
+    /// The same, unless the channel was stopped by the time that it is the call's turn: whoever stops it waits for the calls
+    /// that run by then, and cuts short what begins after them.
+    async fn call_up<R, F>(
+        &self,
+        context: CallContext,
+        timeout: Duration,
+        call: impl FnOnce(Entered) -> F + Send + 'static,
+    ) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: Future<Output = wasmtime::Result<R>> + Send + 'static,
+    {
+        let permit = self.turn().await?;
+        match self.delivers() {
+            true => self.enter(permit, context, timeout, call).await,
+            false => Err(CallError::NotUp),
+        }
+    }
+
+    async fn enter<R, F>(
+        &self,
+        _permit: SemaphorePermit<'_>,
+        context: CallContext,
+        timeout: Duration,
+        call: impl FnOnce(Entered) -> F + Send + 'static,
+    ) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: Future<Output = wasmtime::Result<R>> + Send + 'static,
+    {
         self.earn().await?;
+        let usage = &self.services.usage;
         let bounds = Bounds {
             memory_bytes_max: self.bounds.memory_bytes_max,
             cpu_max: Some(self.bounds.cpu_max),
@@ -450,6 +488,7 @@ impl Channel {
 
     /// Waits for a call's turn, where fewer wait than may.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        self.services.usage.calls.add(1);
         if let Ok(permit) = self.calls.try_acquire() {
             return Ok(permit);
         }

@@ -358,7 +358,7 @@ impl Ingress for Switchboard {
         };
         let reply = line.channel.webhook(request).await.map_err(|error| match error {
             CallError::NotOffered(_) => Refusal::NotFound,
-            CallError::Busy => Refusal::Busy(1),
+            CallError::Busy | CallError::NotUp => Refusal::Busy(1),
             CallError::Trapped(_) | CallError::DeadlineExceeded(_) => Refusal::Failed,
         })?;
         // A request that was not taken may come again; one that was may not be replayed.

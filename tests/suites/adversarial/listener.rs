@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sluicegate::bus::{Event, Received};
-use sluicegate::channel::{Ended, Status};
+use sluicegate::channel::{CallError, Ended, Status};
+use sluicegate::delivery::Failure;
 use sluicegate::limit;
 
 use crate::support::{Hostile, Rig, SECRET};
@@ -179,6 +180,20 @@ async fn a_listener_that_fails_does_not_bring_a_paused_channel_back() {
         Status::Paused("the credentials are refused".into())
     );
     rig.silent().await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_comes_to_a_channel_just_stopped_does_not_begin() {
+    let rig = Rig::new().up().await;
+    rig.channel.pause("it is being stopped");
+    assert!(rig.channel.rest(Duration::from_secs(10)).await, "nothing runs");
+    // Handed over by a claim that was made before: who stops the channel cuts short what begins after its rest.
+    let attempt = rig.deliver("receipt 1").await;
+    assert_eq!((attempt.result, attempt.bytes_left), (Err(Failure::NotUp), false));
+    assert_eq!(rig.webhook("log_line 0").await.err(), Some(CallError::NotUp));
+    rig.channel.set_status(Status::Up);
+    assert!(rig.deliver("receipt 1").await.result.is_ok(), "it goes on");
+    rig.survived().await;
 }
 
 #[tokio::test]

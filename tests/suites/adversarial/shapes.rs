@@ -184,7 +184,7 @@ async fn call(rig: Hostile) -> &'static str {
     serve_a_client(&rig).await;
     match within(rig.webhook("hello")).await {
         Ok(_) | Err(CallError::NotOffered(_) | CallError::Trapped(_) | CallError::DeadlineExceeded(_)) => {}
-        Err(CallError::Busy) => panic!("nobody else calls it"),
+        Err(error @ (CallError::Busy | CallError::NotUp)) => panic!("nobody else calls it, or stops it: {error}"),
     }
     within(rig.channel.reconcile(request(rig.name(), "hello"), 0)).await;
     within(rig.channel.stop()).await;

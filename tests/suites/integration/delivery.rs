@@ -125,6 +125,16 @@ async fn a_platform_that_took_it_and_answers_at_length_gets_no_copy() {
 
 #[tokio::test]
 async fn a_platform_that_never_answers_gets_no_more_copies_than_the_operator_allows() {
+    copies_are_bounded(Act::AcceptThenClose).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_open_whether_it_arrived_makes_no_more_copies_than_the_operator_allows() {
+    // Such as of a proxy that gave up waiting for the platform.
+    copies_are_bounded(Act::Refuse(504)).await;
+}
+
+async fn copies_are_bounded(act: Act) {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new()
         .echo()
@@ -132,7 +142,7 @@ async fn a_platform_that_never_answers_gets_no_more_copies_than_the_operator_all
         .webhook("hook", &platform)
         .start()
         .await;
-    platform.always("mute", Act::AcceptThenClose);
+    platform.always("mute", act);
     gateway.tell("careful", "m1", "mute", "never twice").await;
     gateway.wait_for_metric("sluicegate_dead_letters", 1.0).await;
     gateway.tell("hook", "m1", "mute", "at most twice").await;

@@ -41,6 +41,19 @@ impl SqliteStore {
         })
     }
 
+    /// Says why a file could not be written. Where there is no room for it, that is the store's state from now on, as if a
+    /// transaction had found none: a file system can run out of files while its database still finds room.
+    pub(super) fn unwritten(&self, error: &std::io::Error) -> Error {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded => {
+                self.durability.note_full();
+                Error::Busy
+            }
+            _ => refused(error),
+        }
+    }
+
     async fn dead_keys(&self, dead: Dead) -> Result<Vec<String>, Error> {
         match dead {
             Dead::One(key) => Ok(vec![key.as_str().to_owned()]),
@@ -432,7 +445,7 @@ impl EventStore for SqliteStore {
         let blob = format!("blob_{}", random_hex::<16>());
         let (dir, file) = (self.blobs.clone(), blob.clone());
         let written = spawn_blocking(move || blob::write(&dir, &file, &bytes)).await;
-        let unstored = written.map_err(refused)?.map_err(refused)?;
+        let unstored = written.map_err(refused)?.map_err(|error| self.unwritten(&error))?;
         // From here on the command may be carried out even if this future is dropped: the file must stay.
         unstored.keep();
         let row = blob.clone();

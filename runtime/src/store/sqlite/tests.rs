@@ -18,7 +18,7 @@ use crate::clock::UnixMillis;
 use crate::event::{Action, Confirmation, Conversation, ConversationKind, OutboundEvent, Purpose, Receipt};
 use crate::id::{ChannelName, DeliveryKey};
 use crate::limit;
-use crate::store::{Ask, Attempted, DeliveryState, Dispatch, Error, EventStore, Marks, Quota};
+use crate::store::{Ask, Attempted, DeliveryState, Dispatch, Error, EventStore, Full, Marks, Pressure, Quota};
 
 const NOW: UnixMillis = 1_800_000_000_000;
 
@@ -480,4 +480,20 @@ fn every_search_of_a_hot_path_uses_an_index() {
 /// Nulls for a statement's parameters: its plan does not depend on their values.
 fn params_none(statement: &rusqlite::CachedStatement<'_>) -> impl rusqlite::Params + use<> {
     rusqlite::params_from_iter(vec![None::<i64>; statement.parameter_count()])
+}
+
+#[test]
+fn a_file_without_room_is_pressure_until_something_is_stored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(dir.path()).expect("the store opens");
+    let broken = store.unwritten(&io::ErrorKind::PermissionDenied.into());
+    assert!(matches!(broken, Error::Refused(_)), "{broken:?}");
+    assert_eq!(store.pressure(), Pressure::default());
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let full = store.unwritten(&kind.into());
+        assert!(matches!(full, Error::Busy), "{full:?}");
+        assert_eq!(store.pressure().intake, Some(Full::Refused));
+        block_on(store.enqueue(vec![event(&kind.to_string())], NOW)).expect("there is room");
+        assert_eq!(store.pressure(), Pressure::default());
+    }
 }
