@@ -15,6 +15,18 @@ pub(crate) fn write_whole(path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
     Partial::begin(path)?.complete(path, pieces)
 }
 
+/// Writes a file as [`write_whole`] does, and returns it locked: from the moment that it is there until what is returned is
+/// dropped, or the process ends.
+///
+/// # Errors
+/// As [`write_whole`].
+pub(crate) fn write_locked(path: &Path, pieces: &[&[u8]]) -> io::Result<File> {
+    let partial = Partial::begin(path)?;
+    let locked = partial.file.try_clone()?;
+    partial.complete(path, pieces)?;
+    Ok(locked)
+}
+
 /// Returns what `read` makes of a file. Where there is none, or `read` makes nothing of it, `make` says what is in it from
 /// now on. Of several who make it at once all get the same.
 ///
@@ -89,7 +101,8 @@ impl Drop for Partial {
     }
 }
 
-fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+/// Returns whether this open file is the one that has this path.
+pub(crate) fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::symlink_metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),

@@ -54,7 +54,7 @@ pub use crate::agent::command::guard;
 pub use crate::egress::{Entry, REVEAL};
 pub use crate::store::sqlite::{Archive, ArchiveError, CopyPlace};
 pub use account::{Configured, clash};
-pub use beacon::Beacon;
+pub use beacon::{Beacon, Presence};
 pub use error::{Error, ErrorKind};
 pub use fit::{Examined, examine};
 pub use maker::bundled_names;
@@ -96,13 +96,14 @@ pub struct Gateway {
 }
 
 /// Prepares and runs a gateway until it is told to stop or, interactive, its terminal's input ends. Says on standard error what runs.
+/// `is_current` tells whether a configuration is still what is written.
 ///
 /// # Errors
 /// What kept it from starting, or made it stop; see [`Error::remedy`].
-pub async fn run(config: Config, mode: Mode) -> Result<(), Error> {
+pub async fn run(config: Config, mode: Mode, is_current: impl Fn(&Config) -> bool) -> Result<(), Error> {
     let mut told = pin!(told_to_stop());
     let gateway = tokio::select! {
-        prepared = Gateway::prepare(config) => prepared?,
+        prepared = Gateway::prepare(config, is_current) => prepared?,
         () = &mut told => {
             // What was half prepared is dropped, and takes with it what it had made.
             Reason::Told.note();

@@ -43,9 +43,15 @@ pub const OPERATOR_ANSWER_BYTES_MAX: usize = 16 * MIB;
 pub const TRACES_MAX: usize = 20;
 /// How long the command line waits for the gateway.
 pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it waits for a gateway that is starting or stopping: as long as a few components take to compile.
+pub const OPERATOR_START_WAIT: Duration = Duration::from_secs(10);
+/// How often it looks meanwhile.
+pub const OPERATOR_START_LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// How often a change of the configuration file is made again because someone else was faster: each time somebody else's
 /// is done, so that so many can begin at once.
 pub const CONFIG_EDIT_TRIES_MAX: u32 = 64;
+/// How often a start reads the configuration again because it was changed meanwhile: nobody edits it faster for long.
+pub const CONFIG_READ_TRIES_MAX: u32 = 16;
 /// An id that an operator asks for: the longest is a platform's.
 pub const OPERATOR_ID_BYTES_MAX: usize = PLATFORM_ID_BYTES_MAX;
 
@@ -170,6 +176,10 @@ pub const SWEEP_ROWS_MAX: usize = 1000;
 pub const SENT_INDEXED_MAX: usize = 5000;
 /// How far an event's row may lie from those of its own time: as long as `publish` can wait for the store.
 pub const EVENT_ROW_TOLERANCE: Duration = Duration::from_secs(60);
+/// How long a start waits for the lock of its data directory: whoever looks whether a gateway runs has it for an instant.
+pub const DATA_LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How often it tries to take the lock meanwhile.
+pub const DATA_LOCK_LOOK_PERIOD: Duration = Duration::from_millis(10);
 /// How often it is checked that the store still takes writes.
 pub const STORE_CHECK_PERIOD: Duration = Duration::from_millis(200);
 /// How often the store is swept.

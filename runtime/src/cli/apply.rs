@@ -1,6 +1,8 @@
 //! Changing a channel: through the gateway that runs on this configuration, where one does, so that the change holds at once;
 //! else in the configuration file alone. Either way the file is changed whole or not at all.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::channel::unknown;
@@ -73,10 +75,44 @@ pub(super) fn put<T>(
 fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put<Option<ChannelChanged>>, Failure> {
     let Some(running) = Running::find(sources)? else {
         return Ok(match editor.put()? {
-            Put::Done(()) => Put::Done(None),
+            Put::Done(()) => Put::Done(caught_up(sources, editor.path(), name)?),
             Put::Outdated(file) => Put::Outdated(file),
         });
     };
+    order(&running, editor, name)
+}
+
+/// Has a gateway that took the data directory while the file was being changed take over what the file says of a channel: it
+/// may have read the file before. Returns what it did; none where there is no such gateway.
+///
+/// # Errors
+/// Why it did not: the file is changed then, and what runs may not be.
+pub(super) fn caught_up(sources: &Sources, file: &Path, name: &str) -> Result<Option<ChannelChanged>, Failure> {
+    let told = Running::find(sources).and_then(|running| {
+        let taken_over = running.map(|running| take_over_what_is_written(&running, file, name));
+        taken_over.transpose()
+    });
+    told.map_err(|failure| failure.after(&format!("{} is changed, and what runs may not be", file.display())))
+}
+
+fn take_over_what_is_written(running: &Running, file: &Path, name: &str) -> Result<ChannelChanged, Failure> {
+    let is_running = running.channels()?.iter().any(|view| view.name.as_str() == name);
+    again_where_outdated(|| {
+        let editor = Editor::open(file)?;
+        if !is_running && !editor.has_channel(name) {
+            // It was removed before the gateway read the file.
+            return Ok(Put::Done(ChannelChanged {
+                done: Done::Unchanged,
+                notes: Vec::new(),
+                channel: None,
+            }));
+        }
+        order(running, &editor, name)
+    })
+}
+
+/// Has the gateway that runs make a change of a channel, in the file too.
+fn order<T: From<ChannelChanged>>(running: &Running, editor: &Editor, name: &str) -> Result<Put<T>, Failure> {
     let file = std::path::absolute(editor.path()).map_err(|error| Failure::plain(error.to_string()))?;
     let staged = editor.stage()?;
     let edit = json!({
@@ -87,7 +123,7 @@ fn put_once(sources: &Sources, editor: &Editor, name: &str) -> Result<Put<Option
     let changed = running.take_over(&["channels", name], &edit)?;
     Ok(changed.map_or_else(
         || Put::Outdated(editor.path().to_owned()),
-        |changed| Put::Done(Some(changed)),
+        |changed| Put::Done(changed.into()),
     ))
 }
 

@@ -157,7 +157,7 @@ pub(super) fn set_paused(sources: &Sources, name: &str, paused: bool) -> Result<
         None => {
             let file = apply::open(sources, name)?.path().to_owned();
             Editor::edit(&file, |editor| editor.set_paused(name, paused))?;
-            None
+            apply::caught_up(sources, &file, name)?
         }
     };
     Ok(format!("{verb}d {name}\n{}", apply::report(changed.as_ref())))

@@ -57,6 +57,14 @@ impl Failure {
         self.to_string().replacen("error: ", "warning: ", 1)
     }
 
+    /// Says before it what was done all the same.
+    pub(super) fn after(self, done: &str) -> Self {
+        Self {
+            message: format!("{done}: {}", self.message),
+            ..self
+        }
+    }
+
     /// Makes the failure of a command that was told to stop.
     pub(super) fn interrupted(message: impl Into<String>) -> Self {
         Self {

@@ -4,6 +4,9 @@
 //! speaks to a process of that machine, at an address that the process itself wrote down. No proxy is asked, so that the
 //! admin token stays here.
 
+use std::path::Path;
+use std::time::Instant;
+
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,7 +17,7 @@ use super::failure::{Failure, Kind};
 use super::run::start_runtime;
 use crate::admin::{ChannelChanged, ChannelView, List};
 use crate::config::{Config, Sources};
-use crate::gateway::Beacon;
+use crate::gateway::{Beacon, Presence};
 use crate::limit;
 
 /// A gateway that runs.
@@ -26,21 +29,17 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Finds the gateway that runs in the configured data directory; none where none runs.
+    /// Finds the gateway that runs in the configured data directory; none where none runs. One that is starting is waited for.
     ///
     /// # Errors
-    /// Where its files can't be read.
+    /// Where its files can't be read, and where it does not come up in time.
     pub(super) fn find(sources: &Sources) -> Result<Option<Self>, Failure> {
         let data = Config::read(sources, &bundled_names()).config.gateway.data;
-        let unreadable = |file: &str, error: std::io::Error| {
-            let remedy = "run this as the user that the gateway runs as, or start the gateway again";
-            let message = format!("{} can't be read: {error}", data.join(file).display());
-            Failure::new(Kind::Failed, message, remedy)
+        let Some(beacon) = beacon_in(&data)? else {
+            return Ok(None);
         };
-        let beacon = Beacon::find(&data).map_err(|error| unreadable("gateway.json", error))?;
-        let Some(beacon) = beacon else { return Ok(None) };
         let token = std::fs::read_to_string(data.join("admin-token"));
-        let token = token.map_err(|error| unreadable("admin-token", error))?;
+        let token = token.map_err(|error| unreadable(&data.join("admin-token"), &error))?;
         let mut address = beacon.address;
         if address.ip().is_unspecified() {
             // One that listens everywhere is reached nearby.
@@ -173,6 +172,35 @@ impl Running {
         let (status, bytes) = self.runtime.block_on(answer(request))?;
         understood(status, &bytes)
     }
+}
+
+/// Returns where the gateway listens that works in a data directory; none where none does. One that is starting has read its
+/// configuration and takes no orders yet, and one that is stopping takes none any more: both are waited for.
+fn beacon_in(data: &Path) -> Result<Option<Beacon>, Failure> {
+    let until = Instant::now() + limit::OPERATOR_START_WAIT;
+    loop {
+        match Presence::look(data).map_err(|error| unreadable(data, &error))? {
+            Presence::Lit(beacon) => return Ok(Some(beacon)),
+            Presence::Nobody => return Ok(None),
+            Presence::Dark if Instant::now() < until => std::thread::sleep(limit::OPERATOR_START_LOOK_PERIOD),
+            Presence::Dark => {
+                let message = format!(
+                    "a gateway is starting or stopping in the data directory {}, and can't be asked yet",
+                    data.display()
+                );
+                return Err(Failure::new(Kind::Failed, message, "try again when it is up"));
+            }
+        }
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let remedy = "run this as the user that the gateway runs as, or start the gateway again";
+    Failure::new(
+        Kind::Failed,
+        format!("{} can't be read: {error}", path.display()),
+        remedy,
+    )
 }
 
 /// Reads an answer, or why there is none.

@@ -33,6 +33,9 @@ pub enum Error {
         /// The gateway.
         beacon: Beacon,
     },
+    /// The configuration was changed before the data directory was taken: it is to be read again.
+    #[error("the configuration is changed again and again while the gateway starts")]
+    Outdated,
     /// The port is in use.
     #[error("{0} is in use by another program")]
     PortTaken(SocketAddr),
@@ -89,9 +92,12 @@ impl Error {
         match self {
             Self::Open(OpenError::Locked { .. }) | Self::AlreadyRuns { .. } | Self::PortTaken(_) => ErrorKind::Busy,
             Self::Channels(_) | Self::Agent { .. } | Self::Roots(_) => ErrorKind::Configuration,
-            Self::Open(_) | Self::Listen { .. } | Self::File { .. } | Self::Machine(_) | Self::StoreFailed => {
-                ErrorKind::Failed
-            }
+            Self::Open(_)
+            | Self::Outdated
+            | Self::Listen { .. }
+            | Self::File { .. }
+            | Self::Machine(_)
+            | Self::StoreFailed => ErrorKind::Failed,
         }
     }
 
@@ -101,6 +107,7 @@ impl Error {
             Self::AlreadyRuns { .. } => {
                 "talk to it with `sluicegate chat`, or stop it; a second one takes another --data and --listen".into()
             }
+            Self::Outdated => "see who changes it all the time, then start again".into(),
             Self::PortTaken(_) => {
                 "stop that program, or choose another address with --listen or `[gateway] listen`".into()
             }

@@ -26,14 +26,15 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{EventStore, Marks};
 
 impl Gateway {
-    /// Takes everything that a gateway needs and checks that it fits together. Nothing of it runs yet.
+    /// Takes everything that a gateway needs and checks that it fits together. Nothing of it runs yet. `is_current` tells
+    /// whether the configuration is still what is written.
     ///
     /// # Errors
     /// Whatever is wrong, before anything was started; see [`Error`].
     ///
     /// # Cancel safety
     /// Dropping the future gives everything back, as an error does.
-    pub async fn prepare(config: Config) -> Result<Self, Error> {
+    pub async fn prepare(config: Config, is_current: impl Fn(&Config) -> bool) -> Result<Self, Error> {
         let listener = listen(&config).await?;
         let address = listener.local_addr().map_err(|source| Error::Listen {
             address: config.gateway.listen,
@@ -43,6 +44,10 @@ impl Gateway {
         let steady = Arc::new(SteadyClock::default());
         // Dropped before the store: as long as that one lives nobody else takes the directory.
         let (store, mut new_data) = open_store(&data, config.gateway.pressure)?;
+        // From here on the command line asks this gateway for changes; those before it made in the file alone.
+        if !is_current(&config) {
+            return Err(Error::Outdated);
+        }
         // Before anything is done with it, it hears what time it is.
         timekeeper::note(store.as_ref(), steady.now_ms()).await;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {

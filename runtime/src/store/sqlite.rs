@@ -41,8 +41,8 @@ use tokio::sync::mpsc;
 
 pub use self::archive::{Archive, ArchiveError, BackupReport, CopyPlace};
 use self::flusher::Durability;
-pub use self::open::OpenError;
 use self::open::{DataDir, Made};
+pub use self::open::{OpenError, is_held};
 use self::place::Place;
 use self::reader::Readers;
 use self::work::{Board, Memory, Work};

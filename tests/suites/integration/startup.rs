@@ -1,11 +1,15 @@
 //! Starts that can't work: one clear message with its remedy, and nothing half-started.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use harness::{FakePlatform, Program, Setup, Signal, TempFolder, WsClient, eventually, http, sluicegate_binary};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+
+use crate::operator::{command, done, fails};
 
 /// The exit codes, as `sluicegate --help` lists them.
 const CONFIGURATION: i32 = 3;
@@ -216,4 +220,93 @@ async fn a_secret_that_is_too_short_to_be_redacted_is_warned_of() {
         assert_eq!(warned, is_short, "{key}: {errors:?}");
         assert!(!errors.iter().any(|line| line.contains(key)), "{errors:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_gateway_left_behind_leads_the_token_to_nobody() {
+    let mut gateway = Setup::new().echo().websocket().start().await;
+    gateway.kill().await;
+    let beacon = gateway.data().join("gateway.json");
+    let text = std::fs::read(&beacon).expect("a killed gateway could not remove it");
+    let mut left: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    // A process of somebody else has its id by now, and its port.
+    left["pid"] = std::process::id().into();
+    std::fs::write(&beacon, left.to_string()).expect("it is written");
+    let stranger = std::net::TcpListener::bind(gateway.address()).expect("the port is free again");
+    stranger.set_nonblocking(true).expect("it does not wait");
+    let listed = done(&gateway, &["channel", "list"]).await;
+    assert!(listed.contains("No gateway runs in this data directory"), "{listed}");
+    let paused = done(&gateway, &["channel", "pause", "websocket"]).await;
+    assert!(paused.contains("No gateway runs in this data directory"), "{paused}");
+    let file = std::fs::read_to_string(gateway.folder().join("sluicegate.toml")).expect("it is there");
+    assert!(file.contains("paused = true"), "{file}");
+    let called = stranger.accept().expect_err("nobody called");
+    assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock, "{called}");
+}
+
+/// Makes the lock of the data directory of a folder.
+fn lock_file(folder: &TempFolder) -> File {
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("it is made");
+    File::create(data.join("sluicegate.lock")).expect("it is made")
+}
+
+#[tokio::test]
+async fn while_a_gateway_starts_no_change_is_said_to_be_made() {
+    let folder = TempFolder::new();
+    let text = Setup::new().echo().websocket().toml();
+    let file = folder.write("sluicegate.toml", &text);
+    let lock = lock_file(&folder);
+    // As a gateway that compiles its components.
+    lock.try_lock().expect("nobody has it");
+    let (pause, remove, add) = tokio::join!(
+        fails(folder.path(), &["channel", "pause", "websocket"], 1),
+        fails(folder.path(), &["channel", "remove", "websocket"], 1),
+        fails(
+            folder.path(),
+            &["channel", "add", "webhook", "hook", "--open", "--yes"],
+            1
+        ),
+    );
+    for said in [pause, remove, add] {
+        says(&said, &["a gateway is starting", "fix: try again when it is up"]);
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), text);
+    drop(lock);
+    let paused = command(folder.path(), &["channel", "pause", "websocket"]).await;
+    assert!(paused.status.success(), "{paused:?}");
+}
+
+#[tokio::test]
+async fn a_change_before_the_data_directory_is_taken_is_one_that_the_start_has() {
+    let folder = TempFolder::new();
+    let text = Setup::new().echo().websocket().toml();
+    let changed = text.replace("[channels.websocket]\n", "[channels.websocket]\npaused = true\n");
+    assert_ne!(changed, text);
+    let file = folder.write("sluicegate.toml", &text);
+    let looked = lock_file(&folder);
+    // As one who looks whether a gateway runs, but for longer: the start has read its configuration, and waits.
+    looked.try_lock_shared().expect("nobody has it");
+    let mut start = Command::new(sluicegate_binary());
+    start.arg("run").arg("--config").arg(&file).current_dir(folder.path());
+    let mut program = Program::spawn(start);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    folder.write("sluicegate.toml", &changed);
+    drop(looked);
+    let beacon = folder.path().join("data/gateway.json");
+    eventually("the gateway is up", async || {
+        assert_eq!(program.exit_status(), None, "it ended");
+        beacon.exists().then_some(())
+    })
+    .await;
+    let listed = command(folder.path(), &["channel", "show", "websocket", "--json"]).await;
+    let shown: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert!(
+        shown["live"]["status"]
+            .as_str()
+            .is_some_and(|status| status.contains("paused")),
+        "{shown}"
+    );
+    program.signal(Signal::Terminate);
+    assert!(program.ended().await.success(), "it stops in order");
 }

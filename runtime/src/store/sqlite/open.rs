@@ -4,13 +4,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::limit;
 
+/// The file whose lock is held by the one process that works in a data directory.
+const LOCK_FILE: &str = "sluicegate.lock";
 /// `SLGT`: what stands in the file's header, so that another program's database is never migrated by mistake.
 const APPLICATION_ID: i32 = 0x534C_4754;
 /// Versions before it can lose commits when two connections checkpoint (the WAL-reset bug, fixed in SQLite 3.51.3).
@@ -113,7 +115,7 @@ impl DataDir {
     pub(super) fn lock(dir: &Path, made: &mut Made) -> Result<Self, OpenError> {
         made.note_missing(dir);
         make(dir).map_err(at(dir))?;
-        let lock = take_lock(dir, &dir.join("sluicegate.lock"), made)?;
+        let lock = take_lock(dir, &dir.join(LOCK_FILE), made)?;
         let (file, blobs) = (dir.join("sluicegate.db"), dir.join("blobs"));
         made.note_missing(&blobs);
         make(&blobs).map_err(at(&blobs))?;
@@ -247,7 +249,7 @@ fn take_lock(dir: &Path, path: &Path, made: &mut Made) -> Result<File, OpenError
         dir: dir.to_owned(),
         holder: holder(&lock),
     };
-    match lock.try_lock() {
+    match lock_soon(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(locked()),
         Err(TryLockError::Error(source)) => return Err(at(path)(source)),
@@ -264,6 +266,40 @@ fn take_lock(dir: &Path, path: &Path, made: &mut Made) -> Result<File, OpenError
         .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .map_err(at(path))?;
     Ok(lock)
+}
+
+/// Takes a lock, also where somebody just looks whether it is held: see [`is_held`].
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + limit::DATA_LOCK_WAIT;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(limit::DATA_LOCK_LOOK_PERIOD);
+            }
+            taken => return taken,
+        }
+    }
+}
+
+/// Returns whether a process holds a data directory. The lock ends with its process, however that ends, and is the same in
+/// every container. Several may look at once; none of them is taken for a holder, since they share the lock for an instant.
+///
+/// # Errors
+/// Any I/O error but a missing file.
+pub fn is_held(dir: &Path) -> io::Result<bool> {
+    loop {
+        let lock = match File::open(dir.join(LOCK_FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            // An opening that failed took its lock away meanwhile: there may be another one by now.
+            Ok(()) if lock.metadata()?.nlink() == 0 => {}
+            Ok(()) => return Ok(false),
+        }
+    }
 }
 
 /// What an opening makes, and what one that fails takes away again: dropping it does so.
