@@ -29,7 +29,6 @@ fn succeeds(outcome: &Outcome) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
 fn an_edited_configuration_is_still_its_owners() {
     const SOMEBODY: u32 = 65_534;
     let folder = folder_with(WEB);
