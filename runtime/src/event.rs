@@ -371,7 +371,7 @@ pub enum DeliveryError {
     #[error("not accepted: {0}")]
     Unavailable(String),
     /// The platform may or may not have accepted it.
-    #[error("no answer: {0}")]
+    #[error("it may have arrived: {0}")]
     Ambiguous(String),
     /// It can never be delivered.
     #[error("rejected: {0}")]

@@ -7,7 +7,7 @@
 //! | a receipt | done, or wait for the confirmation |
 //! | `rejected`, `no-such-conversation` | dead at once |
 //! | `unauthorized` | the channel pauses; the message waits |
-//! | anything else, and bytes left without an answer | the outcome is unknown: [`Repeat`] |
+//! | anything else, and what left got no answer, or none that the guest could read | the outcome is unknown: [`Repeat`] |
 //! | `rate-limited` | the conversation or the channel waits; costs no attempt |
 //! | the channel was not up, or the gateway had no place for its request | tried again soon; costs no attempt |
 //! | anything else, and nothing left unanswered | failed: tried again by the schedule, until the store lets it expire |
@@ -322,7 +322,7 @@ fn unknown_outcome(unknown: u32, detail: &str) -> String {
         format!("{unknown} attempts")
     };
     bounded(format!(
-        "outcome unknown: {attempts} left the host without an answer; {detail}"
+        "outcome unknown: {attempts} left the host, and may have arrived; {detail}"
     ))
 }
 
