@@ -23,7 +23,9 @@ pub(super) type Lsn = u64;
 pub(super) type Sync = Box<dyn FnMut() -> io::Result<()> + Send>;
 
 /// The longest that a flush waits for company, whatever a flush costs.
-const LINGER_MAX: Duration = Duration::from_micros(500);
+const LINGER_MAX: Duration = Duration::from_millis(2);
+/// After how many waits in vain one as long as the first is tried again.
+const LINGER_TRIED_EVERY: u32 = 16;
 
 /// An answer that must not be given before transaction `need` is durable.
 pub(super) struct Withheld {
@@ -197,7 +199,7 @@ pub(super) fn run(durability: &Durability, sync: Sync) {
 
 fn flush_all(durability: &Durability, mut sync: Sync) {
     let mut rhythm = Rhythm::default();
-    while let Some((target, next_seq)) = next_flush(durability, &rhythm) {
+    while let Some((target, next_seq)) = next_flush(durability, &mut rhythm) {
         let began = Instant::now();
         if let Err(error) = sync() {
             // The kernel reports a failed write-back once and may drop the pages: trying again would lie.
@@ -213,7 +215,7 @@ fn flush_all(durability: &Durability, mut sync: Sync) {
 }
 
 /// Waits until a flush is wanted, and a moment longer for those who are about to join it. None at the end.
-fn next_flush(durability: &Durability, rhythm: &Rhythm) -> Option<(Lsn, i64)> {
+fn next_flush(durability: &Durability, rhythm: &mut Rhythm) -> Option<(Lsn, i64)> {
     let mut queue = durability.lock();
     loop {
         if durability.is_poisoned() || (queue.is_closing && queue.committed.0 == queue.flushed) {
@@ -225,9 +227,13 @@ fn next_flush(durability: &Durability, rhythm: &Rhythm) -> Option<(Lsn, i64)> {
         }
         queue = durability.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
+    if queue.withheld.len() >= rhythm.company || queue.is_closing {
+        return Some(queue.committed);
+    }
     let lonely = |queue: &mut Queue| queue.withheld.len() < rhythm.company && !queue.is_closing;
-    let waited = durability.changed.wait_timeout_while(queue, rhythm.linger, lonely);
-    let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    let waited = durability.changed.wait_timeout_while(queue, rhythm.linger(), lonely);
+    let (queue, end) = waited.unwrap_or_else(PoisonError::into_inner);
+    rhythm.waited(!end.timed_out());
     Some(queue.committed)
 }
 
@@ -245,21 +251,75 @@ fn settle(durability: &Durability, target: Lsn, next_seq: i64) -> Vec<Withheld> 
 }
 
 /// How long a flush waits for company. Clients that were answered by one flush usually come back at once; were the next
-/// flush to start with the first of them, the others would wait for two.
+/// flush to start with the first of them, the others would wait for two. Where they do not come back, waiting for them
+/// only costs, and is soon given up but for a try now and then.
 #[derive(Default)]
 struct Rhythm {
     /// A running mean of what a flush takes.
     flush: Duration,
-    /// At most an eighth of a flush.
-    linger: Duration,
     /// How many are expected: those just answered, and those already waiting. One that comes alone waits for nobody.
     company: usize,
+    /// How many waits in a row were in vain.
+    in_vain: u32,
 }
 
 impl Rhythm {
+    /// Returns how long the next flush waits: half of what a flush takes, which is what one that comes in the middle of
+    /// a flush waits for the next; a sixteenth as long as that was in vain.
+    fn linger(&self) -> Duration {
+        let whole = (self.flush / 2).min(LINGER_MAX);
+        match self.in_vain % LINGER_TRIED_EVERY {
+            0 => whole,
+            _ => whole / 8,
+        }
+    }
+
+    fn waited(&mut self, has_come: bool) {
+        self.in_vain = if has_come { 0 } else { self.in_vain.wrapping_add(1) };
+    }
+
     fn flushed(&mut self, took: Duration, answered: usize, waiting: usize) {
         self.flush = (self.flush * 7 + took) / 8;
-        self.linger = (self.flush / 8).min(LINGER_MAX);
         self.company = answered + waiting;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_flushes_of(took: Duration) -> Rhythm {
+        let mut rhythm = Rhythm::default();
+        (0..100).for_each(|_| rhythm.flushed(took, 4, 4));
+        rhythm
+    }
+
+    #[test]
+    fn a_flush_waits_for_half_its_time_as_long_as_company_comes() {
+        let mut rhythm = after_flushes_of(Duration::from_millis(2));
+        rhythm.waited(true);
+        let expected = Duration::from_micros(990)..=Duration::from_millis(1);
+        assert!(expected.contains(&rhythm.linger()), "it waits {:?}", rhythm.linger());
+    }
+
+    #[test]
+    fn a_slow_disk_makes_no_flush_wait_longer_than_the_bound() {
+        assert_eq!(after_flushes_of(Duration::from_secs(1)).linger(), LINGER_MAX);
+    }
+
+    #[test]
+    fn a_wait_in_vain_shortens_those_that_follow_until_the_next_try() {
+        let mut rhythm = after_flushes_of(Duration::from_secs(1));
+        let waits: Vec<_> = (0..=LINGER_TRIED_EVERY)
+            .map(|_| {
+                rhythm.waited(false);
+                rhythm.linger()
+            })
+            .collect();
+        let short = LINGER_MAX / 8;
+        let whole = waits.iter().filter(|wait| **wait == LINGER_MAX).count();
+        assert_eq!((waits[0], whole), (short, 1), "{waits:?}");
+        rhythm.waited(true);
+        assert_eq!(rhythm.linger(), LINGER_MAX, "company came again");
     }
 }
