@@ -68,6 +68,16 @@ impl Default for ChannelBounds {
     }
 }
 
+/// On what terms a call is made.
+struct Terms {
+    context: CallContext,
+    /// Time for the call once it runs, host waits included.
+    timeout: Duration,
+    /// Whether there is no call where the channel was stopped by the time that it is its turn: whoever stops it waits for
+    /// the calls that run by then, and cuts short what begins after them.
+    must_be_up: bool,
+}
+
 /// A fresh instance, for one call: whoever makes the call has all of it, and drops it with the call.
 struct Entered {
     component: Arc<LoadedComponent>,
@@ -120,12 +130,10 @@ impl Channel {
 
     /// Delivers a message. What may have left the host is noted in `evidence`, which marks the attempt before.
     pub async fn deliver(&self, request: DeliveryRequest, evidence: Evidence) -> Attempt {
-        let context = CallContext {
-            evidence: evidence.clone(),
-            ..self.context()
-        };
+        let mut terms = self.while_up(self.bounds.deliver_timeout);
+        terms.context.evidence = evidence.clone();
         let called = self
-            .call_up(context, self.bounds.deliver_timeout, move |mut it| async move {
+            .call(terms, move |mut it| async move {
                 let guest = it.component.exports.delivery.load(&mut it.store, &it.instance)?;
                 guest.call_deliver(&mut it.store, &request.into()).await
             })
@@ -162,7 +170,7 @@ impl Channel {
         use exports::reconciliation::Finding as Found;
         let since_ms = u64::try_from(since).unwrap_or_default();
         let called = self
-            .call_up(self.context(), self.bounds.deliver_timeout, move |mut it| async move {
+            .call(self.while_up(self.bounds.deliver_timeout), move |mut it| async move {
                 let Some(indices) = &it.component.exports.reconciliation else {
                     return Ok(Found::Unknown);
                 };
@@ -176,7 +184,7 @@ impl Channel {
     /// Shows that the agent is at work. Nothing depends on it.
     pub async fn typing(&self, conversation: Conversation) {
         let _ = self
-            .call(self.context(), limit::PRESENCE_TIMEOUT, move |mut it| async move {
+            .call(self.within(limit::PRESENCE_TIMEOUT), move |mut it| async move {
                 let Some(indices) = &it.component.exports.presence else {
                     return Ok(());
                 };
@@ -189,7 +197,7 @@ impl Channel {
     /// Shows a growing answer. Returns the draft's id where the platform has it.
     pub async fn draft(&self, request: DeliveryRequest) -> Option<String> {
         let called = self
-            .call(self.context(), limit::PRESENCE_TIMEOUT, move |mut it| async move {
+            .call(self.within(limit::PRESENCE_TIMEOUT), move |mut it| async move {
                 let Some(indices) = &it.component.exports.presence else {
                     return Ok(None);
                 };
@@ -210,7 +218,7 @@ impl Channel {
     pub async fn webhook(&self, request: WebhookRequest) -> Result<WebhookReply, CallError> {
         let request = self.without_secrets(request);
         let reply = self
-            .call_up(self.context(), limit::WEBHOOK_TIMEOUT, move |mut it| async move {
+            .call(self.while_up(limit::WEBHOOK_TIMEOUT), move |mut it| async move {
                 let Some(indices) = &it.component.exports.webhook else {
                     return Ok(None);
                 };
@@ -316,7 +324,7 @@ impl Channel {
     /// The component's own words, or why it gave none.
     pub async fn start(&self, webhook_url: Option<String>) -> Result<(), String> {
         let called = self
-            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |mut it| async move {
+            .call(self.within(limit::LIFECYCLE_TIMEOUT), move |mut it| async move {
                 let Some(indices) = &it.component.exports.lifecycle else {
                     return Ok(Ok(()));
                 };
@@ -332,7 +340,7 @@ impl Channel {
     /// Tells the component that the channel stops.
     pub async fn stop(&self) {
         let stopped = self
-            .call(self.context(), limit::LIFECYCLE_TIMEOUT, move |mut it| async move {
+            .call(self.within(limit::LIFECYCLE_TIMEOUT), move |mut it| async move {
                 let Some(indices) = &it.component.exports.lifecycle else {
                     return Ok(());
                 };
@@ -353,12 +361,10 @@ impl Channel {
     where
         F: Future<Output = wasmtime::Result<Result<Vec<String>, exports::connections::CloseReason>>> + Send + 'static,
     {
-        let context = CallContext {
-            client: Some(id.clone()),
-            ..self.context()
-        };
+        let mut terms = self.within(limit::FRAME_TIMEOUT);
+        terms.context.client = Some(id.clone());
         let called = self
-            .call(context, limit::FRAME_TIMEOUT, move |mut it| async move {
+            .call(terms, move |mut it| async move {
                 let Some(indices) = &it.component.exports.connections else {
                     return Ok(Err(exports::connections::CloseReason::Internal));
                 };
@@ -388,59 +394,43 @@ impl Channel {
         error
     }
 
-    fn context(&self) -> CallContext {
-        CallContext {
+    /// Returns the terms of a call that is made also while the channel is not up.
+    fn within(&self, timeout: Duration) -> Terms {
+        let context = CallContext {
             shutdown: self.services.shutdown.clone(),
             ..CallContext::default()
+        };
+        Terms {
+            context,
+            timeout,
+            must_be_up: false,
+        }
+    }
+
+    /// Returns the terms of a call that is made only while the channel is up.
+    fn while_up(&self, timeout: Duration) -> Terms {
+        Terms {
+            must_be_up: true,
+            ..self.within(timeout)
         }
     }
 
     /// Runs one call in a fresh instance. The future and the store are dropped together when the time is up: a store
     /// whose call was abandoned must never be entered again.
-    async fn call<R, F>(
-        &self,
-        context: CallContext,
-        timeout: Duration,
-        call: impl FnOnce(Entered) -> F + Send + 'static,
-    ) -> Result<R, CallError>
+    async fn call<R, F>(&self, terms: Terms, call: impl FnOnce(Entered) -> F + Send + 'static) -> Result<R, CallError>
     where
         R: Send + 'static,
         F: Future<Output = wasmtime::Result<R>> + Send + 'static,
     {
-        let permit = self.turn().await?;
-        self.enter(permit, context, timeout, call).await
-    }
-
-    /// The same, unless the channel was stopped by the time that it is the call's turn: whoever stops it waits for the calls
-    /// that run by then, and cuts short what begins after them.
-    async fn call_up<R, F>(
-        &self,
-        context: CallContext,
-        timeout: Duration,
-        call: impl FnOnce(Entered) -> F + Send + 'static,
-    ) -> Result<R, CallError>
-    where
-        R: Send + 'static,
-        F: Future<Output = wasmtime::Result<R>> + Send + 'static,
-    {
-        let permit = self.turn().await?;
-        match self.delivers() {
-            true => self.enter(permit, context, timeout, call).await,
-            false => Err(CallError::NotUp),
+        let Terms {
+            context,
+            timeout,
+            must_be_up,
+        } = terms;
+        let _permit = self.turn().await?;
+        if must_be_up && !self.delivers() {
+            return Err(CallError::NotUp);
         }
-    }
-
-    async fn enter<R, F>(
-        &self,
-        _permit: SemaphorePermit<'_>,
-        context: CallContext,
-        timeout: Duration,
-        call: impl FnOnce(Entered) -> F + Send + 'static,
-    ) -> Result<R, CallError>
-    where
-        R: Send + 'static,
-        F: Future<Output = wasmtime::Result<R>> + Send + 'static,
-    {
         self.earn().await?;
         let usage = &self.services.usage;
         let bounds = Bounds {
