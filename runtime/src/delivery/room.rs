@@ -54,9 +54,7 @@ impl Room {
     /// Returns when a channel whose budget is used up may make its next retry, the first of them.
     pub(super) fn retries_from(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let (one, all) = (millis(limit::RETRY_BUDGET_REFILL), retry_budget_span());
-        // One that lies further ahead than any may was made before the clock was set back.
-        self.spent
-            .retain(|_, until| *until > now && *until <= now.saturating_add(2 * all));
+        keep_ahead(&mut self.spent, now, 2 * all);
         let used_up = self.spent.values().map(|until| until.saturating_sub(all - one));
         used_up.filter(|from| *from > now).min()
     }
@@ -73,9 +71,7 @@ impl Room {
         mut ready: Vec<ChannelName>,
         now: UnixMillis,
     ) -> (Vec<ChannelName>, Option<UnixMillis>) {
-        // One that lies further ahead than any may was made before the clock was set back.
-        let latest = now.saturating_add(millis(limit::RATE_LIMIT_WAIT_MAX));
-        self.held.retain(|_, until| *until > now && *until <= latest);
+        keep_ahead(&mut self.held, now, millis(limit::RATE_LIMIT_WAIT_MAX));
         ready.retain(|channel| !self.held.contains_key(channel));
         (ready, self.held.values().min().copied())
     }
@@ -113,6 +109,13 @@ impl Room {
         let left = (retry_budget_span() - spent) / millis(limit::RETRY_BUDGET_REFILL);
         usize::try_from(left).unwrap_or(0)
     }
+}
+
+/// Drops the times that are past. One that lies further ahead than any may was made before the clock was set back, and
+/// goes too.
+fn keep_ahead(times: &mut HashMap<ChannelName, UnixMillis>, now: UnixMillis, ahead_max: UnixMillis) {
+    let latest = now.saturating_add(ahead_max);
+    times.retain(|_, until| *until > now && *until <= latest);
 }
 
 /// Returns how far ahead a budget that is used up reaches, ms.
@@ -212,6 +215,13 @@ mod tests {
         (0..12).for_each(|_| room.charge_retry(&name("a"), 5_000_000));
         assert_eq!(room.retries_from(1000), None);
         assert_eq!(left_at(&room, "a", 1000).tried, 12);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_sets_a_held_channel_free() {
+        let mut room = Room::default();
+        room.hold(name("a"), 5_000_000);
+        assert_eq!(room.open(vec![name("a")], 1000), (vec![name("a")], None));
     }
 
     #[test]
