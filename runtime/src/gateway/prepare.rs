@@ -1,11 +1,13 @@
 //! From a configuration to a gateway that is ready to run: data directory, port, components, channels, agents.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use super::agents::{self, Chosen};
 use super::components::Purpose;
 use super::error::Error;
 use super::fit::{Fitted, Fitting, fit};
@@ -13,7 +15,7 @@ use super::maker::Maker;
 use super::new_data::NewData;
 use super::summary::{ChannelSummary, Summary};
 use super::switchboard::{Line, Switchboard};
-use super::{Beacon, Gateway, agents, timekeeper};
+use super::{Beacon, Gateway, timekeeper};
 use crate::bus::Bus;
 use crate::channel::Compilation;
 use crate::clock::{Clock, SteadyClock};
@@ -40,14 +42,10 @@ impl Gateway {
             address: config.gateway.listen,
             source,
         })?;
-        let data = config.gateway.data.clone();
+        let data = &config.gateway.data;
         let steady = Arc::new(SteadyClock::default());
         // Dropped before the store: as long as that one lives nobody else takes the directory.
-        let (store, mut new_data) = open_store(&data, config.gateway.pressure)?;
-        // From here on the command line asks this gateway for changes; those before it made in the file alone.
-        if !is_current(&config) {
-            return Err(Error::Outdated);
-        }
+        let (store, mut new_data) = take_data(&config, is_current)?;
         // Before anything is done with it, it hears what time it is.
         timekeeper::note(store.as_ref(), steady.now_ms()).await;
         let token = AdminToken::load_or_create(&data.join("admin-token")).map_err(|source| Error::File {
@@ -58,7 +56,7 @@ impl Gateway {
         let (bus, drafts) = (Bus::new(), Drafts::default());
         let switchboard = Arc::new(Switchboard::new(drafts.clone(), clock.clone()));
         let maker = Maker::new(
-            &data,
+            data,
             store.clone(),
             bus.clone(),
             clock.clone(),
@@ -70,21 +68,9 @@ impl Gateway {
         maker.components.tidy(&config);
         let made = agents::make_all(&config.agents).await?;
         let table = agents::table(&config.channels, &made);
-        let mut warnings = fitted.warnings();
-        if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
-            warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
-        }
+        let warnings = fitted.warnings();
         connect(&maker, &switchboard, fitted);
-        let summary = Summary {
-            address,
-            data,
-            channels: summarised(&config, &switchboard),
-            agents: made
-                .iter()
-                .map(|(name, it)| (name.clone(), it.agent.describe(), it.why.clone()))
-                .collect(),
-            warnings,
-        };
+        let summary = summed_up(&config, address, &switchboard, &made, warnings);
         let file = absolute(config.file.as_deref().unwrap_or(Path::new(crate::config::FILE_NAME)))?;
         new_data.keep();
         Ok(Self {
@@ -153,6 +139,17 @@ fn absolute(file: &Path) -> Result<PathBuf, Error> {
     Ok(std::fs::canonicalize(&whole).unwrap_or(whole))
 }
 
+/// Opens the store, as [`open_store`] does, and looks once more whether the configuration is what is written: from here on
+/// the command line asks this gateway for changes; those before it made in the file alone.
+fn take_data(config: &Config, is_current: impl Fn(&Config) -> bool) -> Result<(Arc<dyn EventStore>, NewData), Error> {
+    // As in `prepare`, the folders go before the store does.
+    let (store, new_data) = open_store(&config.gateway.data, config.gateway.pressure)?;
+    match is_current(config) {
+        true => Ok((store, new_data)),
+        false => Err(Error::Outdated),
+    }
+}
+
 /// Opens the store. Returns with it the folders that were made for it, which go again where the start fails. Blocks, since
 /// a start that is given up must not leave it half opened; nothing else runs yet that would wait for it.
 fn open_store(data: &Path, marks: Marks) -> Result<(Arc<dyn EventStore>, NewData), Error> {
@@ -181,6 +178,29 @@ pub(super) fn gate(config: &Config) -> Result<Arc<Gate>, Error> {
         other => Error::Machine(other.to_string()),
     })?;
     Ok(Arc::new(gate))
+}
+
+/// Says what the gateway is made of. `warnings` are those about its channels.
+fn summed_up(
+    config: &Config,
+    address: SocketAddr,
+    switchboard: &Switchboard,
+    made: &BTreeMap<String, Chosen>,
+    mut warnings: Vec<String>,
+) -> Summary {
+    if !address.ip().is_loopback() && config.gateway.public_url.is_none() {
+        warnings.push(format!("anyone who reaches {address} can talk to the serving channels"));
+    }
+    let agents = made
+        .iter()
+        .map(|(name, it)| (name.clone(), it.agent.describe(), it.why.clone()));
+    Summary {
+        address,
+        data: config.gateway.data.clone(),
+        channels: summarised(config, switchboard),
+        agents: agents.collect(),
+        warnings,
+    }
 }
 
 fn summarised(config: &Config, switchboard: &Switchboard) -> Vec<ChannelSummary> {
