@@ -13,7 +13,7 @@ use super::running::Running;
 use super::text::{cell, cell_or_dash, table, utc};
 use crate::admin::{ChannelView, EgressView, List, UsageView};
 use crate::component::{self, Shelf};
-use crate::config::{Access, ChannelConfig, ComponentSource, Config, Editor, Reading, Sources, nearest};
+use crate::config::{Access, ChannelConfig, ChannelLimits, ComponentSource, Config, Editor, Reading, Sources, nearest};
 use crate::id::ChannelName;
 use crate::policy::GrantEntry;
 use crate::telemetry::tell;
@@ -268,69 +268,88 @@ pub(super) fn show(sources: &Sources, name: &str, as_json: bool) -> Result<Strin
         entry["live"] = json!(live);
         return Ok(json_text(&entry));
     }
+    let mut lines = own_lines(channel);
+    lines.extend(limit_lines(&channel.limits));
+    if let Some(live) = live {
+        lines.extend(live_lines(live));
+    }
     let mut text = format!("channel {name}\n");
-    let mut line = |key: &str, value: &str| {
+    for (key, value) in lines {
         // Writing to a String can't fail.
         let _ = writeln!(text, "  {key:<18} {value}");
-    };
-    line("component", &channel.component.to_string());
-    if let Some(digest) = &channel.sha256 {
-        line("reviewed", &format!("sha256 {digest}"));
     }
-    line("agent", &channel.agent);
-    line("access", &access_text(channel));
+    Ok(text)
+}
+
+/// What is said under a word.
+type Line = (&'static str, String);
+
+/// What the configuration says of a channel itself.
+fn own_lines(channel: &ChannelConfig) -> Vec<Line> {
+    let mut lines = vec![("component", channel.component.to_string())];
+    if let Some(digest) = &channel.sha256 {
+        lines.push(("reviewed", format!("sha256 {digest}")));
+    }
+    lines.push(("agent", channel.agent.clone()));
+    lines.push(("access", access_text(channel)));
     for (name, source) in &channel.secret_sources {
         let state = if channel.secrets.contains_key(name) {
             ""
         } else {
             " (not available)"
         };
-        line("secret", &format!("{name} from {source}{state}"));
+        lines.push(("secret", format!("{name} from {source}{state}")));
     }
     for (key, value) in &channel.settings {
-        line("setting", &format!("{key} = {}", value.to_guest_text()));
+        lines.push(("setting", format!("{key} = {}", value.to_guest_text())));
     }
-    line("grants", &grants_text(channel));
-    line("ambiguous resends", &channel.ambiguous_resends.to_string());
-    let limits = &channel.limits;
-    line("memory", &format!("{} MiB an instance", limits.memory_mib));
-    line(
-        "each call",
-        &format!(
-            "{} s, {} s of CPU; {} at once",
-            limits.call_timeout_s, limits.call_cpu_s, limits.calls_at_once
+    lines.push(("grants", grants_text(channel)));
+    lines.push(("ambiguous resends", channel.ambiguous_resends.to_string()));
+    lines
+}
+
+/// What a channel may use.
+fn limit_lines(limits: &ChannelLimits) -> [Line; 6] {
+    [
+        ("memory", format!("{} MiB an instance", limits.memory_mib)),
+        (
+            "each call",
+            format!(
+                "{} s, {} s of CPU; {} at once",
+                limits.call_timeout_s, limits.call_cpu_s, limits.calls_at_once
+            ),
         ),
-    );
-    line("cpu share", &format!("{} % of a core", limits.cpu_percent));
-    line(
-        "requests",
-        &format!(
-            "{} at once, {} MiB a response, {} MiB a minute",
-            limits.requests_in_flight, limits.response_mib, limits.network_mib_per_minute
+        ("cpu share", format!("{} % of a core", limits.cpu_percent)),
+        (
+            "requests",
+            format!(
+                "{} at once, {} MiB a response, {} MiB a minute",
+                limits.requests_in_flight, limits.response_mib, limits.network_mib_per_minute
+            ),
         ),
-    );
-    line("messages", &format!("{} a minute", limits.messages_per_minute));
-    line(
-        "keeps",
-        &format!(
-            "{} MiB of state in {} keys, {} MiB of files",
-            limits.state_mib, limits.state_keys, limits.blobs_mib
+        ("messages", format!("{} a minute", limits.messages_per_minute)),
+        (
+            "keeps",
+            format!(
+                "{} MiB of state in {} keys, {} MiB of files",
+                limits.state_mib, limits.state_keys, limits.blobs_mib
+            ),
         ),
-    );
-    if let Some(live) = live {
-        line("status", &status_text(live));
-        if let Some(path) = &live.webhook {
-            line("webhook", path);
-        }
-        for (key, value) in usage_lines(&live.usage) {
-            line(key, &value);
-        }
+    ]
+}
+
+/// How a channel is in the gateway that runs.
+fn live_lines(live: &ChannelView) -> Vec<Line> {
+    let mut lines = vec![("status", status_text(live))];
+    if let Some(path) = &live.webhook {
+        lines.push(("webhook", path.clone()));
     }
-    Ok(text)
+    lines.extend(usage_lines(&live.usage));
+    lines
 }
 
 /// What a channel used since the gateway was started.
-fn usage_lines(usage: &UsageView) -> [(&'static str, String); 6] {
+fn usage_lines(usage: &UsageView) -> [Line; 6] {
     let denied: Vec<String> = usage
         .denials
         .iter()
