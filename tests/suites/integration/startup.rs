@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use harness::{FakePlatform, Program, Setup, Signal, TempFolder, WsClient, eventually, http, sluicegate_binary};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::operator::{command, done, fails};
@@ -29,6 +28,12 @@ async fn refused(folder: &TempFolder, file: &Path, arguments: &[&str]) -> (i32, 
     assert_eq!(output, "", "a failure belongs on standard error");
     assert!(!errors.contains("panicked"), "{errors}");
     (code.unwrap_or_else(|| panic!("it was killed: {errors}")), errors)
+}
+
+/// Returns an address where nobody listens.
+async fn free_address() -> SocketAddr {
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    free.local_addr().expect("an address")
 }
 
 #[track_caller]
@@ -168,9 +173,7 @@ async fn certificates_that_can_not_be_read_are_named_before_anything_starts() {
 #[tokio::test]
 async fn a_start_that_failed_gives_the_port_back() {
     let folder = TempFolder::new();
-    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let address: SocketAddr = free.local_addr().expect("an address");
-    drop(free);
+    let address = free_address().await;
     let file = folder.write(
         "sluicegate.toml",
         "[channels.a]\ncomponent = \"telegraph\"\naccess = \"open\"\n",
@@ -287,10 +290,20 @@ async fn a_change_before_the_data_directory_is_taken_is_one_that_the_start_has()
     let looked = lock_file(&folder);
     // As one who looks whether a gateway runs, but for longer: the start has read its configuration, and waits.
     looked.try_lock_shared().expect("nobody has it");
+    let address = free_address().await;
     let mut start = Command::new(sluicegate_binary());
-    start.arg("run").arg("--config").arg(&file).current_dir(folder.path());
+    start.arg("run").arg("--config").arg(&file);
+    start
+        .arg("--listen")
+        .arg(address.to_string())
+        .current_dir(folder.path());
     let mut program = Program::spawn(start);
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    // It takes its port when it has read, and before it takes the directory.
+    eventually("the start has its port", async || {
+        assert_eq!(program.exit_status(), None, "it ended");
+        TcpStream::connect(address).await.ok().map(drop)
+    })
+    .await;
     folder.write("sluicegate.toml", &changed);
     drop(looked);
     let beacon = folder.path().join("data/gateway.json");
