@@ -180,6 +180,9 @@ pub const EVENT_ROW_TOLERANCE: Duration = Duration::from_secs(60);
 pub const DATA_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// How often it tries to take the lock meanwhile.
 pub const DATA_LOCK_LOOK_PERIOD: Duration = Duration::from_millis(10);
+/// How often a start that fails tries to remove the data directory that it made: a compilation that is just done may still
+/// put its code there, in one file that has two names one after the other.
+pub const NEW_DATA_REMOVALS_MAX: usize = 3;
 /// How often it is checked that the store still takes writes.
 pub const STORE_CHECK_PERIOD: Duration = Duration::from_millis(200);
 /// How often the store is swept.
@@ -265,6 +268,8 @@ pub const MODEL_BODY_BYTES_MAX: usize = 4 * MIB;
 pub const MODEL_ERROR_BYTES_MAX: usize = 16 * KIB;
 /// How long the search for a local model server may take: it is a part of every start without an agent configured.
 pub const MODEL_DETECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// A local model server's list of its models: some 200 bytes each, of which nobody has a thousand.
+pub const MODEL_LIST_BYTES_MAX: usize = 256 * KIB;
 /// One line that an agent program writes: a whole answer, escaped.
 pub const COMMAND_LINE_BYTES_MAX: usize = 2 * MIB;
 /// Everything that an agent program may write to its standard output in one turn.
@@ -564,11 +569,23 @@ pub const CLIENTS_MIN: usize = 16;
 pub const CONNECTION_NEW: Duration = Duration::from_secs(2);
 /// Time to read a request's head, from when it could come: a connection that asks nothing for so long is ended.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// What a caller hears to wait while a channel is paused or starting: a Python guest is compiled by then.
+pub const CHANNEL_AWAY_RETRY: Duration = Duration::from_secs(30);
 /// How soon behind the first signal another one is the same, passed on twice: far less than a person, or a script that means
 /// it, takes to say so again.
 pub const SIGNAL_ECHO: Duration = Duration::from_millis(50);
 /// The wait before the next connection is accepted where the system refused one, such as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
+// ---- stopping
+
+/// How often the work that is left is looked at while the gateway stops.
+pub const DRAIN_LOOK_PERIOD: Duration = Duration::from_millis(10);
+/// What is under way at the end of the grace, and the channels' own `stop`, may take this much longer: a request that was
+/// sent just then may still be answered, and is no ambiguous one. At most the grace.
+pub const DRAIN_LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// How long turns that were cut short may take to go: dropping them takes no time, but a turn of the scheduler.
+pub const DRAIN_ABORT_PATIENCE: Duration = Duration::from_secs(2);
 
 // ---- egress
 

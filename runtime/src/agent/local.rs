@@ -14,9 +14,6 @@ pub const LOCAL_SERVERS: [&str; 3] = [
     "http://127.0.0.1:8080/v1",
 ];
 
-/// The longest list of models that is read.
-const MODELS_BYTES_MAX: usize = 256 * 1024;
-
 /// A model server that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -55,7 +52,7 @@ async fn first_model(base_url: &str) -> Option<Found> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         body.extend_from_slice(&chunk);
-        if body.len() > MODELS_BYTES_MAX {
+        if body.len() > limit::MODEL_LIST_BYTES_MAX {
             return None;
         }
     }

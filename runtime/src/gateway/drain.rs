@@ -15,16 +15,6 @@ use crate::delivery::Dispatcher as _;
 use crate::limit;
 use crate::store::{self, EventStore};
 
-/// How often the work that is left is looked at while the gateway stops.
-const LOOK_PERIOD: Duration = Duration::from_millis(10);
-
-/// What is under way at the end of the grace, and the channels' own `stop`, may take this much longer: a request that was
-/// sent just then may still be answered, and is no ambiguous one. At most the grace.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long turns that were cut short may take to go: dropping them takes no time, but a turn of the scheduler.
-const ABORT_PATIENCE: Duration = Duration::from_secs(2);
-
 /// What stopping needs.
 pub(super) struct Drain {
     pub(super) store: Arc<dyn EventStore>,
@@ -58,7 +48,10 @@ impl Drain {
         self.turns_end().await;
         within(grace.left(), "deliveries", self.deliveries_rest()).await;
         shutdown.deliveries.cancel();
-        stages.delivery.finish(grace.left_at_least(LAST_PATIENCE)).await;
+        stages
+            .delivery
+            .finish(grace.left_at_least(limit::DRAIN_LAST_PATIENCE))
+            .await;
         self.stop_channels(&shutdown, stages.surface, &grace).await;
         self.report_what_is_left();
         self.store.close().await.map_err(|_| Error::StoreFailed)
@@ -66,7 +59,7 @@ impl Drain {
 
     async fn stop_channels(&self, shutdown: &Shutdown, surface: Stage, grace: &Grace) {
         shutdown.connections.cancel();
-        let patience = grace.left_at_least(LAST_PATIENCE);
+        let patience = grace.left_at_least(limit::DRAIN_LAST_PATIENCE);
         // Their components are told that they are gone, and may keep something of it.
         self.work.clients.close();
         within(patience, "clients", self.work.clients.wait()).await;
@@ -79,13 +72,13 @@ impl Drain {
             channel.services().shutdown.cancel();
         }))
         .await;
-        surface.finish(grace.left_at_least(LAST_PATIENCE)).await;
+        surface.finish(grace.left_at_least(limit::DRAIN_LAST_PATIENCE)).await;
     }
 
     /// Waits until the turns that were cut short are gone, and with them the programs that they had started.
     async fn turns_end(&self) {
         let gone = self.rest(|| async { Ok(self.work.turns.running() == 0) });
-        within(ABORT_PATIENCE, "cut turns", gone).await;
+        within(limit::DRAIN_ABORT_PATIENCE, "cut turns", gone).await;
     }
 
     /// Waits until no turn runs and none is due.
@@ -107,7 +100,7 @@ impl Drain {
     }
 
     async fn rest<F: Future<Output = Result<bool, store::Error>>>(&self, is_at_rest: impl Fn() -> F) {
-        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        let mut looks = tokio::time::interval(limit::DRAIN_LOOK_PERIOD);
         loop {
             looks.tick().await;
             match is_at_rest().await {

@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How often a removal is tried: a compilation that is just done may still put its code there, in one file that has two
-/// names one after the other.
-const REMOVALS_MAX: usize = 3;
+use crate::limit;
 
 /// The folders that a start makes for its data. Dropping it removes them.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ impl Drop for NewData {
             return;
         };
         let mut removed = fs::remove_dir_all(data);
-        for _ in 1..REMOVALS_MAX {
+        for _ in 1..limit::NEW_DATA_REMOVALS_MAX {
             removed = removed.or_else(|_| fs::remove_dir_all(data));
         }
         if let Err(error) = removed {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -206,7 +205,7 @@ impl Switchboard {
             .unwrap_or_else(PoisonError::into_inner)
             .contains_key(channel)
         {
-            Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs())
+            Refusal::Unavailable(limit::CHANNEL_AWAY_RETRY.as_secs())
         } else {
             Refusal::NotFound
         }
@@ -329,7 +328,7 @@ impl Ingress for Switchboard {
             request.path = token.below(&request.path).ok_or(Refusal::NotFound)?.to_owned();
         }
         if !matches!(line.channel.status(), Status::Up | Status::Degraded(_)) {
-            return Err(Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs()));
+            return Err(Refusal::Unavailable(limit::CHANNEL_AWAY_RETRY.as_secs()));
         }
         // The platform keeps it and comes again: better than to take it in and not be able to store it.
         let services = line.channel.services();
@@ -384,7 +383,7 @@ impl Ingress for Switchboard {
             None => self.default_serving(),
         };
         let line = line.ok_or(Refusal::NotFound)?;
-        let wait = Refusal::Unavailable(WAIT_FOR_CHANNEL.as_secs());
+        let wait = Refusal::Unavailable(limit::CHANNEL_AWAY_RETRY.as_secs());
         if !line.channel.delivers() {
             return Err(wait);
         }
@@ -406,9 +405,6 @@ const TAKEN_BEFORE: WebhookReply = WebhookReply {
     headers: Vec::new(),
     body: Vec::new(),
 };
-
-/// What a caller hears to wait while a channel is paused or starting.
-const WAIT_FOR_CHANNEL: Duration = Duration::from_secs(30);
 
 fn header_map(headers: &[(String, Vec<u8>)]) -> HeaderMap {
     let pairs = headers.iter().filter_map(|(name, value)| {
