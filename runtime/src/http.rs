@@ -82,7 +82,8 @@ pub fn routes(surface: Surface) -> Router {
         .route("/hooks/{channel}/{*path}", any(webhook::below_mount))
         .route("/ws", get(ws::default_channel))
         .route("/ws/{channel}", get(ws::named_channel))
-        .nest("/api/v1", admin::routes(&surface))
+        // As a service, so that `/api/v1/` itself is also behind the token: a nested router leaves that one out.
+        .nest_service("/api/v1", admin::routes(surface.clone()))
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))

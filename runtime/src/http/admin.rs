@@ -44,7 +44,7 @@ use crate::id::{ChannelName, DeliveryKey, EventId};
 use crate::limit;
 
 /// Makes the routes below `/api/v1`.
-pub(super) fn routes(surface: &Surface) -> Router<Surface> {
+pub(super) fn routes(surface: Surface) -> Router {
     let with_files = DefaultBodyLimit::max(limit::OPERATOR_SEND_BODY_BYTES_MAX);
     Router::new()
         .route("/channels", get(channels))
@@ -76,6 +76,7 @@ pub(super) fn routes(surface: &Surface) -> Router<Surface> {
         .layer(DefaultBodyLimit::max(limit::OPERATOR_BODY_BYTES_MAX))
         // Before anything else of a request is looked at.
         .layer(middleware::from_fn_with_state(surface.clone(), require_token))
+        .with_state(surface)
 }
 
 /// Lets a request through that carries the token in its header. One in the query would stand in logs and histories.

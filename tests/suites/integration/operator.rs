@@ -386,7 +386,7 @@ async fn a_message_that_was_given_up_can_be_asked_again() {
 }
 
 /// Requests with the right token, and how they are answered.
-const ROUTES: [(&str, &str, u16); 27] = [
+const ROUTES: [(&str, &str, u16); 30] = [
     ("GET", "channels", 200),
     ("POST", "channels/websocket/pause", 200),
     ("POST", "channels/websocket/resume", 200),
@@ -414,6 +414,9 @@ const ROUTES: [(&str, &str, u16); 27] = [
     ("GET", "trace/m1", 404),
     ("PUT", "dead", 405),
     ("GET", "nowhere", 404),
+    ("GET", "", 404),
+    ("GET", "/", 404),
+    ("GET", "channels/", 404),
 ];
 
 #[tokio::test]
@@ -482,6 +485,8 @@ async fn a_refusal_is_short_json_however_long_or_odd_the_question_was() {
         ("GET", format!("channels/{long}/egress"), "", 404),
         ("POST", "dead/drop".to_owned(), unknown.as_str(), 422),
         ("PUT", "dead".to_owned(), "", 405),
+        ("GET", String::new(), "", 404),
+        ("GET", "channels/".to_owned(), "", 404),
     ] {
         let path = format!("/api/v1/{page}");
         let answer = gateway.request(method, &path, &headers, body.as_bytes()).await;
