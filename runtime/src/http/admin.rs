@@ -22,17 +22,21 @@
 //!
 //! Lists are `{"items": […], "next": "…"}`, where `next` is the `after` of what comes behind, if there is more; changes `{"count": n}`, failures `{"error": "…"}`.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Surface;
 use super::unfinished::Inflow;
@@ -126,6 +130,42 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// The body of a request: a JSON object.
+struct Told<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequest<Surface> for Told<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, surface: &Surface) -> Result<Self, Fault> {
+        let Json(Object(told)) = Json::<Object<T>>::from_request(request, surface).await?;
+        Ok(Self(told))
+    }
+}
+
+/// What is read from a JSON object only. By itself a struct is read from an array as well, field by field: `[null,null]`
+/// would be all dead letters.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, fields: M) -> Result<T, M::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
+    }
+}
+
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
@@ -148,7 +188,12 @@ impl From<QueryRejection> for Fault {
 
 impl From<JsonRejection> for Fault {
     fn from(rejection: JsonRejection) -> Self {
-        Self(rejection.status(), rejection.body_text())
+        let status = match &rejection {
+            // 422 says that what was asked is understood, and wrong.
+            JsonRejection::JsonDataError(_) => StatusCode::BAD_REQUEST,
+            other => other.status(),
+        };
+        Self(status, rejection.body_text())
     }
 }
 
@@ -237,14 +282,12 @@ async fn resume(State(surface): State<Surface>, Named(name): Named) -> Answer<Ch
 async fn apply(
     State(surface): State<Surface>,
     Named(name): Named,
-    edit: Result<Json<ChannelEdit>, JsonRejection>,
+    Told(edit): Told<ChannelEdit>,
 ) -> Answer<ChannelChanged> {
-    let Json(edit) = edit?;
     Ok(Json(surface.admin.apply(&name, edit).await?))
 }
 
-async fn send(State(surface): State<Surface>, message: Result<Json<Outgoing>, JsonRejection>) -> Answer<Sent> {
-    let Json(message) = message?;
+async fn send(State(surface): State<Surface>, Told(message): Told<Outgoing>) -> Answer<Sent> {
     Ok(Json(surface.admin.send(message).await?))
 }
 
@@ -294,12 +337,12 @@ async fn redrive(State(surface): State<Surface>, Named(key): Named) -> Answer<Ch
     change(&surface, Change::Redrive(Dead::One(DeliveryKey::from_trusted(key)))).await
 }
 
-async fn redrive_all(State(surface): State<Surface>, which: Result<Json<Which>, JsonRejection>) -> Answer<Changed> {
-    change(&surface, Change::Redrive(all(which?.0))).await
+async fn redrive_all(State(surface): State<Surface>, Told(which): Told<Which>) -> Answer<Changed> {
+    change(&surface, Change::Redrive(all(which))).await
 }
 
-async fn drop_all_dead(State(surface): State<Surface>, which: Result<Json<Which>, JsonRejection>) -> Answer<Changed> {
-    change(&surface, Change::DropDead(all(which?.0))).await
+async fn drop_all_dead(State(surface): State<Surface>, Told(which): Told<Which>) -> Answer<Changed> {
+    change(&surface, Change::DropDead(all(which))).await
 }
 
 fn all(which: Which) -> Dead {

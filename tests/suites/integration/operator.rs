@@ -464,8 +464,40 @@ async fn nothing_is_shown_or_done_without_the_token_in_the_header() {
             .request("POST", "/api/v1/dead/redrive", &headers, b"{\"chanel\":\"x\"}")
             .await
             .status,
-        422
+        400
     );
+}
+
+#[tokio::test]
+async fn a_body_of_another_shape_is_refused_and_changes_nothing() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    platform.next("c1", [Act::Refuse(422)]);
+    gateway.tell("hook", "m1", "c1", "hi").await;
+    gateway.wait_for_metric("sluicegate_dead_letters", 1.0).await;
+    let right = format!("Bearer {}", token(&gateway));
+    let headers = [("authorization", right.as_str()), ("content-type", "application/json")];
+    for page in ["dead/redrive", "dead/drop", "messages", "channels/hook"] {
+        for body in [
+            "[null,null]",
+            "[]",
+            r#"["hook","c1",null,"hi",[],null]"#,
+            "null",
+            "7",
+            r#"{"channel":7}"#,
+            "{",
+            "",
+        ] {
+            let path = format!("/api/v1/{page}");
+            let answer = gateway.request("POST", &path, &headers, body.as_bytes()).await;
+            assert_eq!(answer.status, 400, "{page} with {body}: {}", answer.text());
+            let refusal: Value = serde_json::from_slice(&answer.body).expect("a refusal is JSON");
+            assert!(refusal["error"].is_string(), "{page} with {body}: {refusal}");
+        }
+    }
+    let dead = gateway.metric("sluicegate_dead_letters", "").await;
+    assert!((dead - 1.0).abs() < 0.5, "{dead} dead letters are left");
+    assert_eq!(json_of(&gateway, &["outbox", "list"]).await, json!([]));
 }
 
 #[tokio::test]
@@ -483,7 +515,7 @@ async fn a_refusal_is_short_json_however_long_or_odd_the_question_was() {
         ("POST", format!("outbox/{long}/hold"), "", 404),
         ("POST", format!("channels/{long}/pause"), "", 404),
         ("GET", format!("channels/{long}/egress"), "", 404),
-        ("POST", "dead/drop".to_owned(), unknown.as_str(), 422),
+        ("POST", "dead/drop".to_owned(), unknown.as_str(), 400),
         ("PUT", "dead".to_owned(), "", 405),
         ("GET", String::new(), "", 404),
         ("GET", "channels/".to_owned(), "", 404),
