@@ -26,6 +26,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use axum::body::HttpBody as _;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::Surface;
 use super::unfinished::Inflow;
+use super::webhook::read_on;
 use crate::admin::{
     Change, ChangeView, Changed, ChannelChanged, ChannelEdit, ChannelView, Dead, DeadFilter, DeliveryView, EgressView,
     List, Outgoing, Part, Refusal, Sent, TraceView, TurnView,
@@ -49,14 +51,13 @@ use crate::limit;
 
 /// Makes the routes below `/api/v1`.
 pub(super) fn routes(surface: Surface) -> Router {
-    let with_files = DefaultBodyLimit::max(limit::OPERATOR_SEND_BODY_BYTES_MAX);
     Router::new()
         .route("/channels", get(channels))
         .route("/channels/{name}", post(apply))
         .route("/channels/{name}/egress", get(egress))
         .route("/channels/{name}/pause", post(pause))
         .route("/channels/{name}/resume", post(resume))
-        .route("/messages", post(send).layer(with_files))
+        .route("/messages", post(send))
         .route("/outbox", get(outbox))
         .route("/outbox/{key}", get(waiting).delete(drop_waiting))
         .route("/outbox/{key}/hold", post(hold))
@@ -77,7 +78,6 @@ pub(super) fn routes(surface: Surface) -> Router {
             let words = "this page has no such method: `allow` names those it has";
             Fault(StatusCode::METHOD_NOT_ALLOWED, words.to_owned())
         })
-        .layer(DefaultBodyLimit::max(limit::OPERATOR_BODY_BYTES_MAX))
         // Before anything else of a request is looked at.
         .layer(middleware::from_fn_with_state(surface.clone(), require_token))
         .with_state(surface)
@@ -130,13 +130,34 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// What a body says, and how long it may be.
+trait Bounded: DeserializeOwned + Send {
+    const BYTES_MAX: usize = limit::OPERATOR_BODY_BYTES_MAX;
+}
+
+impl Bounded for Which {}
+
+impl Bounded for ChannelEdit {}
+
+impl Bounded for Outgoing {
+    const BYTES_MAX: usize = limit::OPERATOR_SEND_BODY_BYTES_MAX;
+}
+
 /// The body of a request: a JSON object.
 struct Told<T>(T);
 
-impl<T: DeserializeOwned + Send> FromRequest<Surface> for Told<T> {
+impl<T: Bounded> FromRequest<Surface> for Told<T> {
     type Rejection = Fault;
 
-    async fn from_request(request: Request, surface: &Surface) -> Result<Self, Fault> {
+    async fn from_request(mut request: Request, surface: &Surface) -> Result<Self, Fault> {
+        // What says itself that it is too large is refused before any of it is read.
+        if request.body().size_hint().lower() > T::BYTES_MAX as u64 {
+            let (parts, body) = request.into_parts();
+            read_on(surface, &parts, body);
+            let words = format!("the body is too large: it may have {} bytes", T::BYTES_MAX);
+            return Err(Fault(StatusCode::PAYLOAD_TOO_LARGE, words));
+        }
+        DefaultBodyLimit::max(T::BYTES_MAX).apply(&mut request);
         let Json(Object(told)) = Json::<Object<T>>::from_request(request, surface).await?;
         Ok(Self(told))
     }

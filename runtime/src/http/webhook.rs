@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -55,13 +56,8 @@ async fn forward(surface: &Surface, channel: &str, path: String, request: Reques
     let (parts, mut body) = request.into_parts();
     let inflow = parts.extensions.get::<Arc<Inflow>>().cloned();
     let read = unless_given_up(inflow.as_deref(), read_body(&mut body, bytes_max)).await;
-    // Who waits for `100 Continue` sends nothing more; asking for it would be that.
-    let is_refused = matches!(read, Err(Refusal::TooLarge | Refusal::Crowded(_)));
-    if is_refused && !parts.headers.contains_key(header::EXPECT) {
-        let discarded = discard(body, inflow.clone());
-        surface
-            .tasks
-            .spawn(surface.shutdown.clone().run_until_cancelled_owned(discarded));
+    if matches!(read, Err(Refusal::TooLarge | Refusal::Crowded(_))) {
+        read_on(surface, &parts, body);
     }
     let body = read?;
     let headers = parts
@@ -110,6 +106,17 @@ async fn read_body(body: &mut Body, bytes_max: usize) -> Result<Vec<u8>, Refusal
 
 /// Reads on while a refused body comes, for a while: a client that is still sending when the connection ends under it
 /// may see that in the place of the answer.
+pub(super) fn read_on(surface: &Surface, refused: &Parts, body: Body) {
+    // Who waits for `100 Continue` sends nothing more; asking for it would be that.
+    if refused.headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let discarded = discard(body, refused.extensions.get::<Arc<Inflow>>().cloned());
+    surface
+        .tasks
+        .spawn(surface.shutdown.clone().run_until_cancelled_owned(discarded));
+}
+
 async fn discard(mut body: Body, inflow: Option<Arc<Inflow>>) {
     let discarded = async {
         let mut bytes = 0;

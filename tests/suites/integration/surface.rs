@@ -7,6 +7,8 @@ use sluicegate::limit;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use crate::operator::token;
+
 #[tokio::test]
 async fn it_says_that_it_lives_and_is_ready_and_goes_with_0_when_told() {
     let mut gateway = Setup::new().echo().websocket().start().await;
@@ -200,9 +202,9 @@ async fn a_body_that_is_not_what_its_headers_say_is_refused_in_words_that_fit() 
 }
 
 /// Sends the head of a request, nothing of its body, and returns what comes first.
-async fn answer_to_head(gateway: &TestGateway, headers: &str) -> http::Response {
+async fn answer_to_head(gateway: &TestGateway, path: &str, headers: &str) -> http::Response {
     let mut stream = TcpStream::connect(gateway.address()).await.expect("a connection");
-    let head = format!("POST /hooks/hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("the head");
     let answer = tokio::time::timeout(PATIENCE, http::receive(stream)).await;
     answer.expect("an answer to the head alone").expect("a whole answer")
@@ -212,12 +214,24 @@ async fn answer_to_head(gateway: &TestGateway, headers: &str) -> http::Response 
 async fn a_body_that_says_that_it_is_too_large_is_refused_before_it_is_sent() {
     let platform = FakePlatform::start().await;
     let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
-    for headers in [
-        "Content-Length: 99999999",
-        "Content-Length: 99999999\r\nExpect: 100-continue",
+    let operator = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json",
+        token(&gateway)
+    );
+    for (path, who) in [
+        ("/hooks/hook", "X-Nobody: 1"),
+        ("/api/v1/dead/drop", operator.as_str()),
+        ("/api/v1/messages", operator.as_str()),
     ] {
-        let answer = answer_to_head(&gateway, headers).await;
-        assert_eq!(answer.status, 413, "{headers}: {}", answer.text());
+        for size in [
+            "Content-Length: 99999999",
+            "Content-Length: 1000000000000",
+            "Content-Length: 99999999\r\nExpect: 100-continue",
+        ] {
+            let answer = answer_to_head(&gateway, path, &format!("{who}\r\n{size}")).await;
+            assert_eq!(answer.status, 413, "{path}, {size}: {}", answer.text());
+            assert!(answer.text().contains(r#""error":"the body is too large"#), "{path}");
+        }
     }
 }
 
