@@ -347,17 +347,13 @@ pub(super) fn granted(asked: Asked<'_>, wanted: &[Wanted], console: &mut Console
 pub(super) fn grant_entry(text: &str) -> Result<GrantEntry, Failure> {
     let parsed = match text.strip_prefix("private:") {
         None => text.parse::<GrantEntry>(),
-        Some(endpoint) => endpoint.parse().map(|endpoint| {
-            GrantEntry::Endpoint(Grant {
-                endpoint,
-                private: true,
-            })
-        }),
+        Some(endpoint) => Grant::read(endpoint, true).map(GrantEntry::Endpoint),
     };
     parsed.map_err(|error| {
         usage(
-            format!("a --grant is no grant: {error}"),
-            "write an endpoint such as --grant https://api.example.com",
+            format!("{text:?} is no grant: {error}"),
+            "write an endpoint such as https://api.example.com, private:https://nas.example for a name in a private \
+             network, terminal, reveal:SECRET or folder:/PATH",
         )
     })
 }

@@ -199,6 +199,18 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Reads an endpoint that is granted, in a private network where it is said to be in one.
+    ///
+    /// # Errors
+    /// What is wrong with it. An address is private or not by itself, so nothing may be said of that.
+    pub fn read(endpoint: &str, private: bool) -> Result<Self, EndpointError> {
+        let endpoint: Endpoint = endpoint.parse()?;
+        if private && matches!(endpoint.host, HostPattern::Exact(Host::Address(_))) {
+            return Err(EndpointError::PrivateAddress);
+        }
+        Ok(Self { endpoint, private })
+    }
+
     /// Whether connections under this grant may end at an address that is not public.
     ///
     /// An address that was granted by naming it, and `localhost`, need no flag: what they mean is plain.
@@ -216,10 +228,7 @@ impl FromStr for Grant {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        Ok(Self {
-            endpoint: text.parse()?,
-            private: false,
-        })
+        Self::read(text, false)
     }
 }
 
@@ -327,7 +336,7 @@ impl<'de> Deserialize<'de> for GrantEntry {
         };
         let parsed = match private {
             None => text.parse(),
-            Some(private) => named(&text, private).map(Self::Endpoint),
+            Some(private) => Grant::read(&text, private).map(Self::Endpoint),
         };
         parsed.map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
     }
@@ -374,14 +383,6 @@ impl<'de> Deserialize<'de> for Endpoint {
         text.parse()
             .map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
     }
-}
-
-fn named(url: &str, private: bool) -> Result<Grant, EndpointError> {
-    let endpoint: Endpoint = url.parse()?;
-    if private && matches!(endpoint.host, HostPattern::Exact(Host::Address(_))) {
-        return Err(EndpointError::PrivateAddress);
-    }
-    Ok(Grant { endpoint, private })
 }
 
 #[cfg(test)]

@@ -115,6 +115,32 @@ fn channels_that_are_added_at_once_are_all_there() {
 }
 
 #[test]
+fn what_is_no_grant_is_named_as_it_was_written_and_changes_nothing() {
+    let folder = folder();
+    let add = ["channel", "add", "ntfy", "--set", "base-url=http://10.0.0.1", "--grant"];
+    let given = binary::run(folder.path(), [&add[..], &["http://10.0.0.1"]].concat());
+    assert_eq!(given.code, Some(0), "{}", given.err);
+    let before = file_in(folder.path());
+    for (grant, why) in [
+        ("private:http://10.0.0.1", "`private` belongs to names"),
+        ("private:http://nas.lan/x", "leave out the path"),
+        ("private:terminal", "it must start with http://"),
+        ("nas.lan", "it must start with http://"),
+    ] {
+        for words in [
+            &["channel", "add", "ntfy", "other", "--grant", grant][..],
+            &["channel", "grant", "ntfy", grant],
+        ] {
+            let refused = binary::run(folder.path(), words);
+            assert_eq!(refused.code, Some(2), "{words:?}: {}", refused.err);
+            let expected = format!("error: \"{grant}\" is no grant: {why}");
+            assert!(refused.err.contains(&expected), "{words:?}: {}", refused.err);
+            assert_eq!(file_in(folder.path()), before, "{words:?}");
+        }
+    }
+}
+
+#[test]
 fn a_name_that_is_taken_is_said_before_anything_is_asked() {
     let folder = folder();
     let configuration = "[channels.telegram]\ncomponent = \"websocket\"\naccess = \"open\"\n";
