@@ -25,7 +25,8 @@ pub(super) fn load(name: &str) -> Result<Vec<u8>, Failure> {
         return Ok(bundled.wasm.to_vec());
     }
     let path = Path::new(name);
-    if !path.exists() {
+    // A link that leads nowhere, or to itself, is there all the same: reading it says what is wrong.
+    if !path.exists() && !path.is_symlink() {
         let names = bundled_names();
         let remedy = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant}? bundled are: {}", names.join(", ")),
@@ -38,11 +39,13 @@ pub(super) fn load(name: &str) -> Result<Vec<u8>, Failure> {
         ));
     }
     component::read(path).map_err(|error| {
-        Failure::new(
-            Kind::Failed,
-            format!("{name} can't be read: {error}"),
-            "name a readable .wasm file",
-        )
+        let (what, remedy) = if !path.exists() && path.is_symlink() {
+            let remedy = "make the link lead to a .wasm file, or name that file itself";
+            ("is a symbolic link that can't be followed", remedy)
+        } else {
+            ("can't be read", "name a readable .wasm file")
+        };
+        Failure::new(Kind::Failed, format!("{name} {what}: {error}"), remedy)
     })
 }
 

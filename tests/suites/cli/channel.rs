@@ -141,6 +141,22 @@ fn what_is_no_grant_is_named_as_it_was_written_and_changes_nothing() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_or_to_itself_is_said_to_be_one() {
+    let folder = folder();
+    for (link, leads_to) in [("loop", "loop"), ("nowhere", "gone.wasm")] {
+        std::os::unix::fs::symlink(leads_to, folder.path().join(link)).expect("a link");
+        for words in [["channel", "add", link], ["component", "inspect", link]] {
+            let refused = binary::run(folder.path(), words);
+            assert_eq!(refused.code, Some(1), "{words:?}: {}", refused.err);
+            let expected = format!("error: {link} is a symbolic link that can't be followed: ");
+            assert!(refused.err.starts_with(&expected), "{words:?}: {}", refused.err);
+            assert!(refused.err.contains("  fix: make the link lead to"), "{}", refused.err);
+        }
+    }
+    assert!(!folder.path().join("sluicegate.toml").exists());
+}
+
+#[test]
 fn a_name_that_is_taken_is_said_before_anything_is_asked() {
     let folder = folder();
     let configuration = "[channels.telegram]\ncomponent = \"websocket\"\naccess = \"open\"\n";
