@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::config::{Sources, parse_listen};
 use crate::limit::OPERATOR_ROWS_DEFAULT;
@@ -370,9 +370,11 @@ pub(super) struct Which {
 
 /// Which dead letters are changed.
 #[derive(Debug, Clone, Args)]
+// As a group, so that who says neither is told of both.
+#[command(group(ArgGroup::new("letters").required(true).args(["key", "all"])))]
 pub(super) struct OneOrAll {
     /// Its delivery key
-    #[arg(required_unless_present = "all", conflicts_with = "all", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(super) key: Option<String>,
     /// All dead letters
     #[arg(long)]

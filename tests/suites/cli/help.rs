@@ -100,4 +100,11 @@ fn a_wrong_command_line_exits_with_2_and_a_tip() {
     // Nothing of many would look as if there were nothing.
     let none = binary::run(Path::new("."), ["outbox", "list", "--limit", "0"]);
     assert_eq!(none.code, Some(2), "{}", none.err);
+    for verb in ["redrive", "drop"] {
+        let neither = binary::run(Path::new("."), ["dead", verb]);
+        assert_eq!(neither.code, Some(2), "{}", neither.err);
+        assert!(neither.err.contains("\n  <KEY|--all>\n"), "{}", neither.err);
+        let both = binary::run(Path::new("."), ["dead", verb, "dlv_1", "--all"]);
+        assert_eq!(both.code, Some(2), "{}", both.err);
+    }
 }
