@@ -316,18 +316,24 @@ pub(super) enum OutboxCommand {
         /// Its delivery key
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
+        #[command(flatten)]
+        json: Json,
     },
     /// Let a message go that was held back
     Release {
         /// Its delivery key
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
+        #[command(flatten)]
+        json: Json,
     },
     /// Drop a message for good; those behind it go on
     Drop {
         /// Its delivery key
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         key: String,
+        #[command(flatten)]
+        json: Json,
     },
 }
 
@@ -385,6 +391,8 @@ pub(super) struct OneOrAll {
     /// With --all: only those with this text in the reason why they died
     #[arg(long, value_name = "TEXT", requires = "all", conflicts_with = "key")]
     pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) json: Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -423,12 +431,16 @@ pub(super) enum InboxCommand {
         /// The gateway's id of the message, evt_…
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         event: String,
+        #[command(flatten)]
+        json: Json,
     },
     /// Drop a message for good that was given up
     Drop {
         /// The gateway's id of the message, evt_…
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         event: String,
+        #[command(flatten)]
+        json: Json,
     },
 }
 

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::args::InboxCommand;
 use super::failure::Failure;
 use super::json_text;
+use super::letters::changed_text;
 use super::running::Running;
 use super::text::{cell, cell_or_dash, from_now, table};
-use crate::admin::{Changed, List, TurnView};
+use crate::admin::{List, TurnView};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Sources;
 
@@ -23,15 +24,14 @@ pub(super) fn inbox(command: InboxCommand, sources: &Sources) -> Result<String, 
                 dead_table(&found.items)
             })
         }
-        InboxCommand::Resubmit { event } => {
-            let _: Changed = gateway.post(&["dead-inbound", &event, "resubmit"], None)?;
-            Ok(format!(
-                "{event} runs again; `sluicegate trace {event}` shows what becomes of it\n"
-            ))
+        InboxCommand::Resubmit { event, json } => {
+            let changed = gateway.post(&["dead-inbound", &event, "resubmit"], None)?;
+            let words = format!("{event} runs again; `sluicegate trace {event}` shows what becomes of it");
+            Ok(changed_text(changed, json, &words))
         }
-        InboxCommand::Drop { event } => {
-            let _: Changed = gateway.delete(&["dead-inbound", &event])?;
-            Ok(format!("{event} is dropped\n"))
+        InboxCommand::Drop { event, json } => {
+            let changed = gateway.delete(&["dead-inbound", &event])?;
+            Ok(changed_text(changed, json, &format!("{event} is dropped")))
         }
     }
 }

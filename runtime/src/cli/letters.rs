@@ -30,21 +30,19 @@ pub(super) fn outbox(command: OutboxCommand, sources: &Sources) -> Result<String
             let letter: DeliveryView = gateway.get(&["outbox", &key], &[])?;
             Ok(shown(&letter, json, "message"))
         }
-        OutboxCommand::Hold { key } => {
-            let _: Changed = gateway.post(&["outbox", &key, "hold"], None)?;
-            Ok(format!(
-                "{key} is held back; `sluicegate outbox release {key}` lets it go\n"
-            ))
+        OutboxCommand::Hold { key, json } => {
+            let changed = gateway.post(&["outbox", &key, "hold"], None)?;
+            let words = format!("{key} is held back; `sluicegate outbox release {key}` lets it go");
+            Ok(changed_text(changed, json, &words))
         }
-        OutboxCommand::Release { key } => {
-            let _: Changed = gateway.post(&["outbox", &key, "release"], None)?;
-            Ok(format!(
-                "{key} is due; `sluicegate trace {key}` shows what becomes of it\n"
-            ))
+        OutboxCommand::Release { key, json } => {
+            let changed = gateway.post(&["outbox", &key, "release"], None)?;
+            let words = format!("{key} is due; `sluicegate trace {key}` shows what becomes of it");
+            Ok(changed_text(changed, json, &words))
         }
-        OutboxCommand::Drop { key } => {
-            let _: Changed = gateway.delete(&["outbox", &key])?;
-            Ok(format!("{key} is dropped\n"))
+        OutboxCommand::Drop { key, json } => {
+            let changed = gateway.delete(&["outbox", &key])?;
+            Ok(changed_text(changed, json, &format!("{key} is dropped")))
         }
     }
 }
@@ -65,26 +63,38 @@ pub(super) fn dead(command: DeadCommand, sources: &Sources) -> Result<String, Fa
             let letter: DeliveryView = gateway.get(&["dead", &key], &[])?;
             Ok(shown(&letter, json, "dead letter"))
         }
-        DeadCommand::Redrive(OneOrAll { key: Some(key), .. }) => {
-            let _: Changed = gateway.post(&["dead", &key, "redrive"], None)?;
-            Ok(format!(
-                "{key} is put back; `sluicegate trace {key}` shows what becomes of it\n"
-            ))
+        DeadCommand::Redrive(OneOrAll {
+            key: Some(key), json, ..
+        }) => {
+            let changed = gateway.post(&["dead", &key, "redrive"], None)?;
+            let words = format!("{key} is put back; `sluicegate trace {key}` shows what becomes of it");
+            Ok(changed_text(changed, json, &words))
         }
-        DeadCommand::Drop(OneOrAll { key: Some(key), .. }) => {
-            let _: Changed = gateway.delete(&["dead", &key])?;
-            Ok(format!("{key} is dropped\n"))
+        DeadCommand::Drop(OneOrAll {
+            key: Some(key), json, ..
+        }) => {
+            let changed = gateway.delete(&["dead", &key])?;
+            Ok(changed_text(changed, json, &format!("{key} is dropped")))
         }
         DeadCommand::Redrive(all) => {
-            let Changed { count } = gateway.post(&["dead", "redrive"], Some(filter(&all)))?;
-            doubt(&gateway, all.channel.as_deref(), count == 0);
-            Ok(format!("put back: {count}\n"))
+            let changed: Changed = gateway.post(&["dead", "redrive"], Some(filter(&all)))?;
+            doubt(&gateway, all.channel.as_deref(), changed.count == 0);
+            Ok(changed_text(changed, all.json, &format!("put back: {}", changed.count)))
         }
         DeadCommand::Drop(all) => {
-            let Changed { count } = gateway.post(&["dead", "drop"], Some(filter(&all)))?;
-            doubt(&gateway, all.channel.as_deref(), count == 0);
-            Ok(format!("dropped: {count}\n"))
+            let changed: Changed = gateway.post(&["dead", "drop"], Some(filter(&all)))?;
+            doubt(&gateway, all.channel.as_deref(), changed.count == 0);
+            Ok(changed_text(changed, all.json, &format!("dropped: {}", changed.count)))
         }
+    }
+}
+
+/// Returns what a change came to: in words, or for a program the number of messages.
+pub(super) fn changed_text(changed: Changed, json: Json, words: &str) -> String {
+    if json.json {
+        json_text(&json!(changed))
+    } else {
+        format!("{words}\n")
     }
 }
 

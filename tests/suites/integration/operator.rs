@@ -236,6 +236,10 @@ async fn all_dead_letters_of_a_channel_are_put_back_and_what_is_dropped_stays_aw
     assert_eq!(done(&gateway, &["dead", "redrive", "--all"]).await, "put back: 1\n");
     platform.wait_for_accepted("o1", 1).await;
     assert_eq!(done(&gateway, &["dead", "redrive", "--all"]).await, "put back: 0\n");
+    assert_eq!(
+        json_of(&gateway, &["dead", "drop", "--all"]).await,
+        json!({ "count": 0 })
+    );
     assert!(platform.accepted("drop").is_empty(), "it was dropped");
     fails(gateway.folder(), &["dead", "redrive"], 2).await;
 }
