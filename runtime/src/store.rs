@@ -515,7 +515,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// Stores bytes and returns their handle, which is readable by this channel only.
     ///
     /// # Errors
-    /// [`Error::Quota`] past the quota, and past [`crate::limit::BLOB_BYTES_MAX`].
+    /// [`Error::Quota`] past the quota, and past [`crate::limit::BLOB_BYTES_MAX`]; [`Error::Busy`] where the disk has no room
+    /// for it now, which is [`Full::Files`] until it has.
     async fn blob_put(
         &self,
         channel: &ChannelName,

@@ -84,6 +84,8 @@ pub enum Full {
     Disk(u64),
     /// The last write found no room on the disk, whatever is said to be left.
     Refused,
+    /// A file found no room on the disk, whatever is said to be left, and would find none now.
+    Files,
 }
 
 impl fmt::Display for Full {
@@ -96,6 +98,7 @@ impl fmt::Display for Full {
             Self::Store(bytes) => write!(f, "the store has {} MiB", mib(bytes)),
             Self::Disk(free) => write!(f, "the disk has {} MiB left", mib(free)),
             Self::Refused => f.write_str("the disk is full"),
+            Self::Files => f.write_str("the disk has no room for another file"),
         }
     }
 }

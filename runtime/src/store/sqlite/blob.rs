@@ -9,9 +9,50 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use tokio::task::spawn_blocking;
+
+use super::SqliteStore;
+use crate::id::random_hex;
+use crate::store::Error;
 
 /// Bytes between two syncs of one file: a single large write-back at the end would delay the flushes of the WAL.
 const SYNC_BYTES: usize = 1024 * 1024;
+
+impl SqliteStore {
+    /// Notes what the writing of a file came to. Where there is no room for it, that is the store's state until there is: see
+    /// [`super::flusher::Durability::note_unroomed`].
+    pub(super) fn written<T>(&self, bytes: usize, written: io::Result<T>) -> Result<T, Error> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        written
+            .inspect(|_| self.durability.note_roomed(bytes))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    self.durability.note_unroomed(bytes);
+                    Error::Busy
+                }
+                _ => Error::Refused(error.to_string()),
+            })
+    }
+
+    /// Looks whether a file that found no room on the disk would find it now, with so many bytes free.
+    pub(super) async fn look_for_room(&self, free: u64) {
+        let Some(bytes) = self.durability.unroomed() else {
+            return;
+        };
+        let dir = self.blobs.clone();
+        let looked = spawn_blocking(move || has_room(&dir, bytes, free)).await;
+        if looked.unwrap_or(false) {
+            self.durability.note_roomed(bytes);
+        }
+    }
+}
+
+/// Returns whether a file of so many bytes would find room where so many are free. That is believed of its bytes; what the
+/// figure does not tell, such as that the disk can't hold one file more, shows when a part of it is written.
+fn has_room(dir: &Path, bytes: u64, free: u64) -> bool {
+    let part = usize::try_from(bytes).unwrap_or(SYNC_BYTES).min(SYNC_BYTES);
+    bytes <= free && write(dir, &format!("room_{}", random_hex::<16>()), &vec![0; part]).is_ok()
+}
 
 /// A file that is not in the database yet: removed unless it is kept.
 pub(super) struct Unstored {

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(super) struct Durability {
     flushed_seq: AtomicI64,
     /// Whether the newest transaction found no room on the disk.
     is_full: AtomicBool,
+    /// How large the largest file is that found no room on the disk, bytes; 0 where files find it.
+    unroomed: AtomicU64,
     poison: OnceLock<String>,
 }
 
@@ -64,6 +66,7 @@ impl Durability {
             flushed: watch::Sender::new(0),
             flushed_seq: AtomicI64::new(next_seq),
             is_full: AtomicBool::default(),
+            unroomed: AtomicU64::default(),
             poison: OnceLock::new(),
         })
     }
@@ -117,6 +120,30 @@ impl Durability {
     /// Whether the newest transaction found no room on the disk.
     pub(super) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a file of so many bytes found no room on the disk, and says it once. It is noted apart from
+    /// [`Durability::note_full`]: a disk can run out of files, or of room for large ones, while transactions still find room.
+    pub(super) fn note_unroomed(&self, bytes: u64) {
+        if self.unroomed.fetch_max(bytes.max(1), Ordering::Relaxed) == 0 {
+            tracing::error!("the disk has no room for another file: nothing is taken in until it has");
+        }
+    }
+
+    /// Notes that there is room for a file of so many bytes.
+    pub(super) fn note_roomed(&self, bytes: u64) {
+        let unroomed = self.unroomed.load(Ordering::Relaxed);
+        if bytes.max(1) >= unroomed {
+            // Where it is another one by now, a larger file has found no room since.
+            let _ = self
+                .unroomed
+                .compare_exchange(unroomed, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the size of a file that found no room on the disk, bytes, unless it or a larger one would find it by now.
+    pub(super) fn unroomed(&self) -> Option<u64> {
+        Some(self.unroomed.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Stops the store: every write from now on is refused, with the first reason given.

@@ -41,19 +41,6 @@ impl SqliteStore {
         })
     }
 
-    /// Says why a file could not be written. Where there is no room for it, that is the store's state from now on, as if a
-    /// transaction had found none: a file system can run out of files while its database still finds room.
-    pub(super) fn unwritten(&self, error: &std::io::Error) -> Error {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded => {
-                self.durability.note_full();
-                Error::Busy
-            }
-            _ => refused(error),
-        }
-    }
-
     async fn dead_keys(&self, dead: Dead) -> Result<Vec<String>, Error> {
         match dead {
             Dead::One(key) => Ok(vec![key.as_str().to_owned()]),
@@ -445,7 +432,7 @@ impl EventStore for SqliteStore {
         let blob = format!("blob_{}", random_hex::<16>());
         let (dir, file) = (self.blobs.clone(), blob.clone());
         let written = spawn_blocking(move || blob::write(&dir, &file, &bytes)).await;
-        let unstored = written.map_err(refused)?.map_err(|error| self.unwritten(&error))?;
+        let unstored = self.written(size, written.map_err(refused)?)?;
         // From here on the command may be carried out even if this future is dropped: the file must stay.
         unstored.keep();
         let row = blob.clone();
@@ -481,14 +468,15 @@ impl EventStore for SqliteStore {
 
     fn pressure(&self) -> Pressure {
         let marked = self.gauges.pressure(self.board.depth());
-        if self.durability.is_full() {
-            let turns = marked.turns.or(Some(Full::Refused));
-            return Pressure {
-                intake: marked.intake.or(turns),
-                turns,
-            };
+        let turns = marked
+            .turns
+            .or_else(|| self.durability.is_full().then_some(Full::Refused));
+        // What has a file with it is not told from the rest before it is taken in. A turn needs no room for a file.
+        let files = self.durability.unroomed().map(|_| Full::Files);
+        Pressure {
+            intake: files.or(marked.intake).or(turns),
+            turns,
         }
-        marked
     }
 
     fn intake(&self, channel: &ChannelName) -> Option<Full> {
@@ -516,6 +504,7 @@ impl EventStore for SqliteStore {
             return Err(self.durability.error());
         }
         self.gauges.measured(measured);
+        self.look_for_room(measured.disk_free_bytes).await;
         Ok(measured)
     }
 

@@ -483,17 +483,48 @@ fn params_none(statement: &rusqlite::CachedStatement<'_>) -> impl rusqlite::Para
 }
 
 #[test]
-fn a_file_without_room_is_pressure_until_something_is_stored() {
+fn a_file_without_room_is_pressure_until_a_file_finds_room_whatever_transactions_find() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = SqliteStore::open(dir.path()).expect("the store opens");
-    let broken = store.unwritten(&io::ErrorKind::PermissionDenied.into());
+    let failed = |bytes, kind: io::ErrorKind| store.written::<()>(bytes, Err(kind.into())).expect_err("it is said");
+    let put = |bytes: usize| {
+        let put = store.blob_put(&family(), "text/plain", vec![0; bytes], Quota::default(), NOW);
+        block_on(put).expect("it is stored")
+    };
+    let broken = failed(1, io::ErrorKind::PermissionDenied);
     assert!(matches!(broken, Error::Refused(_)), "{broken:?}");
     assert_eq!(store.pressure(), Pressure::default());
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-        let full = store.unwritten(&kind.into());
+        let full = failed(10, kind);
         assert!(matches!(full, Error::Busy), "{full:?}");
-        assert_eq!(store.pressure().intake, Some(Full::Refused));
+        let no_files = Pressure {
+            intake: Some(Full::Files),
+            turns: None,
+        };
+        assert_eq!(store.pressure(), no_files);
         block_on(store.enqueue(vec![event(&kind.to_string())], NOW)).expect("there is room");
+        assert_eq!(store.pressure(), no_files, "a transaction says nothing of files");
+        put(9);
+        assert_eq!(store.pressure(), no_files, "a smaller file says nothing of it");
+        put(10);
         assert_eq!(store.pressure(), Pressure::default());
     }
+}
+
+#[test]
+fn a_look_at_the_disk_tells_whether_a_file_would_find_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = SqliteStore::open(dir.path()).expect("the store opens");
+    let full = store.written::<()>(10, Err(io::ErrorKind::StorageFull.into()));
+    assert!(matches!(full, Err(Error::Busy)), "{full:?}");
+    block_on(store.look_for_room(9));
+    assert_eq!(store.pressure().intake, Some(Full::Files), "it has ten bytes");
+    std::fs::rename(store.blobs.clone(), dir.path().join("away")).expect("it can be moved");
+    block_on(store.look_for_room(10));
+    assert_eq!(store.pressure().intake, Some(Full::Files), "no file can be made");
+    std::fs::rename(dir.path().join("away"), store.blobs.clone()).expect("it can be moved back");
+    block_on(store.look_for_room(10));
+    assert_eq!(store.pressure(), Pressure::default());
+    let left = std::fs::read_dir(&store.blobs).expect("it is there").count();
+    assert_eq!(left, 0, "what was tried is removed");
 }
