@@ -393,7 +393,7 @@ fn fetch(file: &wire::Attachment) -> Result<Attachment, String> {
         }),
         Ok((response, _)) => Err(format!("status {}", response.status)),
         Err(why) => {
-            debug!("a file was not fetched: {why:?}");
+            debug!("a file was not fetched: {}", why.words());
             Err("no answer".to_owned())
         }
     }

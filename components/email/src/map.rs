@@ -1,5 +1,7 @@
 //! Between mails and messages of ours. Pure, but for the files: they are handed to the caller.
 
+use std::fmt;
+
 use mail_builder::MessageBuilder;
 use mail_builder::headers::date::Date;
 use mail_builder::headers::message_id::MessageId;
@@ -49,6 +51,17 @@ pub enum Ignored {
     Own,
     /// A program sent it (`Auto-Submitted`, RFC 3834; `Precedence`), or a mailing list did.
     Automatic,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreadable => "it can't be read as a mail",
+            Self::NoSender => "nobody wrote it who could read an answer",
+            Self::Own => "it is our own",
+            Self::Automatic => "a program or a mailing list sent it",
+        })
+    }
 }
 
 /// What is known of the mailbox.

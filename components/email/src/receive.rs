@@ -105,7 +105,7 @@ fn take(imap: &mut Imap, configuration: &Configuration, uid: u32, is_again: bool
         }
         Ok(received) => store(&[with_files(received)], validity, uid),
         Err(why) => {
-            debug!("mail {uid} is not answered: {why:?}");
+            debug!("mail {uid} is not answered: {why}");
             store(&[], validity, uid)
         }
     }

@@ -143,7 +143,7 @@ impl fmt::Display for Failure {
             Self::Gateway(status) if *status >= 500 => write!(f, "the server or a proxy before it answered {status}"),
             Self::Gateway(status) => write!(f, "{status} without a Matrix error: is the setting homeserver right?"),
             Self::Unreadable(why) => write!(f, "the answer can't be read: {why}"),
-            Self::Http(error) => write!(f, "{error:?}"),
+            Self::Http(error) => f.write_str(&error.words()),
         }
     }
 }
@@ -240,6 +240,7 @@ mod tests {
         ];
         for (failure, wanted) in cases {
             assert_eq!(kind(failure.clone()), wanted, "{failure:?}");
+            assert!(!failure.to_string().contains("HttpError"), "{failure}");
         }
     }
 

@@ -254,17 +254,31 @@ impl FormPart {
     }
 }
 
+impl HttpError {
+    /// Says in words why there is no answer.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Denied(why) => format!("the request was denied: {why}"),
+            Self::Invalid(why) => format!("the request is invalid: {why}"),
+            Self::Unreachable(why) => format!("the endpoint can't be reached: {why}"),
+            Self::Interrupted(why) => format!("the request was interrupted: {why}"),
+            Self::TooLarge => "the request or its answer is too large".to_owned(),
+            Self::Busy => "the gateway has no room for another request or its answer now".to_owned(),
+            Self::ShuttingDown => "the channel is shutting down".to_owned(),
+        }
+    }
+}
+
 /// What a failed call means for the delivery that made it: only bytes that left without an answer are ambiguous.
 impl From<HttpError> for DeliveryError {
     fn from(error: HttpError) -> Self {
+        let words = error.words();
         match error {
-            HttpError::Denied(why) => Self::Unavailable(format!("the request was denied: {why}")),
-            HttpError::Unreachable(why) => Self::Unavailable(format!("the endpoint can't be reached: {why}")),
-            HttpError::Busy => Self::Unavailable("the gateway has no room for another request now".to_owned()),
-            HttpError::ShuttingDown => Self::Unavailable("the channel is shutting down".to_owned()),
-            HttpError::Interrupted(why) => Self::Ambiguous(format!("the request was interrupted: {why}")),
-            HttpError::Invalid(why) => Self::Rejected(format!("the request is invalid: {why}")),
-            HttpError::TooLarge => Self::Rejected("the request or its answer is too large".to_owned()),
+            HttpError::Denied(_) | HttpError::Unreachable(_) | HttpError::Busy | HttpError::ShuttingDown => {
+                Self::Unavailable(words)
+            }
+            HttpError::Interrupted(_) => Self::Ambiguous(words),
+            HttpError::Invalid(_) | HttpError::TooLarge => Self::Rejected(words),
         }
     }
 }
@@ -365,6 +379,19 @@ mod tests {
                 ambiguous,
                 "{error:?} became {meaning:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_failure_is_said_in_words_and_not_as_it_stands_in_the_code() {
+        let lost = HttpError::Interrupted("https://example.org closed the connection".to_owned());
+        assert_eq!(
+            lost.words(),
+            "the request was interrupted: https://example.org closed the connection"
+        );
+        for error in [HttpError::TooLarge, HttpError::Busy, HttpError::ShuttingDown] {
+            let words = error.words();
+            assert!(words.contains(' ') && !words.contains("HttpError"), "{words}");
         }
     }
 

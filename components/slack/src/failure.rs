@@ -159,7 +159,7 @@ impl fmt::Display for Failure {
             Self::Status(status) => write!(f, "status {status} without Slack's words: is api-base right?"),
             Self::Unreadable(why) => write!(f, "the answer can't be read: {why}"),
             Self::NotKept(why) => write!(f, "the upload was not kept: {why}"),
-            Self::Http(error) => write!(f, "{error:?}"),
+            Self::Http(error) => f.write_str(&error.words()),
         }
     }
 }
@@ -249,7 +249,9 @@ mod tests {
         assert_eq!(kind(page(500)), "ambiguous");
         assert_eq!(kind(page(503)), "unavailable");
         assert_eq!(kind(page(401)), "unauthorized");
-        assert_eq!(kind(Failure::Http(HttpError::Interrupted(String::new()))), "ambiguous");
+        let lost = Failure::Http(HttpError::Interrupted("no answer came".to_owned()));
+        assert_eq!(lost.to_string(), "the request was interrupted: no answer came");
+        assert_eq!(kind(lost), "ambiguous");
     }
 
     #[test]
