@@ -22,6 +22,16 @@ pub struct Mapped {
     pub files: Vec<Attachment>,
 }
 
+/// What has no files.
+impl From<InboundMessage> for Mapped {
+    fn from(message: InboundMessage) -> Self {
+        Self {
+            message,
+            files: Vec::new(),
+        }
+    }
+}
+
 /// A place as an event names it: the channel (or thread) and whether it is in a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place<'a> {

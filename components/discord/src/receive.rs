@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use sluicegate_sdk::http::Request;
+use sluicegate_sdk::files::{Unfetched, until_room};
+use sluicegate_sdk::http::{HttpError, Request};
 use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::net::{Frame as SocketFrame, NetError, Websocket};
 use sluicegate_sdk::recovery::Backoff;
@@ -17,7 +18,7 @@ use sluicegate_sdk::{
 };
 
 use crate::failure::Failure;
-use crate::map::{self, Place};
+use crate::map::{self, Mapped, Place};
 use crate::rest::Rest;
 use crate::session::{Saved, Session, Step};
 use crate::wire::{self, Channel, Frame, User};
@@ -261,20 +262,24 @@ impl Receiver {
 
     /// Stores what an event means, with the cursor. False at shutdown.
     fn event(&mut self, name: &str, data: Value) -> bool {
-        let message = match self.message_of(name, data) {
-            Ok(message) => message,
+        let mapped = match self.mapped(name, data) {
+            Ok(mapped) => mapped,
             Err(why) => {
                 error!("an event {name} is passed over, it can't be read: {why}");
                 None
             }
         };
-        match (message, self.session.saved()) {
-            (Some(message), Some(saved)) => inbox::publish_all(&[message], Some(&saved.cursor())) == Published::Durable,
-            _ => true,
+        let (Some(mapped), Some(saved)) = (mapped, self.session.saved()) else {
+            return true;
+        };
+        match with_files(mapped) {
+            Ok(message) => inbox::publish_all(&[message], Some(&saved.cursor())) == Published::Durable,
+            // Nothing else ends the wait for a file: the event is not to be taken without it.
+            Err(_shutting_down) => false,
         }
     }
 
-    fn message_of(&mut self, name: &str, data: Value) -> Result<Option<InboundMessage>, serde_json::Error> {
+    fn mapped(&mut self, name: &str, data: Value) -> Result<Option<Mapped>, serde_json::Error> {
         Ok(match name {
             "MESSAGE_CREATE" | "MESSAGE_UPDATE" => {
                 let message: wire::Message = serde_json::from_value(data)?;
@@ -283,12 +288,11 @@ impl Receiver {
                     return Ok(None);
                 }
                 let conversation = self.conversation(map::place_of(&message));
-                let mapped = if name == "MESSAGE_CREATE" {
+                if name == "MESSAGE_CREATE" {
                     map::created(&message, conversation, &self.me)
                 } else {
                     map::updated(&message, conversation, &self.me)
-                };
-                mapped.map(with_files)
+                }
             }
             "MESSAGE_DELETE" => {
                 let deletion: wire::MessageDelete = serde_json::from_value(data)?;
@@ -296,7 +300,7 @@ impl Receiver {
                     channel: &deletion.channel_id,
                     in_guild: deletion.guild_id.is_some(),
                 };
-                Some(map::deleted(&deletion, self.conversation(place)))
+                Some(map::deleted(&deletion, self.conversation(place)).into())
             }
             "MESSAGE_REACTION_ADD" | "MESSAGE_REACTION_REMOVE" => {
                 let change: wire::ReactionChange = serde_json::from_value(data)?;
@@ -306,7 +310,7 @@ impl Receiver {
                 };
                 let is_added = name == "MESSAGE_REACTION_ADD";
                 let event = self.event_name();
-                map::reacted(&change, is_added, &event, self.conversation(place), &self.me)
+                map::reacted(&change, is_added, &event, self.conversation(place), &self.me).map(Into::into)
             }
             _ => None,
         })
@@ -360,13 +364,18 @@ fn identify_in_time() -> bool {
     true
 }
 
-/// Fetches the files of a message; one that can't be fetched becomes a note in the text.
-fn with_files(mapped: map::Mapped) -> InboundMessage {
+/// Fetches the files of a message, and waits where the gateway has no room for one; one that can't be fetched becomes a note
+/// in the text.
+///
+/// # Errors
+/// [`HttpError::ShuttingDown`], in the middle of such a wait or of a file.
+fn with_files(mapped: Mapped) -> Result<InboundMessage, HttpError> {
     let mut message = mapped.message;
     for file in &mapped.files {
-        match fetch(file) {
+        match until_room(|| fetch(file)) {
             Ok(attachment) => message.attachments.push(attachment),
-            Err(why) => {
+            Err(Unfetched::Later(why)) => return Err(why),
+            Err(Unfetched::Lost(why)) => {
                 debug!("a file of message {} was not fetched: {why}", message.id);
                 if !message.text.is_empty() {
                     message.text.push('\n');
@@ -377,13 +386,13 @@ fn with_files(mapped: map::Mapped) -> InboundMessage {
             }
         }
     }
-    message
+    Ok(message)
 }
 
-/// Fetches a file, which Discord serves to anyone with its address; errors are words that may stand in the message.
-fn fetch(file: &wire::Attachment) -> Result<Attachment, String> {
+/// Fetches a file, which Discord serves to anyone with its address.
+fn fetch(file: &wire::Attachment) -> Result<Attachment, Unfetched> {
     if file.size.is_some_and(|size| size > DOWNLOAD_BYTES_MAX) {
-        return Err("it is larger than 50 MB".to_owned());
+        return Err(Unfetched::Lost("it is larger than 50 MB".to_owned()));
     }
     match Request::get(&file.url).timeout_ms(DOWNLOAD_TIMEOUT_MS).download() {
         Ok((response, blob)) if response.is_success() => Ok(Attachment {
@@ -391,10 +400,10 @@ fn fetch(file: &wire::Attachment) -> Result<Attachment, String> {
             media_type: media_type(file),
             source: AttachmentSource::Blob(blob),
         }),
-        Ok((response, _)) => Err(format!("status {}", response.status)),
+        Ok((response, _)) => Err(Unfetched::Lost(format!("status {}", response.status))),
         Err(why) => {
             debug!("a file was not fetched: {}", why.words());
-            Err("no answer".to_owned())
+            Err(why.into())
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Receiving: mails after the last one that was stored, then IDLE until there are more.
 
+use sluicegate_sdk::files::{self, Unfetched};
 use sluicegate_sdk::inbox::{self, Published};
-use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, ListenerError, blobs, clock, debug, warn};
+use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, ListenerError, clock, debug, warn};
 
 use crate::imap::Imap;
 use crate::map::{self, Received};
@@ -103,7 +104,7 @@ fn take(imap: &mut Imap, configuration: &Configuration, uid: u32, is_again: bool
             debug!("mail {uid} is days old, and is passed over");
             store(&[], validity, uid)
         }
-        Ok(received) => store(&[with_files(received)], validity, uid),
+        Ok(received) => store(&[with_files(received)?], validity, uid),
         Err(why) => {
             debug!("mail {uid} is not answered: {why}");
             store(&[], validity, uid)
@@ -118,23 +119,27 @@ fn is_old(message: &InboundMessage) -> bool {
         .is_some_and(|sent| sent.saturating_add(LOOKED_AT_AGAIN_MS_MAX) < now)
 }
 
-/// Hands the files to the host. One that it does not take becomes a note.
-fn with_files(received: Received) -> InboundMessage {
+/// Hands the files to the host, and waits where it has no room for one now. One that it does not take becomes a note.
+///
+/// # Errors
+/// [`Failure::Shutdown`], in the middle of such a wait.
+fn with_files(received: Received) -> Result<InboundMessage, Failure> {
     let mut message = received.message;
     for file in received.files {
-        match blobs::put(&file.media_type, &file.bytes) {
+        match files::put(&file.media_type, &file.bytes) {
             Ok(blob) => message.attachments.push(Attachment {
                 name: file.name,
                 media_type: file.media_type,
                 source: AttachmentSource::Blob(blob),
             }),
-            Err(why) => {
+            Err(Unfetched::Later(_shutting_down)) => return Err(Failure::Shutdown),
+            Err(Unfetched::Lost(why)) => {
                 let name = file.name.unwrap_or_else(|| "a file".to_owned());
                 message.text.push_str(&format!("\n[{name} could not be kept: {why}]"));
             }
         }
     }
-    message
+    Ok(message)
 }
 
 fn store(messages: &[InboundMessage], validity: u32, uid: u32) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ mod gap;
 mod invite;
 mod rooms;
 
+use sluicegate_sdk::files::until_room;
 use sluicegate_sdk::http::{HttpError, segment_escaped};
 use sluicegate_sdk::inbox::{self, Published};
 use sluicegate_sdk::recovery::{Backoff, Remedy};
@@ -283,9 +284,10 @@ impl Receiver {
         Ok(())
     }
 
-    /// Fetches a file; one that can't be had becomes a note in the text.
+    /// Fetches a file, and waits where the gateway has no room for it: were the sync to come again for that, all files before
+    /// this one would be stored once more. One that can't be had becomes a note in the text.
     fn attach(&self, file: &WantedFile, message: &mut InboundMessage) -> Result<(), Failure> {
-        let why = match self.server.download(&file.server, &file.id) {
+        let why = match until_room(|| self.server.download(&file.server, &file.id)) {
             Ok(blob) => {
                 message.attachments.push(Attachment {
                     name: file.name.clone(),

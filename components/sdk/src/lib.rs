@@ -47,6 +47,7 @@ pub mod connections;
 mod contract;
 mod description;
 pub mod document;
+pub mod files;
 pub mod folder;
 pub mod http;
 pub mod inbox;

@@ -2,6 +2,8 @@
 //!
 //! Slack is told that an event was taken only after the host has stored it; what is not taken comes again.
 
+use sluicegate_sdk::files::{Unfetched, until_room};
+use sluicegate_sdk::http::HttpError;
 use sluicegate_sdk::inbox::{self, PublishError, Published};
 use sluicegate_sdk::net::{Frame, NetError, Websocket};
 use sluicegate_sdk::recovery::{Backoff, Remedy};
@@ -30,6 +32,15 @@ const SOCKET_FILES_MS: u64 = 20_000;
 const WEBHOOK_FILES_MS: u64 = 2_000;
 /// The largest file that is fetched, bytes: the most that the host keeps as one.
 const DOWNLOAD_BYTES_MAX: u64 = 50 * 1024 * 1024;
+
+/// How the files of an event are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fetching {
+    /// In Socket Mode: one for which the gateway has no room is waited for.
+    Listening,
+    /// In a webhook: Slack comes again.
+    Answering,
+}
 
 /// Why a connection is over.
 enum End {
@@ -153,9 +164,11 @@ impl Receiver {
             debug!("an envelope {:?} is taken and passed over", envelope.kind);
             return true;
         }
-        match message_of(&self.api, &envelope.payload["event"], me, SOCKET_FILES_MS) {
-            Some(message) => inbox::publish_all(&[message], None) == Published::Durable,
-            None => true,
+        match message_of(&self.api, &envelope.payload["event"], me, Fetching::Listening) {
+            Ok(Some(message)) => inbox::publish_all(&[message], None) == Published::Durable,
+            Ok(None) => true,
+            // Nothing else ends the wait for a file: the event is not to be taken without it.
+            Err(_shutting_down) => false,
         }
     }
 }
@@ -173,28 +186,51 @@ fn farewell(reason: &str) -> End {
 }
 
 /// Reads an event, with its files fetched; none where it concerns no agent, or can't be read.
-fn message_of(api: &Api, event: &Value, me: &Me, files_ms: u64) -> Option<InboundMessage> {
+///
+/// # Errors
+/// As [`with_files`].
+fn message_of(api: &Api, event: &Value, me: &Me, fetching: Fetching) -> Result<Option<InboundMessage>, HttpError> {
     let threading = Threading {
         answers_in_thread: settings::get("answer-in-thread").as_deref() != Some("false"),
     };
     match map::mapped(event.clone(), me, threading) {
-        Ok(mapped) => mapped.map(|mapped| with_files(api, mapped, files_ms)),
+        Ok(mapped) => mapped.map(|mapped| with_files(api, mapped, fetching)).transpose(),
         Err(why) => {
             error!("an event is passed over, it can't be read: {why}");
-            None
+            Ok(None)
         }
     }
 }
 
 /// Fetches the files of a message within a time; one that can't be fetched becomes a note in the text.
-fn with_files(api: &Api, mapped: map::Mapped, files_ms: u64) -> InboundMessage {
+///
+/// # Errors
+/// [`HttpError::Busy`] (not while listening) or [`HttpError::ShuttingDown`]: the event is not to be taken, since a file of it
+/// was not fetched.
+fn with_files(api: &Api, mapped: map::Mapped, fetching: Fetching) -> Result<InboundMessage, HttpError> {
     let mut message = mapped.message;
-    let end_ms = clock::now_ms().saturating_add(files_ms);
+    let mut left_ms = match fetching {
+        Fetching::Listening => SOCKET_FILES_MS,
+        Fetching::Answering => WEBHOOK_FILES_MS,
+    };
     for file in &mapped.files {
-        let left_ms = end_ms.saturating_sub(clock::now_ms());
-        match fetch(api, file, left_ms) {
+        // A wait for room takes nothing of the time for the files.
+        let mut took_ms = 0;
+        let mut attempt = || {
+            let began_ms = clock::now_ms();
+            let fetched = fetch(api, file, left_ms);
+            took_ms = clock::now_ms().saturating_sub(began_ms);
+            fetched
+        };
+        let fetched = match fetching {
+            Fetching::Listening => until_room(attempt),
+            Fetching::Answering => attempt(),
+        };
+        left_ms = left_ms.saturating_sub(took_ms);
+        match fetched {
             Ok(attachment) => message.attachments.push(attachment),
-            Err(why) => {
+            Err(Unfetched::Later(why)) => return Err(why),
+            Err(Unfetched::Lost(why)) => {
                 let name = file.name.as_deref().unwrap_or("without a name");
                 if !message.text.is_empty() {
                     message.text.push('\n');
@@ -205,18 +241,19 @@ fn with_files(api: &Api, mapped: map::Mapped, files_ms: u64) -> InboundMessage {
             }
         }
     }
-    message
+    Ok(message)
 }
 
-/// Fetches a file; errors are words that may stand in the message.
-fn fetch(api: &Api, file: &File, left_ms: u64) -> Result<Attachment, String> {
+/// Fetches a file.
+fn fetch(api: &Api, file: &File, left_ms: u64) -> Result<Attachment, Unfetched> {
+    let lost = |words: &str| Unfetched::Lost(words.to_owned());
     let url = file.url_private_download.as_ref().or(file.url_private.as_ref());
-    let url = url.ok_or("Slack gives it to nobody")?;
+    let url = url.ok_or_else(|| lost("Slack gives it to nobody"))?;
     if file.size.is_some_and(|size| size > DOWNLOAD_BYTES_MAX) {
-        return Err("it is larger than 50 MB".to_owned());
+        return Err(lost("it is larger than 50 MB"));
     }
     if left_ms == 0 {
-        return Err("there was no time for it".to_owned());
+        return Err(lost("there was no time for it"));
     }
     let timeout_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
     match api.download(url, timeout_ms) {
@@ -228,10 +265,13 @@ fn fetch(api: &Api, file: &File, left_ms: u64) -> Result<Attachment, String> {
                 .unwrap_or_else(|| "application/octet-stream".to_owned()),
             source: AttachmentSource::Blob(blob),
         }),
-        Err(Failure::Status(status)) => Err(format!("status {status}")),
+        Err(Failure::Status(status)) => Err(Unfetched::Lost(format!("status {status}"))),
         Err(failure) => {
             debug!("a file was not fetched: {failure}");
-            Err("no answer".to_owned())
+            Err(match failure {
+                Failure::Http(error) => error.into(),
+                _ => lost("no answer"),
+            })
         }
     }
 }
@@ -272,8 +312,13 @@ fn store(event: &Value) -> Response {
             return refusal(503, "the app's account is not known yet").header("retry-after", "5");
         }
     };
-    let Some(message) = message_of(&api, event, &me, WEBHOOK_FILES_MS) else {
-        return Response::empty(200);
+    let message = match message_of(&api, event, &me, Fetching::Answering) {
+        Ok(Some(message)) => message,
+        Ok(None) => return Response::empty(200),
+        Err(why) => {
+            warn!("an event has to wait for its file: {}", why.words());
+            return refusal(503, "there is no room for the file now").header("retry-after", "5");
+        }
     };
     match inbox::publish(&[message], None) {
         Ok(_) => Response::empty(200),

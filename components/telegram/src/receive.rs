@@ -3,6 +3,7 @@
 //! Telegram forgets an update as soon as `getUpdates` asks for a later one, so the next poll starts only after the host
 //! has stored what the last one brought, together with the cursor.
 
+use sluicegate_sdk::files::{Unfetched, until_room};
 use sluicegate_sdk::http::HttpError;
 use sluicegate_sdk::inbox::{self, PublishError, Published};
 use sluicegate_sdk::recovery::{Backoff, Remedy};
@@ -122,7 +123,7 @@ impl Poller {
 
     /// Stores a batch together with the cursor, then answers the pressed buttons. False at shutdown.
     fn store(&self, me: &User, updates: Vec<Value>) -> Result<bool, Failure> {
-        let batch = Batch::collect(&self.bot, me, updates);
+        let batch = Batch::collect(&self.bot, me, updates)?;
         let Some(last) = batch.last else {
             return Err(Failure::Unreadable("no update of the batch has an id".to_owned()));
         };
@@ -172,7 +173,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn collect(bot: &Bot, me: &User, updates: Vec<Value>) -> Self {
+    /// Reads updates, with their files.
+    ///
+    /// # Errors
+    /// [`HttpError::ShuttingDown`]: nothing of the batch may be stored, since a file of it was not fetched.
+    fn collect(bot: &Bot, me: &User, updates: Vec<Value>) -> Result<Self, HttpError> {
         let mut batch = Self {
             messages: Vec::new(),
             queries: Vec::new(),
@@ -182,18 +187,19 @@ impl Batch {
             let id = update["update_id"].as_i64();
             batch.last = batch.last.max(id);
             match serde_json::from_value::<Update>(update) {
-                Ok(update) => batch.add(bot, me, &update),
+                Ok(update) => batch.add(bot, me, &update)?,
                 Err(why) => error!("update {} is skipped, it can't be read: {why}", id.unwrap_or_default()),
             }
         }
-        batch
+        Ok(batch)
     }
 
-    fn add(&mut self, bot: &Bot, me: &User, update: &Update) {
-        if let Some(received) = receive(bot, me, update, None) {
+    fn add(&mut self, bot: &Bot, me: &User, update: &Update) -> Result<(), HttpError> {
+        if let Some(received) = receive(bot, me, update, None)? {
             self.messages.push(received.message);
             self.queries.extend(received.query);
         }
+        Ok(())
     }
 }
 
@@ -202,18 +208,28 @@ struct Received {
     query: Option<String>,
 }
 
-/// Maps an update, with its files fetched: all of them by `end_ms`, Unix milliseconds, where there is such an end.
-fn receive(bot: &Bot, me: &User, update: &Update, end_ms: Option<u64>) -> Option<Received> {
+/// Maps an update, with its files fetched: all of them by `end_ms`, Unix milliseconds, where there is such an end; else a
+/// file for which the gateway has no room is waited for.
+///
+/// # Errors
+/// [`HttpError::Busy`] or [`HttpError::ShuttingDown`]: the update is not to be taken, since a file of it was not fetched.
+fn receive(bot: &Bot, me: &User, update: &Update, end_ms: Option<u64>) -> Result<Option<Received>, HttpError> {
     if let Some(migration) = map::migration(update) {
         remember_migration(migration);
     }
-    let mapped = map::mapped(update, me)?;
+    let Some(mapped) = map::mapped(update, me) else {
+        return Ok(None);
+    };
     let mut message = mapped.message;
     for file in &mapped.files {
-        let file_end_ms = end_ms.unwrap_or_else(|| clock::now_ms().saturating_add(POLL_FILE_MS));
-        match fetch_file(bot, file, file_end_ms) {
+        let fetched = match end_ms {
+            Some(end_ms) => fetch_file(bot, file, end_ms),
+            None => until_room(|| fetch_file(bot, file, clock::now_ms().saturating_add(POLL_FILE_MS))),
+        };
+        match fetched {
             Ok(attachment) => message.attachments.push(attachment),
-            Err(why) => {
+            Err(Unfetched::Later(why)) => return Err(why),
+            Err(Unfetched::Lost(why)) => {
                 let name = file.name.as_deref().unwrap_or(&file.media_type);
                 debug!("a file of update {} was not fetched: {why}", update.update_id);
                 append_note(
@@ -223,16 +239,17 @@ fn receive(bot: &Bot, me: &User, update: &Update, end_ms: Option<u64>) -> Option
             }
         }
     }
-    Some(Received {
+    Ok(Some(Received {
         message,
         query: mapped.query,
-    })
+    }))
 }
 
-/// Fetches a file; errors are words that may stand in the message.
-fn fetch_file(bot: &Bot, file: &WantedFile, end_ms: u64) -> Result<Attachment, String> {
+/// Fetches a file.
+fn fetch_file(bot: &Bot, file: &WantedFile, end_ms: u64) -> Result<Attachment, Unfetched> {
     if file.size.is_some_and(|size| size > DOWNLOAD_BYTES_MAX) {
-        return Err("it is larger than the 20 MB that Telegram hands to bots".to_owned());
+        let words = "it is larger than the 20 MB that Telegram hands to bots";
+        return Err(Unfetched::Lost(words.to_owned()));
     }
     let mut attempt = 1;
     loop {
@@ -252,21 +269,21 @@ fn fetch_file(bot: &Bot, file: &WantedFile, end_ms: u64) -> Result<Attachment, S
             {
                 attempt += 1;
                 if !clock::sleep_ms(BACKOFF_MS.0) {
-                    return Err("the gateway is shutting down".to_owned());
+                    return Err(HttpError::ShuttingDown.into());
                 }
             }
-            Err(failure) => return Err(failure_in_words(&failure)),
+            Err(failure) => return Err(unfetched(failure)),
         }
     }
 }
 
-/// Says why in words that show nothing of the gateway's inside to the agent.
-fn failure_in_words(failure: &Failure) -> String {
+/// Says why a file is not there, in words that show nothing of the gateway's inside to the agent.
+fn unfetched(failure: Failure) -> Unfetched {
     match failure {
-        Failure::Api { description, .. } => description.clone(),
-        Failure::Gateway(status) => format!("status {status}"),
-        Failure::Unreadable(_) => "the answer can't be read".to_owned(),
-        Failure::Http(_) => "no answer".to_owned(),
+        Failure::Api { description, .. } => Unfetched::Lost(description),
+        Failure::Gateway(status) => Unfetched::Lost(format!("status {status}")),
+        Failure::Unreadable(_) => Unfetched::Lost("the answer can't be read".to_owned()),
+        Failure::Http(error) => error.into(),
     }
 }
 
@@ -329,8 +346,13 @@ fn store_one(update: &Update) -> Response {
         }
     };
     let end_ms = clock::now_ms().saturating_add(WEBHOOK_FILES_MS);
-    let Some(received) = receive(&bot, &me, update, Some(end_ms)) else {
-        return Response::empty(200);
+    let received = match receive(&bot, &me, update, Some(end_ms)) {
+        Ok(Some(received)) => received,
+        Ok(None) => return Response::empty(200),
+        Err(why) => {
+            warn!("update {} has to wait for its file: {}", update.update_id, why.words());
+            return refusal(503, "there is no room for the file now").header("retry-after", "5");
+        }
     };
     match inbox::publish(&[received.message], None) {
         Ok(_) => {
@@ -369,6 +391,23 @@ mod tests {
         assert_eq!(last_update(&cursor, 700_100_201), None);
         assert_eq!(last_update("610000007", 700_100_200), None);
         assert_eq!(last_update("", 0), None);
+    }
+
+    #[test]
+    fn an_update_waits_for_the_gateways_room_and_not_for_a_file_that_can_not_be_had() {
+        for error in [HttpError::Busy, HttpError::ShuttingDown] {
+            assert_eq!(unfetched(Failure::Http(error.clone())), Unfetched::Later(error));
+        }
+        for failure in [
+            Failure::Http(HttpError::TooLarge),
+            Failure::Http(HttpError::Interrupted(String::new())),
+            Failure::Gateway(404),
+        ] {
+            assert!(
+                matches!(unfetched(failure.clone()), Unfetched::Lost(_)),
+                "{failure:?} would be waited for"
+            );
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use wasmtime::component::Resource;
 
 use crate::egress::{self, HttpError};
 use crate::guest::bindings::sluicegate::channel::http as wit;
-use crate::guest::{FileRoom, Guest, Services, StreamHandle};
+use crate::guest::{FileRoom, Guest, Level, Services, StreamHandle};
 use crate::limit;
+use crate::store::{Error, Full};
 
 impl From<HttpError> for wit::HttpError {
     fn from(error: HttpError) -> Self {
@@ -141,8 +142,10 @@ impl Guest {
 
     /// Runs an exchange whose answer becomes a blob.
     async fn fetched(&mut self, request: wit::Request) -> Result<(wit::Response, String), wit::HttpError> {
-        if self.services.is_none() {
-            return Err(nothing_granted());
+        let services = self.services.as_ref().ok_or_else(nothing_granted)?;
+        // Guests ask again and again for a file that found no room: it is not fetched before there is some.
+        if let Some(Full::Files | Full::Refused) = services.store.pressure().intake {
+            return Err(wit::HttpError::Busy);
         }
         // As large as the answer may be: what the request itself needs, it must not wait for beside that.
         let _room = self.room_for_files().await?;
@@ -176,8 +179,19 @@ async fn stored(services: &Services, response: egress::Response) -> Result<(wit:
     };
     match put {
         Ok(blob) => Ok((head, blob)),
-        Err(crate::store::Error::Quota(_)) => Err(wit::HttpError::TooLarge),
-        Err(_) => Err(wit::HttpError::Busy),
+        Err(Error::Quota(_)) => Err(wit::HttpError::TooLarge),
+        // There is no room now, or the gateway goes down: whoever asks again later finds it otherwise.
+        Err(Error::Busy | Error::Poisoned(_)) => Err(wit::HttpError::Busy),
+        // As often as it is fetched, it would not be kept.
+        Err(error) => {
+            services.log(
+                Level::Error,
+                &format!("a file that was fetched could not be kept: {error}"),
+            );
+            Err(wit::HttpError::Interrupted(
+                "the gateway could not keep the answer".into(),
+            ))
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Fault {
     Scarce,
     /// No room: every write fails (ENOSPC).
     Full,
+    /// No room for another file, and enough for all that are there: making one fails (ENOSPC).
+    NoFiles,
     /// Every write fails (EIO).
     WritesFail,
     /// Every sync fails (EIO), and nothing of what it was to sync is durable.

@@ -1,8 +1,14 @@
 //! A disk that fails under the real binary: no room, errors at writes and at syncs, nothing that may be changed.
 #![cfg(target_os = "linux")]
 
-use harness::{Act, FakePlatform, Fault, MockModel, Setup, TempFolder, TestDisk, TestGateway, Unsynced, http};
+use harness::{
+    Act, FakePlatform, Fault, MockModel, PATIENCE, Setup, TempFolder, TestDisk, TestGateway, Unsynced, http,
+};
 use serde_json::{Value, json};
+use telegram_fake::TelegramFake;
+
+/// A private chat, and the person in it.
+const ADA: i64 = 5001;
 
 struct Scene {
     disk: TestDisk,
@@ -12,8 +18,13 @@ struct Scene {
 }
 
 /// Starts a gateway on a disk and lets it answer one message. None where this machine has no such disk.
-#[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
 async fn answered_once() -> Option<Scene> {
+    answered_once_with(|setup| setup).await
+}
+
+/// As [`answered_once`], with more in its configuration.
+#[expect(clippy::print_stdout, reason = "says why nothing is proved on this machine")]
+async fn answered_once_with(more: impl FnOnce(Setup) -> Setup) -> Option<Scene> {
     let disk = match TestDisk::mount() {
         Ok(disk) => disk,
         Err(why) => {
@@ -22,7 +33,7 @@ async fn answered_once() -> Option<Scene> {
         }
     };
     let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
-    let setup = Setup::new().model(&model).webhook("hook", &platform);
+    let setup = more(Setup::new().model(&model).webhook("hook", &platform));
     let gateway = setup.data(&disk.data()).start().await;
     gateway.tell("hook", "m1", "c1", "one").await;
     platform.wait_for_accepted("c1", 1).await;
@@ -122,6 +133,68 @@ async fn a_disk_with_little_room_takes_nothing_in_and_is_used_for_what_was_taken
     assert_eq!(texts, ["re: one", "re: two", "re: three"]);
     scene.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(scene.platform.arrived().len(), 4, "the refused one again, and no other");
+}
+
+#[tokio::test]
+async fn a_file_without_room_waits_at_the_platform_and_nothing_is_taken_in_whatever_transactions_find() {
+    let fake = TelegramFake::start().await.expect("a free port");
+    let base = fake.base_url();
+    let telegram = format!(
+        "[channels.tg]\ncomponent = \"telegram\"\naccess = \"open\"\ngrant = [\"{base}\"]\n\
+         settings = {{ mode = \"poll\", api-base = \"{base}\", poll-seconds = 2 }}\n\
+         secrets = {{ bot-token = {{ env = \"TELEGRAM_TOKEN\" }} }}"
+    );
+    let with_telegram = |setup: Setup| setup.env("TELEGRAM_TOKEN", &fake.token()).section(&telegram);
+    let Some(scene) = answered_once_with(with_telegram).await else {
+        return;
+    };
+    scene.platform.next("c1", [Act::RefuseFor(3)]);
+    scene.gateway.tell("hook", "m2", "c1", "two").await;
+    scene.gateway.wait_for_log(&["the platform asked to wait"]).await;
+    scene.disk.fail(Fault::NoFiles);
+    let file = fake.add_file("notes.txt", b"buy milk".to_vec());
+    let document = json!({
+        "file_id": file, "file_unique_id": "u1", "file_name": "notes.txt", "mime_type": "text/plain", "file_size": 8
+    });
+    fake.push_message(ADA, ADA, json!({"document": document, "caption": "look at this"}));
+    scene
+        .gateway
+        .wait_for_log(&["the disk has no room for another file"])
+        .await;
+    // What is on its way is delivered meanwhile, so transactions find room; and the file is asked for again.
+    scene.platform.wait_for_accepted("c1", 2).await;
+    scene.gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
+    let asked = fake.await_calls("getFile", 3, PATIENCE).await;
+    assert!(asked.is_ok(), "the file is not asked for again: {asked:?}");
+    let refused = scene.post("m3", "three").await.expect("an answer");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
+    let ready = scene.gateway.get("/ready").await;
+    let words = "nothing is taken in: the disk has no room for another file\n";
+    assert_eq!((ready.status, ready.text().as_str()), (503, words));
+    assert_eq!(
+        scene.model.asked().len(),
+        2,
+        "the agent is told of no file before it is there"
+    );
+
+    scene.disk.fail(Fault::None);
+    scene.gateway.wait_for_metric("sluicegate_intake_open", 1.0).await;
+    let asked = scene
+        .model
+        .asked()
+        .wait_for_len("the agent is told of the file", 3)
+        .await;
+    let said = asked[2]["messages"]
+        .as_array()
+        .and_then(|said| said.last())
+        .map(|said| said["content"].to_string())
+        .unwrap_or_default();
+    for part in ["look at this", "notes.txt", "text/plain"] {
+        assert!(said.contains(part), "expected {part:?} in {said}");
+    }
+    assert!(!said.contains("could not be fetched"), "{said}");
+    assert!(fake.await_confirmed(PATIENCE).await.is_ok());
+    assert_eq!(scene.post("m3", "three").await.map(|answer| answer.status), Some(200));
 }
 
 #[tokio::test]

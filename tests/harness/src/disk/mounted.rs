@@ -93,6 +93,9 @@ impl Shared {
     /// Makes a file or folder with a name.
     fn make(&mut self, folder: u64, name: &OsStr, is_folder: bool, mode: u32) -> Result<Attributes, Errno> {
         self.changes_allowed()?;
+        if self.fault == Fault::NoFiles {
+            return Err(Errno::NOSPC);
+        }
         let node = self.tree.free_number();
         self.change(Change::Make { node, is_folder, mode });
         self.change(Change::Name {
