@@ -146,7 +146,12 @@ impl Context {
         } else {
             &self.counters.answered
         });
-        debug!(silent, "answered");
+        if silent {
+            // A person may wait for an answer that the model chose not to give: the operator must be able to tell.
+            info!("the agent answered with nothing, so nothing is sent");
+        } else {
+            debug!("answered");
+        }
         self.announce(&commit.outbound, now);
         Ok(())
     }

@@ -150,6 +150,20 @@ async fn a_model_that_calls_a_tool_that_it_was_not_offered_leaves_nobody_waiting
     assert_eq!(model.times_asked("hi"), 1);
 }
 
+#[tokio::test]
+async fn a_model_that_chooses_to_say_nothing_sends_nothing_and_the_log_says_so() {
+    let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
+    model.next([Saying::Stopped("stop".to_owned())]);
+    let gateway = Setup::new().model(&model).webhook("hook", &platform).start().await;
+    gateway.tell("hook", "m1", "c1", "no need to answer").await;
+    let line = gateway.wait_for_log(&["the agent answered with nothing"]).await;
+    assert!(line.contains("INFO") && line.contains("channel=hook"), "{line}");
+    gateway.tell("hook", "m2", "c1", "hello").await;
+    let taken = platform.wait_for_accepted("c1", 1).await;
+    assert_eq!(taken[0].text, "re: hello");
+    assert_eq!(model.times_asked("no need to answer"), 1);
+}
+
 /// Says one thing to a gateway whose model fails once, and returns how often the model was asked.
 async fn asked_after(failure: Saying) -> usize {
     let (model, platform) = (MockModel::start().await, FakePlatform::start().await);
