@@ -21,6 +21,8 @@ const FRAMES_MAX: usize = 1024;
 const FRAMES_PER_MINUTE: usize = 120;
 /// The time between two new sessions.
 const IDENTIFY_PERIOD: Duration = Duration::from_millis(4_500);
+/// How late a heartbeat may be: far more than a machine that compiles other things meanwhile takes.
+const LATE_MAX: Duration = Duration::from_secs(20);
 
 /// What a connection is told to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +96,7 @@ impl Connection {
             json!({"op": 10, "s": null, "t": null, "d": {"heartbeat_interval": self.interval.as_millis() as u64}});
         self.send(&hello).await;
         loop {
-            let deadline = self.beaten + self.interval * 2;
+            let deadline = self.beaten + self.interval + LATE_MAX;
             let go_on = tokio::select! {
                 frame = self.socket.recv() => match frame {
                     Some(Ok(Message::Text(text))) => self.take(&text).await,
