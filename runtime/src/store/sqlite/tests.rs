@@ -488,7 +488,8 @@ fn a_file_without_room_is_pressure_until_a_file_finds_room_whatever_transactions
     let store = SqliteStore::open(dir.path()).expect("the store opens");
     let failed = |bytes, kind: io::ErrorKind| store.written::<()>(bytes, Err(kind.into())).expect_err("it is said");
     let put = |bytes: usize| {
-        let put = store.blob_put(&family(), "text/plain", vec![0; bytes], Quota::default(), NOW);
+        let family = family();
+        let put = store.blob_put(&family, "text/plain", vec![0; bytes], Quota::default(), NOW);
         block_on(put).expect("it is stored")
     };
     let broken = failed(1, io::ErrorKind::PermissionDenied);
