@@ -1,8 +1,9 @@
 //! The e-mail channel: a mailbox over IMAP, answers over SMTP submission.
 //!
-//! [`map`] makes messages of mails and mails of messages; it is pure. [`imap`] and [`smtp`] speak the protocols over a
+//! [`map`] makes messages of mails and mails of messages, within its [`bounds`]; it is pure. [`imap`] and [`smtp`] speak the protocols over a
 //! [`wire`]; [`receive`] and [`send`] put them together; [`settings`] is what the operator set.
 
+pub mod bounds;
 pub mod imap;
 pub mod map;
 pub mod receive;

@@ -1,13 +1,17 @@
 //! Between mails and messages of ours. Pure, but for the files: they are handed to the caller.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use mail_builder::MessageBuilder;
 use mail_builder::headers::date::Date;
 use mail_builder::headers::message_id::MessageId;
 use mail_builder::headers::raw::Raw;
-use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders as _};
+use mail_parser::decoders::html::html_to_text;
+use mail_parser::{HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
 use sluicegate_sdk::{Conversation, InboundMessage, OutboundMessage, Sender, text};
+
+use crate::bounds;
 
 /// The key under which a thread's subject is kept.
 const SUBJECT_KEY: &str = "email.subject";
@@ -19,6 +23,23 @@ const REFERENCES_MAX: usize = 12;
 const MESSAGE_ID_BYTES_MAX: usize = 250;
 /// The longest subject that is kept, bytes.
 const SUBJECT_BYTES_MAX: usize = 250;
+/// The longest text that is taken, bytes: the gateway's 256 KiB, without what the notes about files take.
+const TEXT_BYTES_MAX: usize = 224 * 1024;
+/// How much of a text in HTML is read, bytes: the tags are most of it.
+const HTML_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The longest name of a file that is kept, bytes: that of file systems.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// How many files of a mail are taken: as many as a message may have.
+const FILES_MAX: usize = 32;
+
+/// How much of a mail is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// All of it.
+    Whole,
+    /// Its header: it would cost too much to take apart. A note stands for the rest.
+    Head,
+}
 
 /// A mail that is to be answered, and its files.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,12 +94,18 @@ pub struct Mailbox {
     pub authenticated_by: Option<String>,
 }
 
-/// Maps a mail. `fallback_id` is its id where it has none of its own.
+/// Maps a mail. `fallback_id` is its id where it has none of its own. A text that is too long for a message is cut, and
+/// the files above [`FILES_MAX`] are left out, each with a note in the text.
 ///
 /// # Errors
 /// Why it must not be answered.
-pub fn inbound(raw: &[u8], mailbox: &Mailbox, fallback_id: &str) -> Result<Received, Ignored> {
-    let mail = MessageParser::default().parse(raw).ok_or(Ignored::Unreadable)?;
+pub fn inbound(mut raw: Vec<u8>, reading: Reading, mailbox: &Mailbox, fallback_id: &str) -> Result<Received, Ignored> {
+    bounds::hide_nested(&mut raw);
+    let mail = match reading {
+        Reading::Whole => parser().parse(&raw),
+        Reading::Head => parser().parse_headers(bounds::head(&raw)),
+    };
+    let mail = mail.ok_or(Ignored::Unreadable)?;
     refuse_automatic(&mail)?;
     let from = mail.from().and_then(|from| from.first()).ok_or(Ignored::NoSender)?;
     let address = from.address().unwrap_or_default().trim().to_lowercase();
@@ -102,6 +129,14 @@ pub fn inbound(raw: &[u8], mailbox: &Mailbox, fallback_id: &str) -> Result<Recei
     } else {
         format!("unverified:{address}")
     };
+    let mut words = words(&mail, &subject, !answered.is_empty());
+    if reading == Reading::Head {
+        words.push_str("\n[the rest of this mail could not be read]");
+    }
+    let surplus = mail.attachments.len().saturating_sub(FILES_MAX);
+    if surplus > 0 {
+        words.push_str(&format!("\n[{surplus} more files were left out]"));
+    }
     let message = InboundMessage {
         in_reply_to: answered.last().cloned(),
         sent_at_ms: mail
@@ -123,13 +158,24 @@ pub fn inbound(raw: &[u8], mailbox: &Mailbox, fallback_id: &str) -> Result<Recei
                 name: from.name().map(one_line),
                 ..Sender::person(sender_id)
             },
-            words(&mail, &subject, !answered.is_empty()),
+            words,
         )
     };
     Ok(Received {
         message,
-        files: files(&mail),
+        files: files(mail),
     })
+}
+
+/// Reads the fields that a message is made of; all others are known by name, and take no more memory than that.
+fn parser() -> MessageParser {
+    MessageParser::new()
+        .with_mime_headers()
+        .with_message_ids()
+        .header_address(HeaderName::From)
+        .header_date(HeaderName::Date)
+        .header_text(HeaderName::Subject)
+        .default_header_ignore()
 }
 
 fn refuse_automatic(mail: &Message<'_>) -> Result<(), Ignored> {
@@ -186,14 +232,33 @@ fn is_vouched_for(mail: &Message<'_>, mailbox: &Mailbox) -> bool {
 
 /// Returns the text; the subject stands above it where the mail begins a thread, since it is part of what was said.
 fn words(mail: &Message<'_>, subject: &str, is_answer: bool) -> String {
-    let body = mail.body_text(0).unwrap_or_default();
+    let (body, is_cut) = body(mail);
     let body = body.replace("\r\n", "\n");
     let own = without_quote(&body);
+    let own = match is_cut {
+        true => format!("{own}\n[the rest of this mail is too long]"),
+        false => own.to_owned(),
+    };
     match (subject.is_empty() || is_answer, own.is_empty()) {
-        (true, _) => own.to_owned(),
+        (true, _) => own,
         (false, true) => subject.to_owned(),
         (false, false) => format!("{subject}\n\n{own}"),
     }
+}
+
+/// Returns the text, and whether it was cut.
+fn body(mail: &Message<'_>) -> (String, bool) {
+    let part = mail.text_body.first().and_then(|at| mail.parts.get(*at as usize));
+    let (text, is_cut) = match part.map(|part| &part.body) {
+        Some(PartType::Text(text)) => (Cow::from(text.as_ref()), false),
+        Some(PartType::Html(html)) => {
+            let read = &html[..html.floor_char_boundary(HTML_BYTES_MAX)];
+            (html_to_text(read).into(), read.len() < html.len())
+        }
+        _ => return (String::new(), false),
+    };
+    let kept = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    (kept.to_owned(), is_cut || kept.len() < text.len())
 }
 
 /// Takes the quoted mail at the end away: the agent remembers what was said.
@@ -218,20 +283,29 @@ fn without_quote(body: &str) -> &str {
     if own.trim().is_empty() { body.trim() } else { own.trim() }
 }
 
-fn files(mail: &Message<'_>) -> Vec<File> {
-    let files = mail.attachments().map(|part| {
+fn files(mail: Message<'_>) -> Vec<File> {
+    let mut parts: Vec<_> = mail.parts.into_iter().map(Some).collect();
+    let kept = mail.attachments.iter().take(FILES_MAX);
+    let kept = kept.filter_map(|at| parts.get_mut(*at as usize).and_then(Option::take));
+    kept.map(|part| {
         let kind = part.content_type();
         let media_type = kind.map_or_else(
             || "application/octet-stream".to_owned(),
             |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_ascii_lowercase(),
         );
         File {
-            name: part.attachment_name().map(one_line),
-            media_type,
-            bytes: part.contents().to_vec(),
+            name: part
+                .attachment_name()
+                .map(|name| cut(one_line(name), FILE_NAME_BYTES_MAX)),
+            media_type: bounds::shown_type(&media_type),
+            bytes: match part.body {
+                PartType::Text(text) | PartType::Html(text) => text.into_owned().into_bytes(),
+                PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.into_owned(),
+                PartType::Message(_) | PartType::Multipart(_) => Vec::new(),
+            },
         }
-    });
-    files.collect()
+    })
+    .collect()
 }
 
 fn ids(value: &HeaderValue<'_>) -> Vec<String> {

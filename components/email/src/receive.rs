@@ -2,10 +2,11 @@
 
 use sluicegate_sdk::files::{self, Unfetched};
 use sluicegate_sdk::inbox::{self, Published};
-use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, ListenerError, clock, debug, warn};
+use sluicegate_sdk::{Attachment, AttachmentSource, InboundMessage, ListenerError, clock, debug, state, warn};
 
+use crate::bounds;
 use crate::imap::Imap;
-use crate::map::{self, Received};
+use crate::map::{self, Reading, Received};
 use crate::settings::Configuration;
 use crate::wire::Failure;
 
@@ -21,6 +22,14 @@ const FAILURES_MAX: u32 = 3;
 const LOOKED_AT_AGAIN_MAX: usize = 50;
 /// How old a mail may be that is looked at again, milliseconds: less than the gateway remembers which it has seen.
 const LOOKED_AT_AGAIN_MS_MAX: u64 = 3 * 24 * 3600 * 1000;
+
+/// The state under which the mail is kept that was begun last, and how often.
+const BEGUN_KEY: &str = "begun";
+/// How often a mail is begun whole: an instance that did not come through it twice may have had the gateway killed under it
+/// once.
+const BEGUN_MAX: u32 = 2;
+/// The size up to which no mail can do an instance harm, bytes; its beginning is not written down.
+const HARMLESS_BYTES_MAX: usize = 64 * 1024;
 
 /// Receives until the channel is shut down.
 ///
@@ -99,7 +108,9 @@ fn take(imap: &mut Imap, configuration: &Configuration, uid: u32, is_again: bool
         warn!("mail {uid} is gone or too large, and is passed over");
         return store(&[], validity, uid);
     };
-    match map::inbound(&raw, &configuration.mailbox, &format!("uid:{validity}.{uid}")) {
+    let reading = reading(&raw, &format!("{validity}:{uid}"));
+    let fallback_id = format!("uid:{validity}.{uid}");
+    match map::inbound(raw, reading, &configuration.mailbox, &fallback_id) {
         Ok(received) if is_again && is_old(&received.message) => {
             debug!("mail {uid} is days old, and is passed over");
             store(&[], validity, uid)
@@ -110,6 +121,34 @@ fn take(imap: &mut Imap, configuration: &Configuration, uid: u32, is_again: bool
             store(&[], validity, uid)
         }
     }
+}
+
+/// Decides how much of a mail is read. Whatever it does to who reads it, the mails behind it are to be read.
+fn reading(raw: &[u8], mail: &str) -> Reading {
+    if !bounds::holds(raw) {
+        warn!("mail {mail} has more parts than a mail of people; only its header is read");
+        return Reading::Head;
+    }
+    if raw.len() <= HARMLESS_BYTES_MAX {
+        return Reading::Whole;
+    }
+    let begun = state::get(BEGUN_KEY).map_or(0, |noted| times_begun(&noted, mail));
+    if begun >= BEGUN_MAX {
+        warn!("mail {mail} was begun {begun} times and never read to its end; only its header is read");
+        return Reading::Head;
+    }
+    if let Err(why) = state::set(BEGUN_KEY, format!("{mail} {}", begun + 1).as_bytes()) {
+        debug!("that mail {mail} is begun could not be written down: {why}");
+    }
+    Reading::Whole
+}
+
+fn times_begun(noted: &[u8], mail: &str) -> u32 {
+    let noted = std::str::from_utf8(noted).ok().and_then(|noted| noted.split_once(' '));
+    noted
+        .filter(|(of, _)| *of == mail)
+        .and_then(|(_, times)| times.parse().ok())
+        .unwrap_or(0)
 }
 
 fn is_old(message: &InboundMessage) -> bool {
@@ -152,6 +191,14 @@ fn store(messages: &[InboundMessage], validity: u32, uid: u32) -> Result<(), Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_often_a_mail_was_begun_is_known_of_this_mail_alone() {
+        assert_eq!(times_begun(b"7:12 2", "7:12"), 2);
+        for other in [&b"7:1 2"[..], b"8:12 2", b"7:12", b"7:12 x", b"\xff"] {
+            assert_eq!(times_begun(other, "7:12"), 0, "{other:?}");
+        }
+    }
 
     #[test]
     fn a_cursor_names_the_numbering_too() {

@@ -158,12 +158,17 @@ impl Connection {
     /// # Errors
     /// See [`Failure`].
     pub fn exactly(&mut self, count: usize, timeout_ms: u64) -> Result<Vec<u8>, Failure> {
-        while self.read.len() < count {
+        let mut bytes = Vec::with_capacity(count);
+        loop {
+            let wanted = count - bytes.len();
+            bytes.extend(self.read.drain(..wanted.min(self.read.len())));
+            if bytes.len() == count {
+                return Ok(bytes);
+            }
             if !self.fill(timeout_ms)? {
                 return Err(Failure::Broken("the server does not go on".to_owned()));
             }
         }
-        Ok(self.read.drain(..count).collect())
     }
 
     fn fill(&mut self, timeout_ms: u64) -> Result<bool, Failure> {

@@ -179,18 +179,18 @@ async fn show(stream: TcpStream, mails: Arc<Mutex<Mails>>) -> std::io::Result<()
 
 /// Starts a gateway with a mailbox that is silent, and whose mail goes out through the fake.
 pub(crate) async fn mailing(smtp: &SmtpFake, imap: SocketAddr) -> TestGateway {
-    mailing_with(smtp, imap, "").await
+    mailing_with(smtp, imap, "", "").await
 }
 
-/// As [`mailing`], with more settings.
-async fn mailing_with(smtp: &SmtpFake, imap: SocketAddr, more: &str) -> TestGateway {
+/// As [`mailing`], with more settings and more keys of the channel.
+pub(crate) async fn mailing_with(smtp: &SmtpFake, imap: SocketAddr, more: &str, keys: &str) -> TestGateway {
     let smtp = smtp.address;
     let setup = Setup::new().echo().env("MAIL_PASSWORD", "a password of the suite");
     let setup = setup.section(&format!(
         "[channels.mail]\ncomponent = \"email\"\naccess = \"open\"\n\
          secrets = {{ password = {{ env = \"MAIL_PASSWORD\" }} }}\n\
          settings = {{ address = \"bot@example.org\", imap = \"tcp://{imap}\", smtp = \"tcp://{smtp}\", clear = true{more} }}\n\
-         grant = [\"tcp://{imap}\", \"tcp://{smtp}\"]"
+         grant = [\"tcp://{imap}\", \"tcp://{smtp}\"]\n{keys}"
     ));
     setup.start().await
 }
@@ -265,7 +265,7 @@ async fn a_refused_password_pauses_the_mailbox_and_keeps_its_mail() {
 async fn a_mail_whose_answer_was_lost_is_looked_for_where_the_server_keeps_what_it_took() {
     let smtp = SmtpFake::start("235 2.7.0 welcome").await;
     let imap = imap_with_sent(&smtp).await;
-    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Sent\"").await;
+    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Sent\"", "").await;
     for name in ["cut", "lost"] {
         done(&gateway, &["send", "mail", &format!("{name}@example.net"), "Hello."]).await;
     }
@@ -280,7 +280,7 @@ async fn a_mail_whose_answer_was_lost_is_looked_for_where_the_server_keeps_what_
 async fn a_folder_that_is_not_there_tells_nothing_and_a_copy_is_risked() {
     let smtp = SmtpFake::start("235 2.7.0 welcome").await;
     let imap = imap_with_sent(&smtp).await;
-    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Gesendet\"").await;
+    let gateway = mailing_with(&smtp, imap, ", sent-folder = \"Gesendet\"", "").await;
     done(&gateway, &["send", "mail", "cut@example.net", "Hello."]).await;
     gateway.wait_for_metric("sluicegate_outbox_waiting", 0.0).await;
     assert_eq!(smtp.written("cut").len(), 2);

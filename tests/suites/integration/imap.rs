@@ -1,4 +1,4 @@
-//! An IMAP server at its most awkward: it says what has come at any time, and only once.
+//! An IMAP server at its most awkward: it says what has come at any time, and only once. And mails of people who mean harm.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use harness::eventually;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::email::{SmtpFake, mailing};
+use crate::email::{SmtpFake, mailing, mailing_with};
 
 /// A mailbox into which mails come while the server is busy with something else.
-#[derive(Default)]
 struct Mailbox {
+    mails: Vec<Vec<u8>>,
+    /// How many of them come at a time.
+    step: usize,
     /// How many mails have come so far.
     count: AtomicUsize,
     /// How many logins were tried.
@@ -20,9 +22,17 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    /// Lets a mail come, and returns the line that announces it.
+    /// Lets mails come, and returns the line that announces them.
     fn announce(&self) -> String {
-        format!("* {} EXISTS\r\n", self.count.fetch_add(1, Ordering::SeqCst) + 1)
+        format!(
+            "* {} EXISTS\r\n",
+            self.count.fetch_add(self.step, Ordering::SeqCst) + self.step
+        )
+    }
+
+    fn mail(&self, uid: &str) -> &[u8] {
+        let uid: usize = uid.parse().expect("a number");
+        &self.mails[uid - 1]
     }
 
     fn count(&self) -> usize {
@@ -30,18 +40,23 @@ impl Mailbox {
     }
 }
 
-fn mail(number: usize) -> String {
-    format!(
-        "From: <writer{number}@example.net>\r\nTo: bot@example.org\r\nMessage-ID: <m{number}@example.net>\r\n\r\nhello\r\n"
-    )
+/// Writes a mail: its writer, and what follows the lines that every mail has.
+fn mail(writer: &str, rest: &[u8]) -> Vec<u8> {
+    let head = format!("From: <{writer}@example.net>\r\nTo: bot@example.org\r\nMessage-ID: <{writer}@example.net>\r\n");
+    [head.as_bytes(), rest].concat()
 }
 
-/// Starts the server. The first login fails for a reason of its own; then mails come with the end of a search, with the
-/// contents of another mail, and before it goes idle.
-async fn start() -> SocketAddr {
+/// Starts the server. The first login fails for a reason of its own; then mails come, so many at a time, with the end of a
+/// search, with the contents of another mail, and before it goes idle.
+async fn start(mails: Vec<Vec<u8>>, step: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let mailbox = Arc::new(Mailbox::default());
+    let mailbox = Arc::new(Mailbox {
+        mails,
+        step,
+        count: AtomicUsize::new(0),
+        logins: AtomicUsize::new(0),
+    });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(stream, Arc::clone(&mailbox)));
@@ -82,18 +97,21 @@ async fn serve(stream: TcpStream, mailbox: Arc<Mailbox>) -> std::io::Result<()> 
                 };
                 format!("* SEARCH{}\r\n{news}{tag} OK\r\n", found.concat())
             }
-            ["UID", "FETCH", uid, "(RFC822.SIZE)"] => format!("* 1 FETCH (UID {uid} RFC822.SIZE 99)\r\n{tag} OK\r\n"),
+            ["UID", "FETCH", uid, "(RFC822.SIZE)"] => {
+                let size = mailbox.mail(uid).len();
+                format!("* 1 FETCH (UID {uid} RFC822.SIZE {size})\r\n{tag} OK\r\n")
+            }
             ["UID", "FETCH", uid, _] => {
-                let mail = mail(uid.parse().expect("a number"));
+                let mail = mailbox.mail(uid);
+                let start = format!("* 1 FETCH (UID {uid} BODY[] {{{}}}\r\n", mail.len());
+                stream.write_all(start.as_bytes()).await?;
+                stream.write_all(mail).await?;
                 let news = if mailbox.count() == 1 {
                     mailbox.announce()
                 } else {
                     String::new()
                 };
-                format!(
-                    "* 1 FETCH (UID {uid} BODY[] {{{}}}\r\n{mail})\r\n{news}{tag} OK\r\n",
-                    mail.len()
-                )
+                format!(")\r\n{news}{tag} OK\r\n")
             }
             ["IDLE"] => {
                 let news = if mailbox.count() == 2 {
@@ -116,13 +134,91 @@ async fn serve(stream: TcpStream, mailbox: Arc<Mailbox>) -> std::io::Result<()> 
 #[tokio::test]
 async fn a_mail_that_was_announced_in_passing_is_answered_at_once() {
     let smtp = SmtpFake::start("235 2.7.0 welcome").await;
-    let imap = start().await;
+    let writers = ["ada", "berta", "cleo"];
+    let mails = writers.map(|writer| mail(writer, b"\r\nhello\r\n"));
+    let imap = start(mails.to_vec(), 1).await;
     let _gateway = mailing(&smtp, imap).await;
-    for number in 1..=3 {
-        eventually(&format!("the answer to mail {number}"), async || {
-            let answers = smtp.written(&format!("writer{number}"));
-            (answers.len() == 1).then_some(())
-        })
-        .await;
+    for writer in writers {
+        answered(&smtp, writer).await;
     }
+}
+
+/// Waits for the one answer to a writer, and returns it.
+async fn answered(smtp: &SmtpFake, writer: &str) -> String {
+    eventually(&format!("one answer to {writer}"), async || {
+        let mut answers = smtp.written(writer);
+        (answers.len() == 1).then(|| answers.remove(0))
+    })
+    .await
+}
+
+/// Writes mails that would cost their reader more than it has: the writer, and what follows the head.
+fn harmful() -> Vec<(&'static str, Vec<u8>)> {
+    let mixed = "Content-Type: multipart/mixed; boundary=a\r\n\r\n";
+    let nested = format!("--a\r\nContent-Type: message/rfc822\r\n\r\n{mixed}").repeat(4_000);
+    let file = "--a\r\nContent-Disposition: attachment\r\n\r\nx\r\n";
+    vec![
+        ("nested", format!("{mixed}{nested}").into()),
+        (
+            "encoded",
+            format!(
+                "Subject: hidden\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n{}",
+                base64(format!("{mixed}{nested}").as_bytes())
+            )
+            .into(),
+        ),
+        ("fields", "a:\n".repeat(1_000_000).into()),
+        ("recipients", format!("Cc: {}\r\n\r\nx", "a,".repeat(2_000_000)).into()),
+        ("letters", [b"\r\n".as_slice(), &b"\xff".repeat(5_000_000)].concat()),
+        ("files", format!("{mixed}{}", file.repeat(100_000)).into()),
+        ("few", format!("{mixed}{}", file.repeat(40)).into()),
+        ("long", format!("\r\n{}", "word ".repeat(100_000)).into()),
+        // What no look at it from outside tells: it can be begun, and no more.
+        (
+            "trap",
+            format!(
+                "Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n{}",
+                base64(&b"\xff".repeat(9_000_000))
+            )
+            .into(),
+        ),
+    ]
+}
+
+/// Encodes as mails do, in lines of 76 characters.
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    let lines = bytes
+        .chunks(57)
+        .map(|line| base64::engine::general_purpose::STANDARD.encode(line) + "\r\n");
+    lines.collect()
+}
+
+#[tokio::test]
+async fn no_mail_keeps_those_behind_it_from_being_read() {
+    let smtp = SmtpFake::start("235 2.7.0 welcome").await;
+    let mut mails: Vec<_> = harmful().iter().map(|(writer, rest)| mail(writer, rest)).collect();
+    mails.push(mail("ada", b"\r\nhello\r\n"));
+    let count = mails.len();
+    let imap = start(mails, count).await;
+    let gateway = mailing_with(&smtp, imap, "", "limits = { memory_mib = 64 }").await;
+    for (writer, note) in [
+        ("nested", "could not be read"),
+        ("encoded", "hidden"),
+        ("fields", "could not be read"),
+        ("recipients", "could not be read"),
+        ("letters", "could not be read"),
+        ("files", "could not be read"),
+        ("few", "8 more files were left out"),
+        ("long", "the rest of this mail is too long"),
+        ("trap", "could not be read"),
+        ("ada", "hello"),
+    ] {
+        let answer = answered(&smtp, writer).await;
+        assert!(answer.contains(note), "{writer}: {answer}");
+    }
+    let restarts = gateway
+        .metric("sluicegate_channel_listener_restarts_total", "channel=\"mail\"")
+        .await;
+    assert!(restarts <= 2.0, "{restarts} restarts, and one mail that needs two");
 }

@@ -12,7 +12,11 @@ fn mailbox() -> Mailbox {
 const HEAD: &str = "From: Alice <Alice@y.example>\r\nTo: bot@x.example\r\nSubject: Lunch?\r\nMessage-ID: <m1@y.example>\r\nDate: Thu, 1 Jan 1970 00:00:02 +0000\r\n";
 
 fn read(headers: &str, body: &str) -> Result<Received, Ignored> {
-    inbound(format!("{HEAD}{headers}\r\n{body}").as_bytes(), &mailbox(), "uid:1.2")
+    whole(&format!("{HEAD}{headers}\r\n{body}"), &mailbox())
+}
+
+fn whole(mail: &str, mailbox: &Mailbox) -> Result<Received, Ignored> {
+    inbound(mail.into(), Reading::Whole, mailbox, "uid:1.2")
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn words_are_read_in_the_encoding_that_they_came_in() {
         assert_eq!(read(&headers, body).unwrap().message.text, wanted, "{charset}");
     }
     let mail = "From: a@y.example\r\nSubject: =?ISO-2022-JP?B?GyRCQ2s/KRsoQg==?=\r\n\r\n";
-    let read = inbound(mail.as_bytes(), &mailbox(), "u").unwrap();
+    let read = whole(mail, &mailbox()).unwrap();
     assert_eq!(read.message.text, "昼食");
 }
 
@@ -88,19 +92,12 @@ fn what_a_program_sent_is_not_answered() {
         assert_eq!(read(headers, "x").err(), Some(why), "{headers}");
     }
     assert!(read("Auto-Submitted: no\r\nPrecedence: first-class\r\n", "x").is_ok());
-    let from = |from: &str| {
-        inbound(
-            format!("From: {from}\r\nSubject: s\r\n\r\nx").as_bytes(),
-            &mailbox(),
-            "u",
-        )
-        .err()
-    };
+    let from = |from: &str| whole(&format!("From: {from}\r\nSubject: s\r\n\r\nx"), &mailbox()).err();
     assert_eq!(from("bot@X.example"), Some(Ignored::Own));
     assert_eq!(from("MAILER-DAEMON@y.example"), Some(Ignored::NoSender));
     assert_eq!(from("a@b\r\nBcc: c@d"), None, "a folded header is another header");
     assert_eq!(from("nobody"), Some(Ignored::NoSender));
-    assert!(inbound(b"", &mailbox(), "u").is_err());
+    assert!(whole("", &mailbox()).is_err());
 }
 
 #[test]
@@ -111,7 +108,7 @@ fn a_sender_counts_only_where_the_trusted_server_vouches_for_him() {
     };
     let sender = |headers: &str| {
         let raw = format!("{headers}{HEAD}\r\nx");
-        inbound(raw.as_bytes(), &strict, "u").unwrap().message.sender.id
+        whole(&raw, &strict).unwrap().message.sender.id
     };
     let good = "Authentication-Results: mx.x.example; spf=pass; dmarc=pass (p=none) header.from=y.example\r\n";
     assert_eq!(sender(good), "alice@y.example");
@@ -140,6 +137,61 @@ fn files_come_along() {
         bytes: b"a,b\n".to_vec(),
     };
     assert_eq!(received.files, [file]);
+}
+
+const MIXED: &str = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n";
+
+#[test]
+fn a_mail_in_a_mail_is_a_file_like_any_other() {
+    let inner =
+        "From: x@z.example\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nthe inner one\r\n--c--";
+    let body = format!(
+        "--b\r\nContent-Type: text/plain\r\n\r\nsee below\r\n--b\r\nContent-Type: message/rfc822; name=fwd.eml\r\n\r\n{inner}\r\n--b--\r\n"
+    );
+    let received = read(MIXED, &body).unwrap();
+    assert_eq!(received.message.text, "Lunch?\n\nsee below");
+    let file = File {
+        name: Some("fwd.eml".into()),
+        media_type: "message/rfc822".into(),
+        bytes: inner.as_bytes().to_vec(),
+    };
+    assert_eq!(received.files, [file]);
+}
+
+#[test]
+fn more_than_a_message_holds_is_cut_with_a_note() {
+    let file = "--b\r\nContent-Type: text/csv; name=a.csv\r\nContent-Disposition: attachment\r\n\r\na,b\r\n";
+    let received = read(MIXED, &file.repeat(FILES_MAX + 3)).unwrap();
+    assert_eq!(received.files.len(), FILES_MAX);
+    assert!(
+        received.message.text.ends_with("\n[3 more files were left out]"),
+        "{}",
+        received.message.text
+    );
+    for kind in ["text/plain", "text/html"] {
+        let text = "wörter ".repeat(HTML_BYTES_MAX / 7);
+        let cut = read(&format!("Content-Type: {kind}; charset=utf-8\r\n"), &text).unwrap();
+        let text = cut.message.text;
+        assert!(text.ends_with("\n[the rest of this mail is too long]"), "{kind}");
+        assert!(
+            (TEXT_BYTES_MAX - 8..TEXT_BYTES_MAX + 100).contains(&text.len()),
+            "{kind}: {}",
+            text.len()
+        );
+    }
+}
+
+#[test]
+fn of_a_mail_that_would_cost_too_much_the_header_is_read() {
+    let mail = format!("{HEAD}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nwords\r\n--b--\r\n");
+    let head = inbound(mail.into(), Reading::Head, &mailbox(), "u").unwrap();
+    assert_eq!(
+        (head.message.text.as_str(), head.message.id.as_str(), head.files.len()),
+        ("Lunch?\n[the rest of this mail could not be read]", "m1@y.example", 0)
+    );
+    let automatic = format!("{HEAD}Precedence: bulk\r\n\r\nx");
+    let ignored = inbound(automatic.into(), Reading::Head, &mailbox(), "u").err();
+    assert_eq!(ignored, Some(Ignored::Automatic));
 }
 
 fn answer(text: &str, extra: &[(&str, &str)]) -> OutboundMessage {
@@ -189,16 +241,12 @@ fn an_answer_is_threaded_and_says_that_a_program_wrote_it() {
     assert_eq!(mail.body_text(0).unwrap().trim(), "**yes** <b>");
     assert!(mail.body_html(0).unwrap().contains("<strong>yes</strong> &lt;b&gt;"));
     assert_eq!(mail.attachment(0).unwrap().contents(), b"hi");
+    let other = Mailbox {
+        address: "other@z.example".into(),
+        ..mailbox()
+    };
     assert_eq!(
-        inbound(
-            &raw,
-            &Mailbox {
-                address: "other@z.example".into(),
-                ..mailbox()
-            },
-            "u"
-        )
-        .err(),
+        inbound(raw.clone(), Reading::Whole, &other, "u").err(),
         Some(Ignored::Automatic),
         "two of us do not talk for ever"
     );
