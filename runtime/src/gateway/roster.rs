@@ -1,8 +1,9 @@
 //! The channels of a gateway that runs: started, paused, added, changed and removed without a hiccup for the others.
 //!
 //! Architecture invariants: one change at a time, each in a task of its own, so that a caller who goes away leaves no half of
-//! one; everything that can be refused is refused before anything is touched; and the configuration file changes at the
-//! same moment as the channel. What can't start leaves the one before it in its place.
+//! one; what has to be compiled for a change is compiled before it has its turn, so that no stranger's component holds up
+//! the changes of others; everything that can be refused is refused before anything is touched; and the configuration file
+//! changes at the same moment as the channel. What can't start leaves the one before it in its place.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,8 +20,8 @@ use super::maker::{Maker, bundled_names};
 use super::switchboard::{Line, Switchboard};
 use crate::admin::{Done, Refusal};
 use crate::agent::{Agent, AgentTable};
-use crate::channel::{Ended, Status};
-use crate::config::{ChannelConfig, Config, EditError, Editor, Fault, FaultKind, Staged};
+use crate::channel::{Ended, LoadedComponent, Status};
+use crate::config::{ChannelConfig, Config, EditError, Editor, Fault, FaultKind, Reading, Staged};
 use crate::id::ChannelName;
 use crate::limit;
 
@@ -88,7 +89,14 @@ impl Roster {
             self.clone(),
             ChannelName::parse(name).map_err(|why| Refusal::Wrong(why.to_string()))?,
         );
-        self.alone(async move { roster.converge(&name, staged).await }).await
+        self.finished(async move {
+            let reading = roster.reading(&name, &staged)?;
+            // It may take long, and nobody's change is to wait for it. What it made is found again under the same digest.
+            let _compiled = roster.compiled(&name, &reading).await?;
+            let _turn = roster.turn().await?;
+            roster.converge(&name, &reading, staged).await
+        })
+        .await
     }
 
     /// Takes a channel out of work, its listener too, at once and also after a restart.
@@ -97,7 +105,8 @@ impl Roster {
     /// Where there is none of that name, or it can't be paused now.
     pub(super) async fn pause(self: &Arc<Self>, name: &str) -> Result<Altered, Refusal> {
         let (roster, name) = (self.clone(), name.to_owned());
-        self.alone(async move {
+        self.finished(async move {
+            let _turn = roster.turn().await?;
             let line = roster.known(&name)?;
             match line.channel.status() {
                 Status::Starting => return Err(not_now(&name, "is being started")),
@@ -119,7 +128,8 @@ impl Roster {
     /// Where there is none of that name, or it does not start.
     pub(super) async fn resume(self: &Arc<Self>, name: &str) -> Result<Altered, Refusal> {
         let (roster, name) = (self.clone(), name.to_owned());
-        self.alone(async move {
+        self.finished(async move {
+            let _turn = roster.turn().await?;
             let line = roster.known(&name)?;
             if matches!(line.channel.status(), Status::Paused(_)) {
                 if !line.has_started() {
@@ -137,25 +147,31 @@ impl Roster {
         .await
     }
 
-    /// Makes one change after the other, whoever waits for it.
-    async fn alone(
+    /// Makes a change to its end, whoever waits for it.
+    async fn finished(
         self: &Arc<Self>,
         change: impl Future<Output = Result<Altered, Refusal>> + Send + 'static,
     ) -> Result<Altered, Refusal> {
-        let roster = self.clone();
-        let changed = self.tasks.spawn(async move {
-            let _alone = roster.changing.lock().await;
-            if roster.stopping.is_cancelled() {
-                return Err(Refusal::NotNow("the gateway is going down".to_owned()));
-            }
-            change.await
-        });
+        let changed = self.tasks.spawn(change);
         changed
             .await
             .unwrap_or_else(|_| Err(Refusal::NotNow("the change was cut short; look at the log".to_owned())))
     }
 
-    async fn converge(self: &Arc<Self>, name: &ChannelName, staged: Staged) -> Result<Altered, Refusal> {
+    /// Waits until no other change is made; none begins until what is returned is dropped.
+    ///
+    /// # Errors
+    /// When the gateway goes down.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Refusal> {
+        let turn = self.changing.lock().await;
+        match self.stopping.is_cancelled() {
+            true => Err(Refusal::NotNow("the gateway is going down".to_owned())),
+            false => Ok(turn),
+        }
+    }
+
+    /// Reads a staged configuration, as far as one channel is concerned.
+    fn reading(&self, name: &ChannelName, staged: &Staged) -> Result<Reading, Refusal> {
         staged.check().map_err(unwritable)?;
         let text = staged.text().map_err(unwritable)?;
         let reading = Config::parse(&text, Some(&self.file), &bundled_names());
@@ -163,13 +179,38 @@ impl Roster {
         // Where the file is missing, the component may be kept: that is looked at when it is needed.
         let faults = faults.filter(|fault| fault.kind != FaultKind::MissingComponent);
         let faults: Vec<Fault> = faults.cloned().collect();
-        if !faults.is_empty() {
-            return Err(wrong(&faults));
+        match faults.is_empty() {
+            true => Ok(reading),
+            false => Err(wrong(&faults)),
         }
-        let wanted = match reading.config.channels_are_default {
-            true => None,
-            false => reading.config.channels.get(name).cloned(),
+    }
+
+    /// Compiles the component that a channel is to have; none where the channel goes, or goes on with the one that it has.
+    async fn compiled(&self, name: &ChannelName, reading: &Reading) -> Result<Option<Arc<LoadedComponent>>, Refusal> {
+        let Some(wanted) = wanted(name, reading) else {
+            return Ok(None);
         };
+        let present = self.switchboard.find(name.as_str()).map(|line| line.config());
+        if present.is_some_and(|present| present == *wanted || present.differs_in_grants_alone(wanted)) {
+            return Ok(None);
+        }
+        let found = self.maker.components.find(name, wanted, Purpose::Look).await;
+        match found {
+            Ok(found) => Ok(found.component),
+            Err(refused) => Err(wrong(&[unusable(name, refused)])),
+        }
+    }
+
+    /// Makes a channel what `reading` says, which was read from `staged`.
+    async fn converge(
+        self: &Arc<Self>,
+        name: &ChannelName,
+        reading: &Reading,
+        staged: Staged,
+    ) -> Result<Altered, Refusal> {
+        // Another change may have come before this one had its turn.
+        staged.check().map_err(unwritable)?;
+        let wanted = wanted(name, reading).cloned();
         let change = match (self.switchboard.find(name.as_str()), wanted) {
             (None, None) => self.forget(name, staged),
             (None, Some(wanted)) => self.add(name, wanted, staged).await,
@@ -455,6 +496,14 @@ impl Roster {
             None => Refusal::NotFound(format!("channel {name:?}")),
         };
         self.switchboard.find(name).ok_or_else(unknown)
+    }
+}
+
+/// Returns the configuration that a reading has for a channel; none where it is to have none.
+fn wanted<'a>(name: &ChannelName, reading: &'a Reading) -> Option<&'a ChannelConfig> {
+    match reading.config.channels_are_default {
+        true => None,
+        false => reading.config.channels.get(name),
     }
 }
 

@@ -138,6 +138,23 @@ async fn a_compilation_ends_at_its_deadline_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn other_channels_are_changed_while_a_component_is_compiled() {
+    let (setup, mut gateway) = gateway("compile_s = 300", &slow()).await;
+    let mut reload = taken_up(&gateway, &setup.section(STRANGE), "strange");
+    let compiler = compiler_of(gateway.program()).await;
+    for verb in ["pause", "resume"] {
+        let mut change = sluicegate(gateway.folder(), &["channel", verb, "websocket"]);
+        let (code, said, errors) = change.outcome().await;
+        assert_eq!(code, Some(0), "{verb}: {said}{errors}");
+        assert!(runs(compiler), "{verb} waited for the compiler");
+    }
+    // What its operator no longer waits for is compiled to its end or not at all, but keeps nobody from stopping.
+    gateway.program().signal(Signal::Terminate);
+    let (code, _, errors) = reload.outcome().await;
+    assert_ne!(code, Some(0), "{errors}");
+}
+
+#[tokio::test]
 async fn a_compilation_that_needs_too_much_memory_is_refused_and_the_gateway_stays_small() {
     let (setup, mut gateway) = gateway("compile_memory_mib = 128", &greedy()).await;
     let before = peak_mib(gateway.program());
