@@ -194,7 +194,7 @@ pub struct DeliveryView {
     /// The one that goes before it in its conversation and is not done yet; it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<DeliveryKey>,
-    /// Why its whole channel sends nothing at the moment, such as `paused: by the operator`. Only where one message is traced.
+    /// Why its whole channel sends nothing at the moment, such as `paused: by the operator`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel_waits: Option<String>,
     /// When it is given up, if it is not delivered before.

@@ -85,7 +85,7 @@ impl Channel {
             Status::Degraded(reason) => tracing::warn!(channel, reason, "channel degraded"),
             Status::Paused(reason) if is_called_for => tracing::info!(channel, reason, "channel paused"),
             Status::Paused(reason) => tracing::error!(channel, reason, "channel paused"),
-            other => tracing::info!(channel, status = ?other, "channel"),
+            other => tracing::info!(channel, status = other.word(), "channel"),
         }
         services.bus.publish(|| Event::Channel {
             channel: services.name.clone(),

@@ -368,6 +368,12 @@ fn covers(grant: &GrantEntry, asked: &GrantEntry) -> bool {
     }
 }
 
+/// Whether messages come in through a channel of this component.
+pub(super) fn receives(it: &Inspection) -> bool {
+    let ways_in = ["listener", "webhook", "connections"];
+    ways_in.iter().any(|interface| it.offers(interface))
+}
+
 fn access(args: &AddArgs, it: &Inspection, console: &mut Console) -> Result<Option<Access>, Failure> {
     if args.open {
         return Ok(Some(Access::Open));
@@ -375,10 +381,7 @@ fn access(args: &AddArgs, it: &Inspection, console: &mut Console) -> Result<Opti
     if !args.allow.is_empty() {
         return Ok(Some(Access::Allow(args.allow.iter().cloned().collect())));
     }
-    if !["listener", "webhook", "connections"]
-        .iter()
-        .any(|interface| it.offers(interface))
-    {
+    if !receives(it) {
         return Ok(None);
     }
     if !console.is_interactive() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::add::values::settings;
-use super::add::{Wanted, wanted};
+use super::add::{Wanted, receives, wanted};
 use super::args::AddArgs;
 use super::component::{load, plain};
 use super::console::Console;
@@ -266,6 +266,8 @@ fn command(args: &AddArgs, it: &Inspection, grants: &[String]) -> String {
     option("--grant", grants);
     if args.open {
         words.push("--open".to_owned());
+    } else if args.allow.is_empty() && receives(it) {
+        words.push("--allow ID".to_owned());
     }
     words.join(" ")
 }

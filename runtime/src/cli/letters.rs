@@ -161,6 +161,11 @@ fn outbox_table(letters: &[DeliveryView]) -> String {
 }
 
 fn due_cell(letter: &DeliveryView, now: UnixMillis) -> String {
+    if let Some(why) = &letter.channel_waits {
+        // The reason behind the colon is shown by `outbox show`.
+        let word = why.split(':').next().unwrap_or(why);
+        return format!("channel {}", printable(word));
+    }
     match letter.due_at_ms {
         _ if letter.behind.is_some() => "behind another".to_owned(),
         Some(due) => from_now(due, now),
@@ -221,6 +226,9 @@ fn letter_text(letter: &DeliveryView, what: &str) -> String {
     }
     if let Some(head) = &letter.behind {
         line("behind", head.to_string());
+    }
+    if let Some(why) = &letter.channel_waits {
+        line("its channel is", printable(why));
     }
     line("parts sent", letter.parts_sent.to_string());
     line(

@@ -186,7 +186,9 @@ impl Admin for Desk {
         let channel = channel.map(ChannelName::from_trusted);
         let after = part.after.as_deref().map(|after| number(after, after)).transpose()?;
         let page = self.store.outbox(channel.as_ref(), after, part.max).await;
-        Ok(listed(page.map_err(failed)?, |last| last.row.to_string()))
+        let mut list = listed(page.map_err(failed)?, |last| last.row.to_string());
+        list.items.iter_mut().for_each(|view| self.look_at_channel(view));
+        Ok(list)
     }
 
     async fn waiting(&self, key: &str) -> Result<DeliveryView, Refusal> {
@@ -194,7 +196,9 @@ impl Admin for Desk {
         let waiting = found.filter(|record| record.state.is_live());
         let waiting =
             waiting.ok_or_else(|| Refusal::NotFound(format!("message that waits to be delivered, {key:?}")))?;
-        Ok(delivery_view(waiting, usize::MAX))
+        let mut view = delivery_view(waiting, usize::MAX);
+        self.look_at_channel(&mut view);
+        Ok(view)
     }
 
     async fn dead(&self, filter: &DeadFilter, part: Part) -> Result<List<DeliveryView>, Refusal> {

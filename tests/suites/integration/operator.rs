@@ -153,6 +153,10 @@ async fn a_trace_says_what_a_message_waits_for() {
     done(&gateway, &["channel", "pause", "hook"]).await;
     let trace = done(&gateway, &["trace", "m2"]).await;
     assert!(trace.contains("its channel is paused: by the operator"), "{trace}");
+    let table = done(&gateway, &["outbox", "list"]).await;
+    assert!(table.contains("channel paused"), "{table}");
+    let shown = done(&gateway, &["outbox", "show", head]).await;
+    assert!(shown.contains("paused: by the operator"), "{shown}");
     let unknown = fails(gateway.folder(), &["trace", "nosuch"], 1).await;
     assert!(unknown.contains("fix: see what there is"), "{unknown}");
 }

@@ -132,7 +132,7 @@ async fn a_crash_leaves_no_core_file() {
     command.args(["-c", "ulimit -c unlimited && exec \"$0\" run"]);
     command.arg(sluicegate_binary()).current_dir(folder.path());
     let mut gateway = Program::spawn(command);
-    let is_up = |lines: &[String]| lines.iter().any(|line| line.contains("status=Up")).then_some(());
+    let is_up = |lines: &[String]| lines.iter().any(|line| line.contains("status=\"up\"")).then_some(());
     gateway.errors().wait_for("the channel is up", is_up).await;
     gateway.signal(Signal::Abort);
     let status = gateway.ended().await;
