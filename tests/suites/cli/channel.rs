@@ -358,7 +358,10 @@ fn a_trial_shows_what_was_tried_and_proposes_the_narrowest_grants_and_writes_not
     }
     assert!(!folder.path().join("sluicegate.toml").exists(), "nothing is written");
     let to_anybody = binary::run(folder.path(), ["channel", "add", "telegram", "--learn"]);
-    let command = to_anybody.out.lines().find(|line| line.contains("sluicegate channel add"));
+    let command = to_anybody
+        .out
+        .lines()
+        .find(|line| line.contains("sluicegate channel add"));
     assert!(
         command.is_some_and(|line| line.contains("--allow ID")),
         "the command leaves out who may talk to the agent:\n{}{}",
