@@ -95,7 +95,7 @@ async fn the_end_of_input_does_not_stop_a_service() {
     let mut gateway = echoing().websocket().start().await;
     gateway.program().write("hi\n").await;
     gateway.program().close_input();
-    gateway.wait_for_log(&["terminal", "Ended"]).await;
+    gateway.wait_for_log(&["terminal", "status=\"ended\""]).await;
     let mut client = gateway.client().await;
     client.say("m1", "c1", "are you there").await;
     client.until("reply").await;
