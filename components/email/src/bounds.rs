@@ -35,8 +35,13 @@ pub fn holds(raw: &[u8]) -> bool {
     let parts = raw.windows(3).filter(|window| window == b"\n--").count();
     let (mut bytes, mut boundaries) = (0, 0);
     for (start, end) in content_fields(raw) {
-        bytes += end - start;
-        boundaries += places(&raw[start..end], b"boundary").len();
+        let field = &raw[start..end];
+        bytes += field.len();
+        boundaries += places(field, b"boundary").len();
+        // The name of an encoding that is encoded itself: nobody's, and `texts` would not know it.
+        if names(field, b"content-transfer-encoding") && !places(field, b"=?").is_empty() {
+            return false;
+        }
     }
     pieces.saturating_add(parts.saturating_mul(PART_BYTES)) <= PIECES_BYTES_MAX
         && bytes <= CONTENT_FIELDS_BYTES_MAX
@@ -65,24 +70,27 @@ pub fn hide_nested(raw: &mut [u8]) {
 /// `multipart/digest` consists of), and what they become.
 const NESTED: [(&[u8], &[u8]); 3] = [(b"rfc822", b"x-822-"), (b"global", b"x-glob"), (b"digest", b"x-dige")];
 
-/// Returns the media type that stood in the mail.
+/// Returns the media type that stood in the mail: what [`hide_nested`] or [`crate::texts::hide_long`] made of it undone.
 pub fn shown_type(media_type: &str) -> String {
     match media_type {
         "message/x-822-" => "message/rfc822".to_owned(),
         "message/x-glob" => "message/global".to_owned(),
-        other => other.to_owned(),
+        other => match other.strip_prefix("xext/") {
+            Some(subtype) => format!("text/{subtype}"),
+            None => other.to_owned(),
+        },
     }
 }
 
 /// Returns where the `Content-` fields are, with the lines that continue them; also where they are words in a text, since
 /// only a parser knows. As lenient as mail-parser is with blanks in a field's name.
-fn content_fields(raw: &[u8]) -> Vec<(usize, usize)> {
+pub fn content_fields(raw: &[u8]) -> Vec<(usize, usize)> {
     let mut fields = Vec::new();
     let (mut start, mut is_content) = (0, false);
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len();
         let continues = line.first().is_some_and(|byte| b" \t".contains(byte));
-        if names_content(line) {
+        if names(line, b"content-") {
             fields.push((start, end));
             is_content = true;
         } else if is_content && continues {
@@ -97,13 +105,15 @@ fn content_fields(raw: &[u8]) -> Vec<(usize, usize)> {
     fields
 }
 
-fn names_content(line: &[u8]) -> bool {
+/// Whether a line begins a field whose name begins so, in lower case.
+fn names(line: &[u8], beginning: &[u8]) -> bool {
     let name = line.iter().filter(|byte| !byte.is_ascii_whitespace());
-    name.map(u8::to_ascii_lowercase).take(8).eq(*b"content-") && line.contains(&b':')
+    let name = name.map(u8::to_ascii_lowercase).take(beginning.len());
+    name.eq(beginning.iter().copied()) && line.contains(&b':')
 }
 
 /// Returns where a word in lower case is, in whatever case it is written.
-fn places(text: &[u8], word: &[u8]) -> Vec<usize> {
+pub fn places(text: &[u8], word: &[u8]) -> Vec<usize> {
     let windows = text.windows(word.len()).enumerate();
     windows
         .filter(|(_, window)| window.eq_ignore_ascii_case(word))
@@ -169,6 +179,7 @@ mod tests {
         ] {
             assert!(!holds(piece.repeat(5_000_000 / piece.len()).as_bytes()), "{what}");
         }
+        assert!(!holds(b"Content-Transfer-Encoding: =?a?q?base64?=\n\n"));
         let boundaries = "Content-Type: multipart/mixed; boundary=a\n\n--a\n";
         assert!(holds(boundaries.repeat(BOUNDARIES_MAX).as_bytes()));
         assert!(!holds(boundaries.repeat(BOUNDARIES_MAX + 1).as_bytes()));

@@ -10,6 +10,7 @@ pub mod receive;
 pub mod send;
 pub mod settings;
 pub mod smtp;
+pub mod texts;
 pub mod wire;
 
 use sluicegate_sdk::{

@@ -11,7 +11,7 @@ use mail_parser::decoders::html::html_to_text;
 use mail_parser::{HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
 use sluicegate_sdk::{Conversation, InboundMessage, OutboundMessage, Sender, text};
 
-use crate::bounds;
+use crate::{bounds, texts};
 
 /// The key under which a thread's subject is kept.
 const SUBJECT_KEY: &str = "email.subject";
@@ -102,7 +102,10 @@ pub struct Mailbox {
 pub fn inbound(mut raw: Vec<u8>, reading: Reading, mailbox: &Mailbox, fallback_id: &str) -> Result<Received, Ignored> {
     bounds::hide_nested(&mut raw);
     let mail = match reading {
-        Reading::Whole => parser().parse(&raw),
+        Reading::Whole => {
+            texts::hide_long(&mut raw, &parser());
+            parser().parse(&raw)
+        }
         Reading::Head => parser().parse_headers(bounds::head(&raw)),
     };
     let mail = mail.ok_or(Ignored::Unreadable)?;

@@ -173,16 +173,22 @@ fn harmful() -> Vec<(&'static str, Vec<u8>)> {
         ("files", format!("{mixed}{}", file.repeat(100_000)).into()),
         ("few", format!("{mixed}{}", file.repeat(40)).into()),
         ("long", format!("\r\n{}", "word ".repeat(100_000)).into()),
-        // What no look at it from outside tells: it can be begun, and no more.
         (
-            "trap",
-            format!(
-                "Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n{}",
-                base64(&b"\xff".repeat(9_000_000))
-            )
-            .into(),
+            "claims",
+            encoded(
+                "Subject: claims\r\nContent-Type: text/plain; charset=shift_jis",
+                9_000_000,
+            ),
         ),
+        // What no look at it from outside tells: it can be begun, and no more.
+        ("trap", encoded("Content-Type: image/png", 17_000_000)),
     ]
+}
+
+/// Returns a mail of as many bytes that are in no encoding of letters.
+fn encoded(header: &str, bytes: usize) -> Vec<u8> {
+    let body = base64(&b"\xff".repeat(bytes));
+    format!("{header}\r\nContent-Transfer-Encoding: base64\r\n\r\n{body}").into()
 }
 
 /// Encodes as mails do, in lines of 76 characters.
@@ -201,7 +207,7 @@ async fn no_mail_keeps_those_behind_it_from_being_read() {
     mails.push(mail("ada", b"\r\nhello\r\n"));
     let count = mails.len();
     let imap = start(mails, count).await;
-    let gateway = mailing_with(&smtp, imap, "", "limits = { memory_mib = 64 }").await;
+    let gateway = mailing_with(&smtp, imap, "", "limits = { memory_mib = 36 }").await;
     for (writer, note) in [
         ("nested", "could not be read"),
         ("encoded", "hidden"),
@@ -211,6 +217,7 @@ async fn no_mail_keeps_those_behind_it_from_being_read() {
         ("files", "could not be read"),
         ("few", "8 more files were left out"),
         ("long", "the rest of this mail is too long"),
+        ("claims", "claims"),
         ("trap", "could not be read"),
         ("ada", "hello"),
     ] {
