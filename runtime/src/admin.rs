@@ -339,6 +339,8 @@ pub struct OutgoingFile {
 pub struct Sent {
     /// What it is found by: see [`Admin::trace`].
     pub delivery_key: DeliveryKey,
+    /// Whether a message of this key was stored before: then that one goes its way, and this one is dropped.
+    pub known: bool,
 }
 
 /// Why the gateway did not do what the operator asked.
@@ -413,7 +415,8 @@ pub trait Admin: Send + Sync + 'static {
     /// Returns the newest changes, newest first.
     async fn changes(&self, max: usize) -> Result<Vec<ChangeView>, Refusal>;
 
-    /// Returns the way of what an id names: an event, a delivery, or a platform's message that came in or was sent. One for
+    /// Returns the way of what an id names: an event, a delivery, the operator's own key of one, or a platform's message
+    /// that came in or was sent. One for
     /// each message that has the id, at most [`crate::limit::TRACES_MAX`] of those sent.
     async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal>;
 }

@@ -8,6 +8,7 @@ mod agent;
 mod channel;
 mod edit;
 mod fault;
+mod lines;
 mod model;
 mod section;
 mod shape;
@@ -23,6 +24,7 @@ use toml::de::DeTable;
 
 pub use self::edit::{Draft, EditError, Editor, Put, again_where_outdated};
 pub use self::fault::{ConfigError, Fault, FaultKind, nearest};
+pub use self::lines::Lines;
 pub use self::model::{
     Access, AgentConfig, ChannelConfig, ChannelLimits, CommandConfig, ComponentSource, GatewayConfig, Guarantee, Marks,
     OpenAiConfig, SettingValue,
@@ -55,6 +57,8 @@ pub struct Config {
     pub channels: BTreeMap<ChannelName, ChannelConfig>,
     /// Whether no channel is configured, so that `channels` holds the default ones.
     pub channels_are_default: bool,
+    /// Where in the file each key stands.
+    pub lines: Lines,
 }
 
 /// Where to look, and what a flag or an environment variable says over the file.
@@ -122,7 +126,7 @@ impl Config {
             reading.config.gateway.listen = listen;
         }
         trust_kept_components(&mut reading);
-        warn_of_open_listener(&mut reading);
+        warn_of_open_listener(&mut reading, sources.listen.is_some());
         refuse_own_folder(&mut reading);
         reading
     }
@@ -162,6 +166,7 @@ impl Config {
             agents: agents.configured,
             channels,
             channels_are_default,
+            lines: Lines::of(&notes, table.get_ref()),
         };
         let (mut faults, warnings) = notes.into_parts();
         if !errors.is_empty() {
@@ -171,6 +176,18 @@ impl Config {
             config,
             faults,
             warnings,
+        }
+    }
+
+    /// Returns a fault of a key of this configuration, with its place.
+    pub(crate) fn fault(&self, kind: FaultKind, key: &str, problem: String, remedy: String) -> Fault {
+        Fault {
+            kind,
+            file: self.file.clone(),
+            line: self.lines.find(key),
+            key: key.to_owned(),
+            problem,
+            remedy,
         }
     }
 
@@ -338,19 +355,21 @@ fn trust_kept_components(reading: &mut Reading) {
         .retain(|fault| fault.kind != FaultKind::MissingComponent || !is_kept(fault));
 }
 
-fn warn_of_open_listener(reading: &mut Reading) {
+fn warn_of_open_listener(reading: &mut Reading, is_flag: bool) {
     let listen = reading.config.gateway.listen;
     if listen.ip().is_loopback() {
         return;
     }
-    reading.warnings.push(Fault {
-        kind: FaultKind::WrongValue,
-        file: reading.config.file.clone(),
-        line: None,
-        key: "gateway.listen".to_owned(),
-        problem: format!("{listen} can be reached from other machines, without encryption"),
-        remedy: "listen on 127.0.0.1 behind a TLS proxy, or make sure that a firewall stands before it".to_owned(),
-    });
+    let mut warning = reading.config.fault(
+        FaultKind::WrongValue,
+        "gateway.listen",
+        format!("{listen} can be reached from other machines, without encryption"),
+        "listen on 127.0.0.1 behind a TLS proxy, or make sure that a firewall stands before it".to_owned(),
+    );
+    if is_flag {
+        (warning.file, warning.line) = (None, None);
+    }
+    reading.warnings.push(warning);
 }
 
 /// Refuses to grant a channel the gateway's own data directory, or a folder above or below it.
@@ -366,16 +385,16 @@ fn refuse_own_folder(reading: &mut Reading) {
             _ => None,
         });
         let own = folders.filter(|path| path.starts_with(&data) || data.starts_with(path));
-        reading.faults.extend(own.map(|path| Fault {
-            kind: FaultKind::Contradiction,
-            file: reading.config.file.clone(),
-            line: None,
-            key: format!("channels.{name}.grant"),
-            problem: format!(
-                "the folder {} is, holds or is in the gateway's data directory",
-                path.display()
-            ),
-            remedy: "grant a folder of its own, such as folder:/srv/outbox".to_owned(),
+        reading.faults.extend(own.map(|path| {
+            reading.config.fault(
+                FaultKind::Contradiction,
+                &format!("channels.{name}.grant"),
+                format!(
+                    "the folder {} is, holds or is in the gateway's data directory",
+                    path.display()
+                ),
+                "grant a folder of its own, such as folder:/srv/outbox".to_owned(),
+            )
         }));
     }
 }

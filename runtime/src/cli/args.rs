@@ -95,8 +95,8 @@ Examples:
   sluicegate send reports weekly 'As asked.' --file report.pdf
   sluicegate send ops alerts 'Disk full' --key disk-full-2026-05-01
 
-The message is stored, and delivered as an answer would be; `sluicegate trace KEY` shows what becomes
-of it. One that is sent again with the same --key changes nothing.";
+The message is stored, and delivered as an answer would be; `sluicegate trace KEY` shows what
+becomes of it. One that is sent again with the same --key changes nothing, and this says so.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:
@@ -224,7 +224,7 @@ pub(super) enum Command {
     /// Follow a message from the platform to its answer's receipt
     #[command(after_help = TRACE_EXAMPLES)]
     Trace {
-        /// An event, a delivery key, or the platform's id of a message that came in or was sent
+        /// An event, a delivery key, the key given to `send`, or the platform's id of a message that came in or was sent
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]

@@ -8,8 +8,9 @@ use super::component::bundled_names;
 use super::failure::{Failure, Kind};
 use super::json_text;
 use super::run::start_runtime;
-use crate::config::{Config, ConfigError, Fault, Reading, Sources};
+use crate::config::{Config, ConfigError, Fault, FaultKind, Reading, Sources};
 use crate::gateway::{self, Examined};
+use crate::id::ChannelName;
 
 /// Checks the configuration, and what it names: components, agents, certificates.
 ///
@@ -21,12 +22,13 @@ pub(super) fn check(sources: &Sources, as_json: bool) -> Result<String, Failure>
         mut faults,
         warnings,
     } = Config::read(sources, &bundled_names());
-    // Components are asked only about what can be read: the rest would be faults of the faults.
-    let examined = match faults.is_empty() {
-        true => start_runtime()?.block_on(gateway::examine(&config))?,
-        false => Examined::default(),
+    // What no TOML could be read from says nothing of what it names.
+    let examined = match faults.iter().any(|fault| fault.kind == FaultKind::Unreadable) {
+        true => Examined::default(),
+        false => without_consequences(start_runtime()?.block_on(gateway::examine(&config))?, &config, &faults),
     };
     faults.extend(examined.faults);
+    faults.sort_by_key(|fault| fault.line);
     if as_json {
         return check_as_json(&config, &faults, &warnings, &examined.warnings);
     }
@@ -48,13 +50,32 @@ pub(super) fn check(sources: &Sources, as_json: bool) -> Result<String, Failure>
         .map_or("the built-in configuration".to_owned(), |file| {
             file.display().to_string()
         });
-    let channels: Vec<&str> = config.channels.keys().map(crate::id::ChannelName::as_str).collect();
+    let channels: Vec<&str> = config.channels.keys().map(ChannelName::as_str).collect();
     let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
     Ok(format!(
         "{warned}{file} is right: channels {}; agents {}\n",
         channels.join(", "),
         agents.join(", ")
     ))
+}
+
+/// Leaves out what only follows from the faults that were read: an entry that could not be read is not there afterwards.
+fn without_consequences(mut examined: Examined, config: &Config, read: &[Fault]) -> Examined {
+    let follows = |found: &Fault| {
+        let mut names = config.channels.keys().map(ChannelName::as_str);
+        let channel = names.find(|name| found.is_of_channel(name));
+        read.iter().any(|fault| {
+            // A secret without a value is known all the same.
+            let is_read = fault.kind == FaultKind::MissingSecret;
+            let is_its_channel = !is_read && channel.is_some_and(|name| fault.is_of_channel(name));
+            fault.key == found.key || (is_its_channel && found.kind == FaultKind::MissingKey)
+        })
+    };
+    examined.faults.retain(|found| !follows(found));
+    if !read.is_empty() {
+        examined.warnings.clear();
+    }
+    examined
 }
 
 fn check_as_json(config: &Config, faults: &[Fault], warnings: &[Fault], notes: &[String]) -> Result<String, Failure> {

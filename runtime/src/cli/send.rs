@@ -53,8 +53,12 @@ pub(super) fn send(args: SendArgs, sources: &Sources) -> Result<String, Failure>
         return Ok(json_text(&json!(sent)));
     }
     let key = sent.delivery_key;
+    let what = match sent.known {
+        true => "was stored before under the key that was given, and nothing more is sent",
+        false => "is stored",
+    };
     Ok(format!(
-        "{key} is stored; `sluicegate trace {key}` shows what becomes of it\n"
+        "{key} {what}; `sluicegate trace {key}` shows what becomes of it\n"
     ))
 }
 

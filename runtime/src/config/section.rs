@@ -61,7 +61,7 @@ impl<'a> Notes<'a> {
     }
 
     /// Returns the line (from 1) of a byte position.
-    fn line_of(&self, position: usize) -> usize {
+    pub(super) fn line_of(&self, position: usize) -> usize {
         1 + self.line_starts.partition_point(|start| *start <= position)
     }
 

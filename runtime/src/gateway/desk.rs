@@ -239,10 +239,22 @@ impl Admin for Desk {
     }
 
     async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal> {
-        let found = match id.len() {
-            0..=limit::OPERATOR_ID_BYTES_MAX => self.store.trace(id).await.map_err(failed)?,
-            _ => Vec::new(),
-        };
+        if id.len() > limit::OPERATOR_ID_BYTES_MAX {
+            return Err(Refusal::NotFound(format!(
+                "message known as {:?}",
+                excerpt(id.to_owned(), limit::OPERATOR_ID_BYTES_MAX)
+            )));
+        }
+        let mut found = self.store.trace(id).await.map_err(failed)?;
+        // The key that an operator gave: it is hashed with the channel's name.
+        for channel in self.roster.switchboard.channels() {
+            let key = DeliveryKey::of_operator(&channel.services().name, id);
+            for own in self.store.trace(key.as_str()).await.map_err(failed)? {
+                if !found.contains(&own) {
+                    found.push(own);
+                }
+            }
+        }
         if found.is_empty() {
             return Err(Refusal::NotFound(format!("message known as {id:?}")));
         }

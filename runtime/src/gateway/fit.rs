@@ -103,11 +103,13 @@ pub(super) async fn fit<'a>(
     }
     for fault in &mut faults {
         fault.file.clone_from(&config.file);
+        fault.line = config.lines.find(&fault.key);
     }
+    faults.sort_by_key(|fault| fault.line);
     Err(ConfigError { faults })
 }
 
-/// What a start would say of a configuration that can be read.
+/// What a start would say of a configuration, or of as much of it as can be read.
 #[derive(Debug, Default)]
 pub struct Examined {
     /// What would keep it from starting.
@@ -123,23 +125,18 @@ pub struct Examined {
 /// Where this machine can't run components.
 pub async fn examine(config: &Config) -> Result<Examined, Error> {
     let mut examined = Examined::default();
-    let mut wrong = |key: String, error: &Error| {
-        examined.faults.push(Fault {
-            kind: FaultKind::WrongValue,
-            file: config.file.clone(),
-            line: None,
-            key,
-            problem: error.to_string(),
-            remedy: error.remedy().unwrap_or_default(),
-        });
+    let mut wrong = |key: &str, error: &Error| {
+        let remedy = error.remedy().unwrap_or_default();
+        let fault = config.fault(FaultKind::WrongValue, key, error.to_string(), remedy);
+        examined.faults.push(fault);
     };
     match prepare::gate(config) {
         Ok(_) => {}
-        Err(error @ Error::Roots(_)) => wrong("gateway.tls_roots".to_owned(), &error),
+        Err(error @ Error::Roots(_)) => wrong("gateway.tls_roots", &error),
         Err(error) => return Err(error),
     }
     for (name, error) in agents::unusable(&config.agents).await {
-        wrong(format!("agents.{name}"), &error);
+        wrong(&format!("agents.{name}"), &error);
     }
     let cache = CodeCache::folder_of(&config.gateway.data);
     let cache = cache.is_dir().then(|| CodeCache::open(&cache).ok()).flatten();

@@ -29,9 +29,12 @@ impl Desk {
         };
         let id = message.key.unwrap_or_else(random_hex::<16>);
         let key = DeliveryKey::of_operator(&channel, &id);
-        let known = self.store.delivery(&key).await.map_err(failed)?;
-        if known.is_some() {
-            return Ok(Sent { delivery_key: key });
+        let known = self.store.delivery(&key).await.map_err(failed)?.is_some();
+        if known {
+            return Ok(Sent {
+                delivery_key: key,
+                known,
+            });
         }
         let event = OutboundEvent {
             key: key.clone(),
@@ -51,7 +54,10 @@ impl Desk {
         tracing::info!(channel = %event.channel, key = %key, "the operator sent a message");
         self.bus.publish(|| Event::outbound(&event, now));
         self.bus.deliveries_due().wake();
-        Ok(Sent { delivery_key: key })
+        Ok(Sent {
+            delivery_key: key,
+            known,
+        })
     }
 
     async fn stored(

@@ -139,6 +139,28 @@ async fn a_message_that_was_given_up_can_be_dropped() {
 }
 
 #[tokio::test]
+async fn a_message_under_a_key_of_ones_own_goes_out_once_and_is_found_by_it() {
+    let platform = FakePlatform::start().await;
+    let gateway = Setup::new().echo().webhook("hook", &platform).start().await;
+    let send = ["send", "hook", "c1", "the disk is full", "--key", "disk-1"];
+    let first = done(&gateway, &send).await;
+    assert!(first.contains(" is stored; "), "{first}");
+    let again = done(&gateway, &send).await;
+    assert!(again.contains("was stored before"), "{again}");
+    platform.wait_for_accepted("c1", 1).await;
+    let traced = json_of(&gateway, &["trace", "disk-1"]).await;
+    let key = traced[0]["outbound"][0]["delivery_key"].as_str().expect("a delivery");
+    assert!(
+        first.starts_with(key) && again.starts_with(key),
+        "{key}: {first}{again}"
+    );
+    assert_eq!(traced.as_array().map(Vec::len), Some(1), "{traced}");
+    done(&gateway, &["send", "hook", "c1", "behind it"]).await;
+    let texts = platform.wait_for_accepted("c1", 2).await;
+    assert_eq!(texts.len(), 2, "{texts:?}");
+}
+
+#[tokio::test]
 async fn a_slip_in_the_name_of_a_channel_is_recognised_by_every_command() {
     let channel = "[channels.other]\ncomponent = \"websocket\"\naccess = \"open\"";
     let gateway = Setup::new().echo().section(channel).start().await;
