@@ -212,7 +212,14 @@ impl<'a> Setup<'a> {
                 reason: endpoint.reason.clone(),
             };
             match request.resolve(&values_of) {
-                Ok(endpoints) => requested.extend(endpoints),
+                // Several settings may name the same one.
+                Ok(endpoints) => {
+                    for endpoint in endpoints {
+                        if !requested.contains(&endpoint) {
+                            requested.push(endpoint);
+                        }
+                    }
+                }
                 Err(error) => self.fault(
                     FaultKind::WrongValue,
                     "settings",

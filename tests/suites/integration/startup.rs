@@ -85,6 +85,20 @@ async fn a_data_directory_in_use_is_named_and_its_gateway_goes_on() {
 }
 
 #[tokio::test]
+async fn a_data_directory_that_is_a_file_is_refused_and_stays_as_it_is() {
+    let folder = TempFolder::new();
+    let file = folder.write("sluicegate.toml", &Setup::new().echo().websocket().toml());
+    let data = folder.write("mine", "not a folder");
+    let (code, errors) = refused(&folder, &file, &["--listen", "127.0.0.1:0", "--data", "mine"]).await;
+    assert_eq!(code, 1, "{errors}");
+    says(
+        &errors,
+        &["can't use", "mine", "it is a file: name a directory with --data"],
+    );
+    assert_eq!(std::fs::read_to_string(data).expect("it is there"), "not a folder");
+}
+
+#[tokio::test]
 async fn all_faults_of_a_configuration_are_named_at_once_with_file_key_and_remedy() {
     let folder = TempFolder::new();
     let file = folder.write(

@@ -68,7 +68,7 @@ pub enum OpenError {
         found: String,
     },
     /// The file system refused.
-    #[error("can't use {}: {source}; choose another data directory with --data", path.display())]
+    #[error("can't use {}: {source}; {}", path.display(), io_remedy(source))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -85,6 +85,19 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+}
+
+/// Says what to do about a file or directory that can't be used.
+fn io_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // What a directory is made in place of.
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "it is a file: name a directory with --data",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        _ if [libc::EMFILE, libc::ENFILE].map(Some).contains(&error.raw_os_error()) => {
+            "allow more open files (`ulimit -n`)"
+        }
+        _ => "choose another data directory with --data",
+    }
 }
 
 /// Says what to do about a database that can't be opened, where that is known.
