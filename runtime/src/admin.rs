@@ -416,7 +416,7 @@ pub trait Admin: Send + Sync + 'static {
     async fn changes(&self, max: usize) -> Result<Vec<ChangeView>, Refusal>;
 
     /// Returns the way of what an id names: an event, a delivery, the operator's own key of one, or a platform's message
-    /// that came in or was sent. One for
-    /// each message that has the id, at most [`crate::limit::TRACES_MAX`] of those sent.
+    /// that came in or was sent. One for each message that has the id, at most [`crate::limit::TRACES_MAX`] of those sent,
+    /// and one for each channel through which the operator sent something under that key.
     async fn trace(&self, id: &str) -> Result<Vec<TraceView>, Refusal>;
 }

@@ -3,6 +3,8 @@
 //! Anybody may send a mail, and mail-parser sets no bounds of its own: a mail of many small pieces is many times its own
 //! size in memory, and mails in mails nest as deep as they like. So a mail is looked at, in one pass, before it is parsed.
 
+use std::ops::Range;
+
 /// The memory that the pieces of a mail may take, bytes: what is left of an instance's 128 MiB beside the mail itself, the
 /// buffer it came through and its decoded files. A field of a header that nobody reads is the most for the least: 3 bytes
 /// become 76.
@@ -34,8 +36,8 @@ pub fn holds(raw: &[u8]) -> bool {
     let pieces: usize = raw.iter().map(|byte| piece_bytes(*byte)).sum();
     let parts = raw.windows(3).filter(|window| window == b"\n--").count();
     let (mut bytes, mut boundaries) = (0, 0);
-    for (start, end) in content_fields(raw) {
-        let field = &raw[start..end];
+    for field in content_fields(raw) {
+        let field = &raw[field];
         bytes += field.len();
         boundaries += places(field, b"boundary").len();
         // The name of an encoding that is encoded itself: nobody's, and `texts` would not know it.
@@ -56,8 +58,8 @@ pub fn head(raw: &[u8]) -> &[u8] {
 /// Has the mails in a mail taken for files, each whole: their type is changed in place, to one of the same length that
 /// mail-parser does not know. [`shown_type`] undoes it.
 pub fn hide_nested(raw: &mut [u8]) {
-    for (start, end) in content_fields(raw) {
-        let field = &mut raw[start..end];
+    for field in content_fields(raw) {
+        let field = &mut raw[field];
         for (nested, hidden) in NESTED {
             for at in places(field, nested) {
                 field[at..at + nested.len()].copy_from_slice(hidden);
@@ -84,18 +86,18 @@ pub fn shown_type(media_type: &str) -> String {
 
 /// Returns where the `Content-` fields are, with the lines that continue them; also where they are words in a text, since
 /// only a parser knows. As lenient as mail-parser is with blanks in a field's name.
-pub fn content_fields(raw: &[u8]) -> Vec<(usize, usize)> {
-    let mut fields = Vec::new();
+pub fn content_fields(raw: &[u8]) -> Vec<Range<usize>> {
+    let mut fields: Vec<Range<usize>> = Vec::new();
     let (mut start, mut is_content) = (0, false);
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len();
         let continues = line.first().is_some_and(|byte| b" \t".contains(byte));
         if names(line, b"content-") {
-            fields.push((start, end));
+            fields.push(start..end);
             is_content = true;
         } else if is_content && continues {
             if let Some(field) = fields.last_mut() {
-                field.1 = end;
+                field.end = end;
             }
         } else {
             is_content = false;

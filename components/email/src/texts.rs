@@ -41,7 +41,7 @@ pub fn hide_long(raw: &mut [u8], parser: &MessageParser) {
     if raw.len() <= TEXTS_BYTES_MAX {
         return;
     }
-    let fields: Vec<Range<usize>> = content_fields(raw).into_iter().map(|(start, end)| start..end).collect();
+    let fields = content_fields(raw);
     let mut encodings = hide(raw, &fields, b"base64");
     encodings.extend(hide(raw, &fields, b"quoted-printable"));
     let charsets = hide(raw, &fields, b"charset");

@@ -6,10 +6,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::section::Notes;
 
-/// The line of each key of a file, by the key in full. It is no part of what is configured: any two are equal, since a
-/// configuration whose lines moved is the same one.
+/// How deep keys are noted, `channels.NAME.settings.KEY[0]` being five: nothing that is read stands deeper.
+const LEVELS_MAX: usize = 6;
+
+/// The line of each key of a file. It is no part of what is configured: any two are equal, since a configuration whose lines
+/// moved is the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Lines(BTreeMap<String, usize>);
+pub struct Lines(BTreeMap<String, Place>);
 
 impl PartialEq for Lines {
     fn eq(&self, _: &Self) -> bool {
@@ -17,41 +20,52 @@ impl PartialEq for Lines {
     }
 }
 
+/// A key, or an item of a list.
+#[derive(Debug, Clone)]
+struct Place {
+    line: usize,
+    within: Lines,
+}
+
 impl Lines {
     /// Notes where everything in a table stands, and in the tables and lists within.
     pub(super) fn of(notes: &Notes<'_>, table: &DeTable<'_>) -> Self {
-        let mut lines = BTreeMap::new();
-        // The parser bounds how deep tables nest; a list of its own walks them without the stack.
-        let mut open = vec![(String::new(), table)];
-        while let Some((path, table)) = open.pop() {
-            for (name, value) in table {
-                let key = match path.as_str() {
-                    "" => name.get_ref().to_string(),
-                    path => format!("{path}.{}", name.get_ref()),
-                };
-                lines.insert(key.clone(), notes.line_of(name.span().start));
-                match value.get_ref() {
-                    DeValue::Table(inner) => open.push((key, inner)),
-                    DeValue::Array(items) => lines.extend(
-                        (0..)
-                            .zip(items.iter())
-                            .map(|(index, item)| (format!("{key}[{index}]"), notes.line_of(item.span().start))),
-                    ),
-                    _ => {}
-                }
-            }
-        }
-        Self(lines)
+        Self::to_depth(LEVELS_MAX, notes, table)
+    }
+
+    fn to_depth(levels: usize, notes: &Notes<'_>, table: &DeTable<'_>) -> Self {
+        let Some(below) = levels.checked_sub(1) else {
+            return Self::default();
+        };
+        let places = table.iter().map(|(name, value)| {
+            let within = match value.get_ref() {
+                DeValue::Table(table) => Self::to_depth(below, notes, table),
+                DeValue::Array(items) => Self::of_items(items.iter().map(|item| notes.line_of(item.span().start))),
+                _ => Self::default(),
+            };
+            let line = notes.line_of(name.span().start);
+            (name.get_ref().to_string(), Place { line, within })
+        });
+        Self(places.collect())
+    }
+
+    fn of_items(lines: impl Iterator<Item = usize>) -> Self {
+        let places = lines.enumerate().map(|(index, line)| {
+            let within = Self::default();
+            (index.to_string(), Place { line, within })
+        });
+        Self(places.collect())
     }
 
     /// Returns the line of a key, from 1; where it is not in the file, that of the table in which it would stand.
     pub(crate) fn find(&self, key: &str) -> Option<usize> {
-        let mut key = key;
-        loop {
-            match self.0.get(key) {
-                Some(line) => return Some(*line),
-                None => key = &key[..key.rfind(['.', '['])?],
-            }
+        let mut found = None;
+        let mut here = self;
+        for word in key.split(['.', '[', ']']).filter(|word| !word.is_empty()) {
+            let Some(place) = here.0.get(word) else { break };
+            found = Some(place.line);
+            here = &place.within;
         }
+        found
     }
 }
