@@ -32,7 +32,7 @@ pub use record::{ChangeRecord, DeliveryRecord, DeliveryState, Page, Trace, TurnR
 #[non_exhaustive]
 pub enum Error {
     /// A commit or flush failed earlier, or just now: what is on the disk is unknown. Stop the process.
-    #[error("the store stopped after a failed commit: {0}")]
+    #[error("the store stopped: {0}")]
     Poisoned(String),
     /// Too much is waiting to be written. Wait and try again.
     #[error("the store is busy, or its disk is full: try again")]

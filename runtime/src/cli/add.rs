@@ -32,6 +32,13 @@ const SERVED_BY_DEFAULT: &str = "websocket";
 /// What is missing or wrong; the file is then as it was.
 pub(super) fn add(args: &AddArgs, sources: &Sources, console: &mut Console) -> Result<String, Failure> {
     let gateway = Config::read(sources, &bundled_names()).config.gateway;
+    // What is wrong in the command itself is said before a component is compiled, which may take long.
+    for grant in &args.grants {
+        grant_entry(grant)?;
+    }
+    if let Some(name) = &args.name {
+        parsed_name(name)?;
+    }
     let inspection = ask_for(&gateway, &args.component, &load(&args.component)?)?;
     let file = sources.existing_file().unwrap_or_else(|| PathBuf::from(FILE_NAME));
     let editor = Editor::open(&file)?;
@@ -119,7 +126,10 @@ fn draft(args: &AddArgs, it: &Inspection, file: &Path, console: &mut Console) ->
 }
 
 fn channel_name(args: &AddArgs, it: &Inspection) -> Result<String, Failure> {
-    let name = args.name.as_ref().unwrap_or(&it.name);
+    parsed_name(args.name.as_ref().unwrap_or(&it.name))
+}
+
+fn parsed_name(name: &str) -> Result<String, Failure> {
     match ChannelName::parse(name) {
         Ok(name) => Ok(name.to_string()),
         Err(why) => {

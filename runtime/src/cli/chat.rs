@@ -43,12 +43,8 @@ pub(super) fn chat(args: &ChatArgs, sources: &Sources) -> Result<String, Failure
     }
     // One that is started again may have another port.
     let url = || args.url.clone().unwrap_or_else(|| default_url(sources));
-    let conversation = args
-        .conversation
-        .clone()
-        .unwrap_or_else(|| format!("chat-{}", crate::id::random_hex::<4>()));
     let runtime = start_runtime()?;
-    let outcome = runtime.block_on(converse(url, conversation, Duration::from_secs(args.wait)));
+    let outcome = runtime.block_on(converse(url, args));
     // The thread that reads standard input may wait for a line that never comes.
     runtime.shutdown_background();
     outcome.map(|()| String::new())
@@ -70,17 +66,18 @@ fn default_url(sources: &Sources) -> String {
     format!("ws://{listen}/ws")
 }
 
-async fn converse(url: impl Fn() -> String, conversation: String, wait: Duration) -> Result<(), Failure> {
+async fn converse(url: impl Fn() -> String, args: &ChatArgs) -> Result<(), Failure> {
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let first = url();
     let mut socket = connect(&first).await.map_err(|why| why.at(shown(&first)))?;
+    let wait = Duration::from_secs(args.wait);
+    let mut session = Session::new(args.conversation.clone(), is_terminal, wait, input::lines());
     if is_terminal {
-        let url = shown(&first);
+        let (url, conversation) = (shown(&first), session.conversation());
         tell(format_args!(
             "connected to {url}, conversation {conversation} (go on later with --conversation {conversation})"
         ));
     }
-    let mut session = Session::new(conversation, is_terminal, wait, input::lines());
     loop {
         let why = match session.run(&mut socket).await {
             End::Done => return session.verdict(),

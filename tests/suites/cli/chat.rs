@@ -295,3 +295,18 @@ async fn a_gateway_that_goes_for_good_is_not_waited_for_longer_than_was_said() {
     );
     assert!(outcome.err.contains("did not accept: 1"), "{}", outcome.err);
 }
+
+#[tokio::test]
+async fn a_conversation_that_is_gone_on_with_shows_what_waits_there_also_without_input() {
+    let gateway = Gateway::start().await;
+    let child = chat(&gateway.url(), "", "30");
+    let mut connection = gateway.accept().await;
+    connection.reply("m1", "dlv_1", "MEANWHILE").await;
+    let outcome = outcome(child).await;
+    assert_eq!(
+        (outcome.out.as_str(), outcome.code),
+        ("MEANWHILE\n", Some(0)),
+        "{}",
+        outcome.err
+    );
+}

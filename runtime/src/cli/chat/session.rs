@@ -27,6 +27,8 @@ const SEEN_MAX: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// Silence after which a sign of life is asked for; after twice as much the connection counts as lost.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How long a chat without input waits for answers that lie ready in its conversation: they come at once, or not now.
+const READY_WAIT: Duration = Duration::from_secs(2);
 /// The wait before a message is sent again to a gateway that was busy.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
 
@@ -57,6 +59,8 @@ struct Pending {
 /// A conversation with all that is still open in it.
 pub(super) struct Session {
     conversation: String,
+    /// Whether others may have spoken in it before.
+    is_continued: bool,
     is_terminal: bool,
     /// How long answers are waited for after the end of input.
     wait: Duration,
@@ -78,10 +82,16 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts without anything said.
-    pub(super) fn new(conversation: String, is_terminal: bool, wait: Duration, lines: mpsc::Receiver<Line>) -> Self {
+    /// Starts without anything said, in a conversation to go on with or a new one.
+    pub(super) fn new(
+        conversation: Option<String>,
+        is_terminal: bool,
+        wait: Duration,
+        lines: mpsc::Receiver<Line>,
+    ) -> Self {
         Self {
-            conversation,
+            is_continued: conversation.is_some(),
+            conversation: conversation.unwrap_or_else(|| format!("chat-{}", crate::id::random_hex::<4>())),
             is_terminal,
             wait,
             lines,
@@ -93,6 +103,11 @@ impl Session {
             refused: 0,
             has_left: false,
         }
+    }
+
+    /// Returns the conversation's id.
+    pub(super) fn conversation(&self) -> &str {
+        &self.conversation
     }
 
     /// Talks over one connection until all is answered or the connection is lost.
@@ -199,8 +214,13 @@ impl Session {
     }
 
     fn is_over(&self) -> bool {
-        let is_answered = self.deadline.is_some() && self.pending.is_empty();
+        let is_answered = self.deadline.is_some() && self.pending.is_empty() && !self.only_listens();
         self.has_left || is_answered || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Whether it said nothing, and is there for what waits in its conversation.
+    fn only_listens(&self) -> bool {
+        self.is_continued && self.next == 0
     }
 
     async fn on_line(&mut self, socket: &mut Socket, line: Option<Line>) -> Result<(), String> {
@@ -214,6 +234,7 @@ impl Session {
     /// Notes what was typed. Returns the id and the text of what is to be sent.
     fn note(&mut self, line: Option<Line>) -> Option<(String, String)> {
         match line {
+            None if self.only_listens() => self.deadline = Some(Instant::now() + self.wait.min(READY_WAIT)),
             None => self.deadline = Some(Instant::now() + self.wait),
             Some(Line::TooLong) => {
                 self.refused += 1;
